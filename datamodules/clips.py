@@ -1,0 +1,150 @@
+"""Which frames of a video make up a clip: pure integer arithmetic, no I/O.
+
+Everything that the papers say about clips is a value of `ClipSpec`; `clip_indices` is the one function that realises
+it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Optional, Union
+
+import numpy as np
+
+from datamodules.lists import DataError
+
+
+@dataclass
+class ClipSpec:
+    """What one clip is, and how many are taken from a video (config node `sampling`).
+
+    frames:        RGB frames per clip, T (0: none)
+    flow_frames:   optical flow fields per clip, L (0: none); field i is the motion from frame i to frame i + 1
+    stride:        video frames from one frame of the clip to the next
+    fps:           frames per second of the clip; replaces `stride`, using the video's own rate
+    span:          `fixed` as stride or fps say, or `video`: the frames are spread evenly over the whole video
+    train_clips:   clips drawn from each training video in each epoch, at random places
+    test_clips:    clips per test video, or `all`: one every `test_step` frames from the first on
+    test_step:     video frames between the starts of two clips when `test_clips` is `all`
+    test_sampling: `even`: clip i of N is centred on (i + 1/2) / N of the video's length, for every kind of clip alike
+                   (clamped to lie inside), so that all strategies' clips share their centres; or `random` (seeded)
+    test_views:    crops of each test clip: `center`; `flip` adds its mirror image; `3crop` along the longer side;
+                   `4crop` centre and one random crop, each mirrored (Karpathy et al. 2014 pass a clip 4 times);
+                   `10crop` corners and centre, each mirrored. Where labels depend on left and right, no image is.
+    short:         a video shorter than its clip is repeated (`loop`), its last frame is (`hold`), or it is an `error`
+    resize:        height and width of the stored frames, in pixels (unset: the network's own)
+    crop:          side of the square that the network sees, in pixels (unset: the network's own)
+    """
+
+    frames: int = 1
+    flow_frames: int = 0
+    stride: int = 1
+    fps: Optional[float] = None  # noqa: UP045 - OmegaConf resolves these at run time on Python 3.10 too
+    span: Literal["fixed", "video"] = "fixed"
+    train_clips: int = 1
+    test_clips: Union[int, str] = 10  # noqa: UP007
+    test_step: int = 8
+    test_sampling: Literal["even", "random"] = "even"
+    test_views: Literal["center", "flip", "3crop", "4crop", "10crop"] = "center"
+    short: Literal["loop", "hold", "error"] = "loop"
+    resize: Optional[list[int]] = None  # noqa: UP045
+    crop: Optional[int] = None  # noqa: UP045
+
+
+class Clips(NamedTuple):
+    """Indices of N clips of one video: `rgb` (N, T) into its frames, `flow` (N, L) into its flow fields; `padded` (N,)
+    says which clips reach beyond the video's end; `center` (N,) is the middle of each clip in frames."""
+
+    rgb: np.ndarray
+    flow: np.ndarray
+    padded: np.ndarray
+    center: np.ndarray
+
+
+def check(spec: ClipSpec) -> None:
+    """Raise DataError for a spec that describes no clip."""
+    for name, least in (("frames", 0), ("flow_frames", 0), ("stride", 1), ("train_clips", 1), ("test_step", 1)):
+        if getattr(spec, name) < least:
+            raise DataError(f"sampling.{name}={getattr(spec, name)}: expected {least} or more")
+    if spec.frames + spec.flow_frames == 0:
+        raise DataError("sampling.frames and sampling.flow_frames are both 0: a clip needs frames or flow")
+    if spec.fps is not None and not 0 < spec.fps < float("inf"):
+        raise DataError(f"sampling.fps={spec.fps}: expected a number of frames per second above 0")
+    if spec.test_clips != "all" and not (isinstance(spec.test_clips, int) and spec.test_clips > 0):
+        raise DataError(f"sampling.test_clips={spec.test_clips}: expected a number from 1 on, or `all`")
+    if spec.resize is None or len(spec.resize) != 2 or spec.crop is None:
+        raise DataError(f"sampling.resize={spec.resize}, sampling.crop={spec.crop}: expected [height, width], side")
+    if not 0 < spec.crop <= min(spec.resize):
+        raise DataError(f"sampling.crop={spec.crop}: expected 1 to {min(spec.resize)}, the stored frame's smaller side")
+
+
+def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Offsets of a clip's frames (T,) and flow fields (L,) from its first frame, and the frames that it spans."""
+    places = np.arange(max(spec.frames, spec.flow_frames))
+    if spec.span == "video":
+        # The first frame of each of T equal parts, in integers; no flow field leads on from the video's last frame.
+        places = places * (num_frames - (spec.flow_frames > 0)) // len(places)
+    elif spec.fps is None:
+        places = places * spec.stride
+    elif fps > 0:
+        places = np.floor(places * (fps / spec.fps) + 0.5).astype(np.int64)
+    else:
+        raise DataError(
+            f"sampling.fps={spec.fps:g}: the video does not say its frame rate; set sampling.stride, re-encode the "
+            "video, or take it off the list"
+        )
+    rgb, flow = places[: spec.frames], places[: spec.flow_frames]
+    span = max(int(rgb[-1]) + 1 if rgb.size else 0, int(flow[-1]) + 2 if flow.size else 0)
+    return rgb, flow, span
+
+
+def clip_span(spec: ClipSpec, num_frames: int, fps: float) -> int:
+    """Video frames from the first to the last one that a clip of this video touches, both counted."""
+    return _offsets(spec, num_frames, fps)[2]
+
+
+def train_starts(spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """The first frame of one random training clip, (1,): uniform over all places where the clip fits."""
+    return rng.integers(0, max(num_frames - clip_span(spec, num_frames, fps), 0) + 1, size=1)
+
+
+def test_starts(spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """The first frames of a video's test clips, (N,); `rng` is used by `test_sampling=random` only."""
+    span = clip_span(spec, num_frames, fps)
+    room = max(num_frames - span, 0)
+    if spec.test_clips == "all":
+        return np.arange(0, room + 1, spec.test_step)
+    count = int(spec.test_clips)
+    if spec.test_sampling == "random":
+        return np.sort(rng.integers(0, room + 1, size=count))
+    # The clip's middle, start + (span - 1) / 2, at the middle of the i-th of N equal parts, (2i + 1) n / 2N - 1/2,
+    # as nearly as whole frames allow.
+    starts = ((2 * np.arange(count) + 1) * num_frames + count * (1 - span)) // (2 * count)
+    return np.clip(starts, 0, room)
+
+
+test_starts.__test__ = False  # the name is not a test's
+
+
+def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray) -> Clips:
+    """Frames and flow fields of the clips that begin at `starts` (N,) of a video with `num_frames` >= 1 frames.
+
+    A clip that reaches beyond the end is repeated from the video's start or holds its last frame, as `spec.short` says
+    (flow likewise over its fields: no field leads from the last frame to the first). Raises DataError where `short` is
+    `error`, and where `fps` needs a frame rate that the video does not say (`fps` 0).
+    """
+    assert num_frames >= 1
+    rgb_offsets, flow_offsets, span = _offsets(spec, num_frames, fps)
+    fields = max(num_frames - 1, 1)
+    rgb = starts[:, None] + rgb_offsets
+    flow = starts[:, None] + flow_offsets
+    padded = starts + span > num_frames
+    center = starts + (span - 1) / 2
+    if spec.short == "error" and padded.any():
+        raise DataError(
+            f"sampling.short=error: a clip spans {span} frames, the video has {num_frames}; "
+            "choose sampling.short=loop or hold, or a shorter clip"
+        )
+    if spec.short == "hold":
+        return Clips(np.minimum(rgb, num_frames - 1), np.minimum(flow, fields - 1), padded, center)
+    return Clips(rgb % num_frames, flow % fields, padded, center)

@@ -1,0 +1,248 @@
+"""What a data set is to the rest of the suite: two lists of labelled videos, read from official files."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import ClassVar
+
+from datamodules.flow import FlowConfig
+
+
+class DataError(ValueError):
+    """Something is wrong with the data on disk or its settings; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One labelled video.
+
+    `path` is relative to the data root, with forward slashes, and is the video's identity everywhere. `labels` are
+    class indices (one, or several for Sports-1M). Videos of one `group` share actor, scene or source and must not
+    be split between training and validation.
+    """
+
+    path: str
+    labels: tuple[int, ...]
+    group: str
+
+
+@dataclass
+class VideoLists:
+    """One split of a data set.
+
+    `files` names every file that a frame store of the data set holds, over all splits, so that one store serves them
+    all. `families` maps a family of classes to its class names; accuracy is also reported per family. `chance` gives
+    the accuracy of a guess within a family where it is not 1 / classes. `notes` are facts counted while reading that
+    a reader of the results should know.
+    """
+
+    classes: tuple[str, ...]
+    train: list[Video]
+    test: list[Video]
+    files: list[str]
+    families: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Dataset:
+    """Settings that every data set has; a data set is a subclass that adds its own and reads its lists.
+
+    root:        folder that holds the videos
+    split:       which official split, from 1
+    validation:  share of the training groups held out for validation, 0 to below 1 (0: train on the whole list)
+    mirror:      whether a mirrored video keeps its label; if not, no flip in training or at test
+    stores:      folder of the frame stores
+    max_store:   largest frame store that a run builds by itself, in GB (10^9 bytes)
+    undecodable: `error` refuses to train while a training video cannot be decoded; `skip` trains on the others.
+                 Undecodable test videos always count as wrong and are always reported.
+    flow:        how optical flow is computed and stored
+
+    `LAYOUT` shows the tree that the data set must have on disk; error messages and the README quote it.
+    """
+
+    LAYOUT: ClassVar[str] = ""
+
+    root: str = "???"
+    split: int = 1
+    validation: float = 0.0
+    mirror: bool = True
+    stores: str = "data/stores"
+    max_store: float = 20.0
+    undecodable: str = "error"
+    flow: FlowConfig = field(default_factory=FlowConfig)
+
+    def prepare(self, workers: int) -> None:
+        """Make the videos, where the data set is a generated one. Others need nothing: they are downloaded by hand."""
+
+    def read(self) -> VideoLists:
+        """Parse the official files into lists. Raises DataError."""
+        raise NotImplementedError
+
+    def folder(self) -> Path:
+        """The folder that the paths of `read` are relative to."""
+        return Path(self.root)
+
+
+def read_lines(path: Path) -> list[tuple[str, str]]:
+    """(`<file>:<number>`, text) of every line that is not blank, without the line end and outer spaces."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, and the lists beside it need it; copy it there") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    lines = enumerate(map(str.strip, text.splitlines()), start=1)
+    return [(f"{path}:{number}", line) for number, line in lines if line]
+
+
+def existing_root(data: Dataset) -> Path:
+    """The folder of the videos, or a DataError that shows what must lie there."""
+    root = data.folder()
+    if not root.is_dir():
+        raise DataError(f"data.root={data.root}: no such folder; expected\n{data.LAYOUT}")
+    return root
+
+
+def find_lists(data: Dataset, lists: str | None, pattern: str, subfolders: Sequence[str]) -> Path:
+    """The folder with files like `pattern`: `lists`, or by default the root or the first of its `subfolders`."""
+    root = existing_root(data)
+    candidates = [Path(lists)] if lists is not None else [root, *(root / name for name in subfolders)]
+    for folder in candidates:
+        if any(folder.glob(pattern)):
+            return folder
+    searched = ", ".join(map(str, candidates))
+    raise DataError(f"no official lists ({pattern}) in {searched}; unpack them there or set data.lists\n{data.LAYOUT}")
+
+
+def choose_split(
+    data: Dataset,
+    classes: Sequence[str],
+    splits: Mapping[int, tuple[list[Video], list[Video]]],
+    *,
+    unused: Iterable[str] = (),
+    families: Mapping[str, Sequence[str]] | None = None,
+) -> VideoLists:
+    """Check the parsed (train, test) lists of every split against the disk and keep those of `data.split`.
+
+    `unused` are listed files of no split, which the frame store holds all the same. Families lose the classes that
+    this copy of the data set does not have. Raises DataError.
+    """
+    if data.split not in splits:
+        found = ", ".join(map(str, sorted(splits))) or "none"
+        raise DataError(f"data.split={data.split}: the lists have the splits {found}; choose one of these")
+    listed = {video.path for train, test in splits.values() for video in [*train, *test]} | set(unused)
+    located = locate(data, listed)
+    train, test = ([replace(v, path=located[v.path]) for v in videos] for videos in splits[data.split])
+    kept = {family: tuple(c for c in members if c in classes) for family, members in (families or {}).items()}
+    lists = VideoLists(
+        classes=tuple(classes),
+        train=train,
+        test=test,
+        files=sorted(set(located.values())),
+        families={family: members for family, members in kept.items() if members},
+    )
+    check_lists(lists, f"data.root={data.root}, split {data.split}")
+    return lists
+
+
+def locate(data: Dataset, listed: Iterable[str]) -> dict[str, str]:
+    """The path on disk of every listed path, both relative to the root. Raises DataError if some are missing.
+
+    Capitals may differ from the list's: copies of UCF101 have both HandstandPushups and HandStandPushups. Each
+    folder is read once, because a call per file is slow on network disks.
+    """
+    root = existing_root(data)
+
+    @cache
+    def names_in(folder: str) -> dict[str, str]:
+        try:
+            found = sorted(os.listdir(root / folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {name.lower(): name for name in found} | {name: name for name in found}
+
+    @cache
+    def on_disk(path: str) -> str | None:
+        folder, slash, name = path.rpartition("/")
+        real = on_disk(folder) if folder else ""
+        if real is None:
+            return None
+        found = names_in(real).get(name) or names_in(real).get(name.lower())
+        return found and f"{real}{slash}{found}"
+
+    located = {}
+    missing = []
+    for path in sorted(set(listed)):
+        inside = posixpath.normpath(path)
+        if inside.startswith(("/", "../")) or inside in ("..", "."):
+            raise DataError(f"listed path {path!r} leaves data.root={data.root}; list paths relative to it, without ..")
+        found = on_disk(inside)
+        if found is None:
+            missing.append(path)
+        else:
+            located[path] = found
+    if missing:
+        counts = f"{len(missing)} of {len(missing) + len(located)} listed videos are missing"
+        raise DataError(f"data.root={data.root}: {counts}, first {missing[0]}; complete the folder\n{data.LAYOUT}")
+    return located
+
+
+def check_lists(lists: VideoLists, source: str) -> None:
+    """Raise DataError unless both lists have videos, each once, in one list only, with labels of a class."""
+    last = len(lists.classes) - 1
+    for name, videos in (("train", lists.train), ("test", lists.test)):
+        if not videos:
+            raise DataError(f"{source}: the {name} list has 0 videos, expected at least 1")
+        path, times = Counter(video.path for video in videos).most_common(1)[0]
+        if times > 1:
+            raise DataError(f"{source}: the {name} list has {path} {times} times, expected once; remove the copies")
+        for video in videos:
+            if not video.labels:
+                raise DataError(f"{source}: {video.path} of the {name} list has 0 labels, expected at least 1")
+            if min(video.labels) < 0 or max(video.labels) > last:
+                raise DataError(f"{source}: {video.path} has labels {video.labels}, expected 0 to {last}")
+    shared = sorted({video.path for video in lists.train} & {video.path for video in lists.test})
+    if shared:
+        raise DataError(
+            f"{source}: {len(shared)} videos are in both the train and the test list, first {shared[0]}; keep one"
+        )
+
+
+def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tuple[list[Video], list[Video]]:
+    """Split a training list into (train, validation) by whole groups, both in the list's order.
+
+    Every class gives `share` of its groups, rounded, but at least one and never its last; a class with one group
+    gives none. A group of several classes is held out only if all of them can spare it. Which groups: those with the
+    smallest hash of (seed, group), whatever the order of the list. Raises DataError.
+    """
+    if not 0 <= share < 1:
+        raise DataError(f"data.validation={share}: expected a share of at least 0 and below 1")
+    if share == 0:
+        return list(videos), []
+    labels: dict[str, set[int]] = {}
+    for video in videos:
+        labels.setdefault(video.group, set()).update(video.labels)
+    num_groups = Counter(label for members in labels.values() for label in members)
+    spare = {label: min(total - 1, max(1, round(share * total))) for label, total in num_groups.items()}
+    held_out = set()
+    for group in sorted(labels, key=lambda group: sha256(f"{seed} {group}".encode()).digest()):
+        if all(spare[label] > 0 for label in labels[group]):
+            held_out.add(group)
+            for label in labels[group]:
+                spare[label] -= 1
+    if not held_out:
+        raise DataError(
+            f"data.validation={share}: none of {len(labels)} groups can be held out, because each is the only one of "
+            "one of its classes; set data.validation=0 or give finer groups"
+        )
+    train = [video for video in videos if video.group not in held_out]
+    return train, [video for video in videos if video.group in held_out]

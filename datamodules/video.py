@@ -1,0 +1,363 @@
+"""Clips of stored videos as a Lightning DataModule: all that the data sets share.
+
+A batch is a dict of N views (a view is one crop of one clip; in training a clip has one, and only the first three
+entries are there):
+    rgb        (N, 3, T, H, W) uint8
+    flow       (N, 2, L, H, W) uint8, 128 is no motion; flow_mean (N, 2, L) each whole field's mean displacement, pixels
+    target     (N, C) bool, the true labels
+    video      (N,) index into the split's videos; clip (N,) which clip of the video
+    center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate)
+    valid      (N,) false for a test video that cannot be decoded: its frames are zeros and it counts as wrong
+Views of one clip are neighbours, and so are clips of one video; a video's views may spread over several batches, so
+that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from datamodules import clips as clip_rules
+from datamodules.clips import ClipSpec
+from datamodules.lists import DataError, Dataset, Video, VideoLists, hold_out_groups
+from datamodules.store import FrameStore, Track, build_store
+from datamodules.transforms import Window, cut_flow, cut_rgb, random_window, view_windows
+
+Example = dict[str, np.ndarray | int | float | bool]
+
+
+class _Clips(TorchDataset):
+    """What training and evaluation share: cutting one view out of the store."""
+
+    def __init__(self, videos: list[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool) -> None:
+        self.videos, self.store, self.spec, self.mirror = videos, store, spec, mirror
+        self.num_classes = num_classes
+        for video in videos:  # now, not in a worker in the middle of an epoch
+            stored = store.videos[video.path]
+            if stored.frames:
+                try:
+                    clip_rules.clip_indices(spec, stored.frames, stored.fps, np.zeros(1, dtype=np.int64))
+                except DataError as error:
+                    raise DataError(f"{video.path}: {error}") from None
+
+    def _target(self, video: Video) -> np.ndarray:
+        target = np.zeros(self.num_classes, dtype=bool)
+        target[list(video.labels)] = True
+        return target
+
+    def _cut(self, path: str, rgb: np.ndarray, flow: np.ndarray, window: Window) -> Example:
+        example: Example = {}
+        if rgb.size:
+            example["rgb"] = cut_rgb(self.store.rgb(path), rgb, window, self.spec.crop)
+        if flow.size:
+            fields, means = self.store.flow(path)
+            example["flow"], example["flow_mean"] = cut_flow(fields, means, flow, window, self.spec.crop)
+        return example
+
+    def _blank(self) -> Example:
+        size = (self.spec.crop, self.spec.crop)
+        example: Example = {}
+        if self.spec.frames:
+            example["rgb"] = np.zeros((3, self.spec.frames, *size), dtype=np.uint8)
+        if self.spec.flow_frames:
+            example["flow"] = np.full((2, self.spec.flow_frames, *size), 128, dtype=np.uint8)
+            example["flow_mean"] = np.zeros((2, self.spec.flow_frames), dtype=np.float32)
+        return example
+
+
+class TrainClips(_Clips):
+    """Random clips of the training videos, one random window each.
+
+    An item's key is (epoch, video, draw) and its randomness is seeded from (seed, epoch, video, draw) alone, so that
+    neither workers nor an interruption change what is drawn.
+    """
+
+    def __init__(
+        self, videos: list[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool, seed: int
+    ) -> None:
+        super().__init__(videos, store, spec, num_classes, mirror)
+        self.seed = seed
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Example:
+        epoch, index, draw = key
+        video = self.videos[index]
+        stored = self.store.videos[video.path]
+        rng = np.random.default_rng([self.seed, epoch, index, draw])
+        starts = clip_rules.train_starts(self.spec, stored.frames, stored.fps, rng)
+        clip = clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts)
+        window = random_window(*self.spec.resize, self.spec.crop, self.mirror, rng)
+        return {**self._cut(video.path, clip.rgb[0], clip.flow[0], window), "target": self._target(video)}
+
+
+class TestViews(_Clips):
+    """Every view of every test clip, in order; deterministic (what is random is seeded by the path)."""
+
+    __test__ = False  # the name is not a test's
+
+    def __init__(self, videos: list[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool) -> None:
+        super().__init__(videos, store, spec, num_classes, mirror)
+        self.views: list[tuple[int, int, Window | None]] = []  # (video, clip, window); no window: not decodable
+        self.clips: list[clip_rules.Clips | None] = []
+        for index, video in enumerate(videos):
+            stored = store.videos[video.path]
+            if not stored.frames:
+                # It keeps its place with the number of clips that any other video has.
+                count = 1 if spec.test_clips == "all" else int(spec.test_clips)
+                self.clips.append(None)
+                self.views += [(index, clip, None) for clip in range(count)]
+                continue
+            rng = np.random.default_rng(list(hashlib.sha256(video.path.encode()).digest()[:8]))
+            starts = clip_rules.test_starts(spec, stored.frames, stored.fps, rng)
+            self.clips.append(clip_rules.clip_indices(spec, stored.frames, stored.fps, starts))
+            for clip in range(len(starts)):
+                windows = view_windows(spec.test_views, *spec.resize, spec.crop, mirror, rng)
+                self.views += [(index, clip, window) for window in windows]
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, key: int) -> Example:
+        index, clip, window = self.views[key]
+        video, clips = self.videos[index], self.clips[index]
+        place = {"video": index, "clip": clip, "target": self._target(video), "valid": clips is not None}
+        if clips is None or window is None:
+            return {**self._blank(), **place, "center": np.float32(0)}
+        center = np.float32(clips.center[clip] / (self.store.videos[video.path].fps or 1))
+        return {**self._cut(video.path, clips.rgb[clip], clips.flow[clip], window), **place, "center": center}
+
+    @property
+    def num_clips(self) -> int:
+        """Clips of all videos; a video that cannot be decoded keeps its number of clips."""
+        return len({(video, clip) for video, clip, _ in self.views})
+
+    @property
+    def padded_clips(self) -> int:
+        """How many clips reach beyond the end of their video."""
+        return sum(int(clips.padded.sum()) for clips in self.clips if clips is not None)
+
+
+class _TrainOrder(Sampler[tuple[int, int, int]]):
+    """Each video `draws` times per epoch, in an order seeded from (seed, epoch); each process takes an equal share.
+
+    What does not fill a batch on every process is left out of the epoch (another remainder in each).
+    """
+
+    def __init__(self, videos: int, draws: int, batch_size: int, seed: int, rank: int, world: int) -> None:
+        self.videos, self.draws, self.seed, self.rank, self.world = videos, draws, seed, rank, world
+        share = videos * draws // world
+        self.length = share // batch_size * batch_size if share >= batch_size else share
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.videos * self.draws)
+        for item in order[self.rank :: self.world][: self.length]:
+            yield self.epoch, int(item % self.videos), int(item // self.videos)
+
+
+class _ViewShare(Sampler[int]):
+    """The views of this process's videos, in order: whole videos, none twice, none left out."""
+
+    def __init__(self, views: TestViews, rank: int, world: int) -> None:
+        self.keys = [key for key, (video, _, _) in enumerate(views.views) if video % world == rank]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.keys)
+
+
+def _collate(examples: list[Example]) -> dict[str, torch.Tensor]:
+    return {
+        name: torch.from_numpy(np.stack([example[name] for example in examples])).contiguous() for name in examples[0]
+    }
+
+
+class VideoDataModule(L.LightningDataModule):
+    """Clips of one data set under one clip specification.
+
+    `prepare_data` makes or checks the videos and decodes each once into the frame store; `setup` opens the store.
+    `batch_size` counts clips per process in training, `test_batch_size` views. Raises DataError for anything wrong with
+    the files or settings.
+    """
+
+    def __init__(
+        self, dataset: Dataset, spec: ClipSpec, *, batch_size: int, test_batch_size: int, workers: int, seed: int
+    ) -> None:
+        super().__init__()
+        clip_rules.check(spec)
+        self.dataset, self.spec, self.seed, self.workers = dataset, spec, seed, workers
+        self.batch_size, self.test_batch_size = batch_size, test_batch_size
+        self._lists: VideoLists | None = None
+        self._store: FrameStore | None = None
+
+    @property
+    def lists(self) -> VideoLists:
+        """The data set's lists, read once."""
+        if self._lists is None:
+            self._lists = self.dataset.read()
+        return self._lists
+
+    @property
+    def tracks(self) -> list[Track]:
+        """What the clips need of a frame store."""
+        return tracks(self.dataset, self.spec)
+
+    def prepare_data(self) -> None:
+        """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
+        if self._store is None:
+            prepare_store(self.dataset, self.tracks, available_cores())
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the store, hold out validation groups and check that every process has something to do."""
+        if self._store is None:
+            self._open()
+        world = self._process()[1]
+        for name, count in (
+            ("training clips", len(self.train_clips.videos) * self.spec.train_clips),
+            ("validation videos", len(self.validation_views.videos)),
+            ("test videos", len(self.test_views.videos)),
+        ):
+            if 0 < count < world:
+                raise DataError(
+                    f"{count} {name} for {world} processes: each needs at least one; use trainer.devices={count}"
+                )
+
+    def _process(self) -> tuple[int, int]:
+        """Which process this is, of how many."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _open(self) -> None:
+        # Everything is built by now (`prepare_data`), so this only opens it.
+        store = prepare_store(self.dataset, self.tracks, 1, lists=self.lists)
+        train, validation = self.lists.train, []
+        if self.dataset.validation:
+            train, validation = hold_out_groups(train, self.dataset.validation)
+        broken = [video for video in train if not store.videos[video.path].frames]
+        if broken and self.dataset.undecodable != "skip":
+            raise DataError(
+                f"{len(broken)} of {len(train)} training videos cannot be decoded, first "
+                f"{store.videos[broken[0].path].error}; replace them, or train on the others with "
+                "data.undecodable=skip"
+            )
+        decodable = [video for video in train if store.videos[video.path].frames]
+        if not decodable:
+            raise DataError(f"none of the {len(train)} training videos of {self.dataset.folder()} can be decoded")
+        classes, mirror = len(self.lists.classes), self.dataset.mirror
+        self.train_clips = TrainClips(decodable, store, self.spec, classes, mirror, self.seed)
+        self.validation_views = TestViews(validation, store, self.spec, classes, mirror)
+        self.test_views = TestViews(self.lists.test, store, self.spec, classes, mirror)
+        self._store = store
+
+    @property
+    def store(self) -> FrameStore:
+        """The frame store, open after `setup`."""
+        assert self._store is not None, "setup() opens the store"
+        return self._store
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one pass over the training videos."""
+        return max(1, len(self._train_order()) // self.batch_size)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set, C."""
+        return len(self.lists.classes)
+
+    @property
+    def num_test_batches(self) -> int:
+        """Batches of views in this process's share of the test."""
+        return len(self.test_dataloader())
+
+    def _train_order(self) -> _TrainOrder:
+        return _TrainOrder(
+            len(self.train_clips.videos), self.spec.train_clips, self.batch_size, self.seed, *self._process()
+        )
+
+    def _loader(self, dataset: TorchDataset, sampler: Sampler, batch_size: int) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=_collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Random clips, shuffled anew in each epoch."""
+        return self._loader(self.train_clips, self._train_order(), self.batch_size)
+
+    def _view_loader(self, views: TestViews) -> DataLoader:
+        return self._loader(views, _ViewShare(views, *self._process()), self.test_batch_size)
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Every view of the held-out training groups; nothing when `data.validation` is 0."""
+        return self._view_loader(self.validation_views) if self.validation_views.videos else []
+
+    def test_dataloader(self) -> DataLoader:
+        """Every view of every test video."""
+        return self._view_loader(self.test_views)
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change with anything the data contribute: ids, labels, frame counts, the files' content.
+
+        What is stored of them (frame size, flow) is part of the run's settings.
+        """
+        described = {
+            split: [(video.path, video.labels, self.store.videos[video.path].frames) for video in views.videos]
+            for split, views in (
+                ("train", self.train_clips),
+                ("validation", self.validation_views),
+                ("test", self.test_views),
+            )
+        }
+        key = self.store.folder.name.rpartition("-")[2]  # without the root's name, which may differ elsewhere
+        described |= {"classes": self.lists.classes, "store": key}
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def tracks(dataset: Dataset, spec: ClipSpec) -> list[Track]:
+    """What the clips of a specification need of a data set's frame store."""
+    height, width = spec.resize
+    rgb = [Track(height, width)] if spec.frames else []
+    return rgb + ([Track(height, width, dataset.flow)] if spec.flow_frames else [])
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: VideoLists | None = None) -> FrameStore:
+    """Make a data set's videos if it is generated, build what is missing of its store for `tracks`, and open that."""
+    dataset.prepare(workers)
+    lists = lists or dataset.read()
+    name = Path(dataset.folder()).name
+    return build_store(
+        dataset.folder(),
+        lists.files,
+        Path(dataset.stores),
+        name,
+        tracks,
+        workers=workers,
+        max_store=dataset.max_store,
+    )

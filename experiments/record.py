@@ -1,0 +1,223 @@
+"""The record of a run: every number of it, and how it came about. Tables are made from records alone.
+
+<results>/runs/<id>/record.json   the record
+                    scores.npz    probabilities of every test clip, with its centre in seconds
+                    last.ckpt     the network
+                    error.txt     instead of a record: why the run failed
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datamodules.video import VideoDataModule
+from experiments.config import RunConfig
+from vidfusion.classifier import VideoClassifier
+from vidfusion.layers import multiply_adds
+from vidfusion.metrics import HitAtK, PerClassHits, Votes
+
+FORMAT = 1  # of records; a changed meaning or default of a setting raises it
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "av", "opencv-python-headless")
+
+
+def run_folder(run: RunConfig) -> Path:
+    """Where a run's output lies."""
+    return Path(run.results) / "runs" / run.id
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: it is replaced in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(temporary, path)
+
+
+def code_hash(run: RunConfig) -> str:
+    """16 hex digits of the code that a run executes, without comments, docstrings and layout.
+
+    Other strategies' and data sets' files are left out: changing one network leaves the others' results valid.
+    """
+    classes = (*run.strategy_class.__mro__, *type(run.data).__mro__)
+    own = {getattr(sys.modules[base.__module__], "__file__", None) for base in classes}
+    shared = [ROOT / "experiments" / name for name in ("training.py", "config.py", "record.py")]
+    shared += (ROOT / "vidfusion").glob("*.py")
+    shared += [ROOT / "datamodules" / f"{name}.py" for name in ("clips", "decode", "flow", "lists", "store", "video")]
+    shared += [ROOT / "datamodules" / "transforms.py"]
+    files = {path.resolve() for path in shared} | {Path(file).resolve() for file in own if file and str(ROOT) in file}
+    digest = hashlib.sha256(f"format {FORMAT}".encode())
+    for path in sorted(files):
+        digest.update(f"{path.name}\n{_without_docstrings(path)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _without_docstrings(path: Path) -> str:
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return ast.dump(tree)
+
+
+def _commit() -> str:
+    """The checked-out commit, with `+` where tracked files differ from it; empty outside a git checkout."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """A run's record, or None where it has none or not a whole one."""
+    try:
+        return json.loads((folder / "record.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def write_scores(folder: Path, votes: Votes, rows: tuple[str, ...], videos: list[str]) -> None:
+    """Every test clip: `scores` (M, R, C), `video`, `clip`, `center` in seconds (M,), and `target` (M, C)."""
+    temporary = folder / f".scores.{os.getpid()}.npz"
+    fields = {name: value.numpy() for name, value in votes._asdict().items()}
+    np.savez_compressed(temporary, **fields, rows=np.array(rows), videos=np.array(videos))
+    os.replace(temporary, folder / "scores.npz")
+
+
+def row_names(run: RunConfig, model: VideoClassifier) -> list[str]:
+    """The table rows that a run fills: `two_stream_spatial` and so on for streams, the strategy's for all together."""
+    return [f"{run.strategy}_{row}" if row else run.strategy for row in model.rows]
+
+
+def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, test_seconds: float) -> dict[str, Any]:
+    """Everything there is to say about a finished run, as plain data."""
+    votes = model.test_votes
+    assert votes is not None, "the run was not tested"
+    stored = [data.store.videos[video.path] for video in data.lists.test]
+    undecodable = sum(not video.frames for video in stored)
+    costs = multiply_adds(model)
+    rows = []
+    for index, (stream, name) in enumerate(zip(model.rows, row_names(run, model), strict=True)):
+        part = getattr(model, stream) if stream else model
+        macs = sum(macs for layer, macs in costs.items() if layer.startswith(stream))
+        frames = run.sampling.frames * (stream != "temporal") + run.sampling.flow_frames * (stream != "spatial")
+        rows.append(
+            {
+                "name": name,
+                **_accuracies(votes, index, data, model),
+                "parameters": sum(parameter.numel() for parameter in part.parameters()),
+                "macs_per_clip": macs,
+                # A backward pass costs two forward passes.
+                "macs_training": 3 * macs * run.training.steps * run.training.batch_size,
+                "frames_per_clip": frames,
+                "clips_per_video": round(data.test_views.num_clips / len(stored), 2),
+                "frames_per_video": round(frames * data.test_views.num_clips / len(stored), 2),
+            }
+        )
+    views = f"{run.sampling.test_views} view" + ("" if data.dataset.mirror else ", no mirror images")
+    return {
+        "format": FORMAT,
+        "id": run.id,
+        "kind": "run",
+        "sweep": run.sweep,
+        "command": command(run),
+        "strategy": run.strategy,
+        "dataset": run.dataset_label,
+        "split": run.data.split,
+        "seed": run.seed,
+        "settings": run.settings_hash,
+        "recipe": run.recipe,
+        "size": run.model.size,
+        "clip": run.clip,
+        "selection": "best on validation" if run.training.select == "best" else "last checkpoint",
+        "pretrained": "none",
+        "num_classes": len(data.lists.classes),
+        "families": {family: len(members) for family, members in data.lists.families.items()},
+        "chance": data.lists.chance,
+        "protocol": {
+            "test_sampling": run.sampling.test_sampling,
+            "test_views": run.sampling.test_views,
+            "text": f"{run.sampling.test_sampling} clips x {views}; a clip's score is the mean probability over its "
+            "views, a video's the mean over its clips",
+        },
+        "videos": {
+            "expected": len(stored),
+            "scored": len(stored) - undecodable,
+            "undecodable": undecodable,
+            "truncated": sum(video.truncated for video in stored),
+            "padded_clips": data.test_views.padded_clips,
+        },
+        "rows": rows,
+        "seconds": {
+            "train": model.trained["seconds"],
+            "test": test_seconds,
+            "flow": data.store.flow_seconds if run.sampling.flow_frames else 0.0,
+        },
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 2**20),
+        "code": {
+            "hash": code_hash(run),
+            "commit": _commit(),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        },
+        "data": {
+            "fingerprint": data.fingerprint(),
+            "classes": list(data.lists.classes),
+            "training_videos": len(data.train_clips.videos),
+            "store": data.store.settings,
+            "notes": data.lists.notes,
+        },
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else platform.processor() or "cpu",
+        "config": dataclasses.asdict(run),
+    }
+
+
+def command(run: RunConfig) -> str:
+    """The command that makes this run, from the settings that differ from its presets' defaults."""
+    words = [f"strategy={run.strategy}", f"dataset={run.dataset}", f"recipe={run.recipe}", f"clip={run.clip}"]
+    return shlex.join(["python", "experiments/run.py", *words, *run.overrides])
+
+
+def _accuracies(votes: Votes, row: int, data: VideoDataModule, model: VideoClassifier) -> dict[str, Any]:
+    """Metrics of one row over all test videos, and per family of classes; null where a metric says nothing."""
+    metrics: dict[str, float | None] = {}
+    videos = votes.videos()
+    for level, scored in (("clip", votes), ("video", videos)):
+        for k in (1, 5):
+            for prefix, only in (("", False), ("scored_", True)):
+                metric = HitAtK(k, scored_only=only)
+                metric.update(scored.scores[:, row], scored.target)
+                metrics[f"test/{prefix}{level}_hit{k}"] = _number(metric.compute())
+    per_class = PerClassHits(data.num_classes)
+    per_class.update(videos.scores[:, row], videos.target)
+    metrics["test/class_accuracy"] = _number(per_class.compute().nanmean())
+    is_last = row == len(model.rows) - 1
+    metrics["train/clip_hit1"] = model.trained.get("clip_hit1") if is_last else None
+    families = {}
+    for family, members in data.lists.families.items():
+        indices = [data.lists.classes.index(name) for name in members]
+        train = np.array(model.trained.get("per_class", []))
+        families[family] = {
+            "videos": int(per_class.total[indices].sum()),
+            "video_hit1": _number(per_class.hits[indices].sum() / per_class.total[indices].sum()),
+            "train_clip_hit1": float(np.nanmean(train[indices])) if is_last and train.size else None,
+        }
+    return {"metrics": metrics, "families": families}
+
+
+def _number(value: torch.Tensor) -> float | None:
+    return None if value.isnan() else float(value)

@@ -1,0 +1,105 @@
+"""A sweep here: every point of a W&B sweep file, one after the other, each in a process of its own."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datamodules.video import available_cores, prepare_store, tracks
+from experiments.config import RunConfig, compose, did_you_mean
+from experiments.record import command
+from experiments.table import write_tables
+
+SWEEPS = Path(__file__).parent / "sweeps"
+
+
+def read_points(name: str, overrides: list[str]) -> list[RunConfig]:
+    """The runs of `sweeps/<name>.yaml`, `overrides` applied to each: the same set as W&B's grid search makes.
+
+    Raises ValueError for a sweep that does not exist or that is no grid.
+    """
+    path = SWEEPS / f"{name}.yaml"
+    if not path.exists():
+        known = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+        raise ValueError(f"--sweep {name}: no such sweep. {did_you_mean(name, known)}")
+    sweep = yaml.safe_load(path.read_text())
+    if sweep.get("method") != "grid":
+        raise ValueError(f"{path}: method {sweep.get('method')!r}; only `grid` runs here, others with `wandb agent`")
+    axes: dict[str, list[Any]] = {}
+    for key, choice in sorted(sweep["parameters"].items()):
+        if set(choice) not in ({"value"}, {"values"}):
+            raise ValueError(f"{path}: parameter {key} has {sorted(choice)}; expected `value` or `values`")
+        axes[key] = choice.get("values", [choice.get("value")])
+    points = [
+        [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
+        for values in itertools.product(*axes.values())
+    ]
+    return [compose([*point, *overrides]) for point in points]
+
+
+def run_sweep(name: str, overrides: list[str], *, dry_run: bool, force: bool) -> int:
+    """Run what is not finished of a sweep and regenerate the tables. 0, or 1 where a point failed.
+
+    A point that fails does not stop the others; the last lines say which failed, and the command for each.
+    """
+    runs = read_points(name, overrides)
+    if dry_run:
+        print("\n".join(command(run) for run in runs))
+        return 0
+    _prepare(runs)
+    # Each point is forked from a server that has imported everything once, and a crash costs one point only.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["experiments.training"])
+    started, failed = time.monotonic(), []
+    for number, run in enumerate(runs, start=1):
+        left = (
+            f", about {(time.monotonic() - started) / (number - 1) * (len(runs) - number + 1):.0f} s left"
+            if number > 1
+            else ""
+        )
+        print(f"\n[{number} of {len(runs)}{left}] {command(run)}", flush=True)
+        process = context.Process(target=_point, args=(run, force))
+        process.start()
+        try:
+            process.join()
+        finally:  # an interrupted sweep takes its point along
+            process.terminate()
+            process.join()
+        if process.exitcode:
+            failed.append(run)
+        else:
+            write_tables(Path(run.results))
+    for path in write_tables(Path(runs[0].results)):
+        print(f"wrote {path}")
+    print(f"{len(runs) - len(failed)} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s")
+    for run in failed:
+        print(f"failed: {command(run)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _prepare(runs: list[RunConfig]) -> None:
+    """Build each data set's frame store once, with all that the points need of it."""
+    by_data: dict[str, tuple[RunConfig, list]] = {}
+    for run in runs:
+        _, needed = by_data.setdefault(repr((run.data, run.sampling.resize)), (run, []))
+        needed += [track for track in tracks(run.data, run.sampling) if track not in needed]
+    for run, needed in by_data.values():
+        prepare_store(run.data, needed, available_cores())
+
+
+def _point(run: RunConfig, force: bool) -> None:
+    """The process of one point."""
+    from experiments.training import run_point
+
+    sys.argv = command(run).split()[1:]  # what a second process under DDP is started with
+    try:
+        run_point(run, force)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)

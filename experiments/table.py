@@ -1,0 +1,428 @@
+"""Run records -> `table.md`, `table.csv` and `table.html`: a pure function of the records and `published.yaml`.
+
+Runs are compared only within a section: same data set and classes, same test protocol, recipe and size. A row is the
+mean over seeds of runs that differ in nothing else; what is not alike (code, clip, splits, ...) gets a row of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+
+import yaml
+
+FORMAT = 1
+ORDER = (
+    *("single_frame", "early_fusion", "late_fusion", "slow_fusion", "c3d"),
+    *("two_stream_spatial", "two_stream_temporal", "two_stream", "cnn_lstm"),
+)
+COMMAND = "python experiments/run.py --table"
+TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
+HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strategy")  # first columns of the CSV
+DASH = "—"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table as shown: cells are text, `facts` stand above it, `notes` below; `csv` holds the same unrounded."""
+
+    title: str
+    facts: list[str]
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+    csv: list[dict[str, object]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in seed and split only: pairs of a record and its row of that name."""
+
+    name: str
+    runs: list[tuple[dict, dict]]
+
+    @property
+    def splits(self) -> set[str]:
+        """The splits that every seed of this row was run on."""
+        return {str(record["split"]) for record, _ in self.runs}
+
+    @property
+    def code(self) -> str:
+        """Hash of the code that made all runs of the row."""
+        return self.runs[0][0]["code"]["hash"]
+
+    def common(self, key: str) -> str:
+        """The setting `key`, which all runs of the row share; for `id` that of the first run."""
+        return str(self.runs[0][0][key])
+
+    def statistic(self, key: str) -> tuple[float | None, float | None]:
+        """Mean over seeds (each the mean over its splits) and sample standard deviation, None where undefined."""
+        seeds = defaultdict(list)
+        for record, row in self.runs:
+            seeds[record["seed"]].append(_numbers(record, row).get(key))
+        if any(value is None for values in seeds.values() for value in values):
+            return None, None
+        means = [mean(values) for values in seeds.values()]
+        return mean(means), stdev(means) if len(means) > 1 else None
+
+
+def read_records(results: Path) -> list[dict]:
+    """All records of `results/runs/*/record.json`, sorted by id. Raises ValueError for a file that is not one."""
+    records = []
+    for path in sorted((results / "runs").glob("*/record.json")):
+        remedy = f"delete {path.parent} and run that point again"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read as JSON ({error}): {remedy}") from error
+        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        if found != FORMAT:
+            raise ValueError(f"{path} has record format {found!r}, this code reads format {FORMAT}: {remedy}")
+        records.append(record)
+    return sorted(records, key=lambda record: record["id"])
+
+
+def read_published() -> list[dict]:
+    """The literature's numbers in percent, each with data set, split, protocol and pretraining."""
+    return yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))["entries"]
+
+
+def write_tables(results: Path) -> list[Path]:
+    """Regenerates `table.md`, `table.csv` and `table.html` in `results` from its records; returns their paths."""
+    sections = tables(read_records(results), read_published())
+    results.mkdir(parents=True, exist_ok=True)
+    renderers = {"table.md": to_markdown, "table.csv": to_csv, "table.html": to_html}
+    texts = {results / name: render(sections) for name, render in renderers.items()}
+    for path, text in texts.items():
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return list(texts)
+
+
+def tables(records: list[dict], published: list[dict]) -> list[Section]:
+    """Sections of our runs, then the literature's: Sports-1M always, other data sets if one of our sections has them.
+
+    A section never mixes two versions of the data of one split.
+    """
+    alike = defaultdict(list)
+    for record in records:
+        shared = ("dataset", "num_classes", "recipe", "size", "protocol", "families")
+        key = [*(record[name] for name in shared), record["data"]["classes"]]
+        alike[json.dumps(key, sort_keys=True)].append(record)
+    sections = []
+    if not records:
+        example = "python experiments/run.py strategy=single_frame dataset=moving_shapes"
+        sections.append(
+            Section("No finished run yet", [f"The folder runs/ holds no record. To make one: {example}"], [], [])
+        )
+    for _, group in sorted(alike.items()):
+        versions = defaultdict(set)
+        for record in group:
+            versions[record["split"]].add(record["data"]["fingerprint"])
+        if all(len(fingerprints) == 1 for fingerprints in versions.values()):
+            sections.append(_section(group, published))
+        else:
+            for fingerprint in sorted(set.union(*versions.values())):
+                sections.append(_section([r for r in group if r["data"]["fingerprint"] == fingerprint], published))
+    shown = {"sports1m"} | {record["dataset"] for record in records}
+    datasets = sorted(shown & {entry["dataset"] for entry in published})
+    return sections + [_literature(name, [e for e in published if e["dataset"] == name]) for name in datasets]
+
+
+def wilson(fraction: float, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson score interval of a proportion (95 % by default), as fractions."""
+    centre = fraction + z * z / (2 * trials)
+    half = z * math.sqrt(fraction * (1 - fraction) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def _numbers(record: dict, row: dict) -> dict[str, float | None]:
+    """All numbers of one row of one run, flat: metrics as fractions, `<family>/video_hit1`, cost, `seconds/*`."""
+    families = {f"{family}/{key}": value for family, of in row["families"].items() for key, value in of.items()}
+    cost = ("parameters", "macs_per_clip", "macs_training", "frames_per_clip", "frames_per_video")
+    seconds = {f"seconds/{key}": value for key, value in record["seconds"].items()}
+    return row["metrics"] | families | {key: row[key] for key in cost} | seconds | {"memory_mb": record["memory_mb"]}
+
+
+def _rows(records: list[dict]) -> list[Row]:
+    """Rows in table order. Runs that cannot be told to differ in seed and split alone stay apart."""
+    alike = defaultdict(list)
+    for record in records:
+        for row in record["rows"]:
+            settings = tuple(record[key] for key in ("strategy", "clip", "pretrained", "selection"))
+            network = tuple(row[key] for key in ("parameters", "macs_per_clip", "frames_per_clip"))
+            alike[row["name"], settings, network, record["code"]["hash"]].append((record, row))
+    rows = []
+    for (name, *_), runs in alike.items():
+        splits_of = defaultdict(list)
+        for record, _ in runs:
+            splits_of[record["seed"]].append(str(record["split"]))
+        if any(len(splits) > len(set(splits)) for splits in splits_of.values()):  # one point, two unlike runs
+            rows += [Row(name, [run]) for run in runs]
+            continue
+        same_splits = defaultdict(list)
+        for run in runs:
+            same_splits[frozenset(splits_of[run[0]["seed"]])].append(run)
+        rows += [Row(name, runs) for runs in same_splits.values()]
+    place = {name: index for index, name in enumerate(ORDER)}
+
+    def order(row: Row) -> tuple:
+        return place.get(row.name, len(ORDER)), row.name, row.common("clip") != "native", row.common("id")
+
+    return sorted(rows, key=order)
+
+
+def _labels(rows: list[Row]) -> list[str]:
+    """Row names, each with what sets it apart from other rows of the section."""
+    splits = set.union(*(row.splits for row in rows))
+    codes, selections = defaultdict(set), {row.common("selection") for row in rows}
+    for row in rows:
+        codes[row.name].add(row.code)
+    labels = []
+    for row in rows:
+        usual = {"clip": "native", "pretrained": "none"}
+        marks = [f"{key}={row.common(key)}" for key, value in usual.items() if row.common(key) != value]
+        marks += [row.common("selection")] if len(selections) > 1 else []
+        marks += [f"code {row.code}"] if len(codes[row.name]) > 1 else []
+        marks += [f"{_splits(row.splits)} only"] if row.splits != splits else []
+        labels.append(f"{row.name} ({', '.join(marks)})" if marks else row.name)
+    return [
+        label if labels.count(label) == 1 else f"{label} (run {row.common('id')})"
+        for label, row in zip(labels, rows, strict=True)
+    ]
+
+
+def _section(records: list[dict], published: list[dict]) -> Section:
+    first, rows = records[0], _rows(records)
+    theirs = [entry for entry in published if entry["dataset"] == first["dataset"]]
+    splits = {str(record["split"]) for record in records}
+    place = (first["dataset"], ",".join(sorted(splits)), first["recipe"], first["size"], first["num_classes"])
+    place = (*place, first["protocol"]["text"])
+
+    percent = {"Clip Hit@1": "test/clip_hit1", "Video Hit@1": "test/video_hit1", "Video Hit@5": "test/video_hit5"}
+    if any(record["videos"]["undecodable"] for record in records):
+        percent |= {f"Video Hit@{k}, scored only": f"test/scored_video_hit{k}" for k in (1, 5)}
+    percent |= {"Class accuracy": "test/class_accuracy"}
+    percent |= {f"Video Hit@1, {family}": f"{family}/video_hit1" for family in first["families"]}
+    percent |= {"Training Clip Hit@1": "train/clip_hit1"}
+    cost = {"Parameters": "parameters", "Multiply-adds per clip": "macs_per_clip"}
+    cost |= {"Multiply-adds of training": "macs_training", "Frames per video": "frames_per_video"}
+    cost |= {"Flow (s)": "seconds/flow", "Training (s)": "seconds/train"}
+    columns = ["Strategy", "Clip", *percent, "Seeds", *cost]
+    columns += ["Published Video Hit@1 [protocol]"] if theirs else []
+
+    chance = _chance(records, list(percent.values()))
+    cells = [["chance", "", *map(_percent, chance.values())]]
+    cells[0] += [DASH] * (len(columns) - len(cells[0]))
+    numbers = [dict(zip(HEAD, (*place, "chance"), strict=True)) | chance]
+    notes: list[str] = []
+    for row, label in zip(rows, _labels(rows), strict=True):
+        frames, _ = row.statistic("frames_per_clip")
+        line = [label, f"{row.common('clip')}, {_count(frames)} frame{'s' * (frames != 1)}"]
+        line += [_percent(*row.statistic(key)) for key in percent.values()]
+        line += [str(len({record["seed"] for record, _ in row.runs}))]
+        line += [_count(row.statistic(key)[0]) for key in cost.values()]
+        if theirs:
+            same = [entry for entry in theirs if entry["system"] == row.name and row.common("clip") == "native"]
+            line.append(", ".join(_cited(entry, notes) for entry in same) or DASH)
+        cells.append(line)
+        numbers.append(dict(zip(HEAD, (*place, label), strict=True)) | _csv_row(row))
+
+    title = f"{first['dataset']}, {_splits(splits)}, recipe {first['recipe']}, size {first['size']}"
+    notes = [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
+    return Section(title, _facts(records), columns, cells, notes, numbers)
+
+
+def _chance(records: list[dict], keys: list[str]) -> dict[str, float | None]:
+    """What guessing scores: k / classes, and in a family 1 / its classes unless the record's `chance` names it."""
+    classes, families = records[0]["num_classes"], records[0]["families"]
+    named = next((record["chance"] for record in records if "chance" in record), {})
+    chance: dict[str, float | None] = dict.fromkeys(keys, 1 / classes)
+    chance |= {key: 5 / classes if classes > 5 else None for key in keys if key.endswith("hit5")}
+    return chance | {f"{family}/video_hit1": named.get(family, 1 / count) for family, count in families.items()}
+
+
+def _facts(records: list[dict]) -> list[str]:
+    """What a reader must know before comparing the rows of a section."""
+    first = records[0]
+    families = ", ".join(f"{count} of {family}" for family, count in first["families"].items())
+    guess = "an even guess among all" + (
+        ", for a family among its own unless its data set says otherwise" * bool(families)
+    )
+    facts = [
+        f"Test: {first['protocol']['text']}. Model tested: {_several(r['selection'] for r in records)}.",
+        f"{first['num_classes']} classes{': ' * bool(families)}{families}. Chance: {guess}.",
+    ]
+    by_split = defaultdict(list)
+    for record in records:
+        by_split[str(record["split"])].append(record["videos"])
+    for split, videos in sorted(by_split.items()):
+        states = ("expected", "scored", "undecodable", "truncated")
+        counts = [f"{_span(v[state] for v in videos)} {state}" for state in states]
+        padded = _span(v["padded_clips"] for v in videos)
+        facts.append(f"Test videos of split {split}: {', '.join(counts)}; {padded} padded clips.")
+    if any(record["videos"]["undecodable"] for record in records):
+        facts.append("Undecodable test videos count as wrong; the columns 'scored only' leave them out.")
+    if len({record["seed"] for record in records}) > 1:
+        facts.append("With several seeds: mean ± sample standard deviation over seeds, splits averaged first.")
+    code, data = _several(r["code"]["hash"] for r in records), _several(r["data"]["fingerprint"] for r in records)
+    device = _several(record["device"] for record in records)
+    facts.append(f"Code {code}; data {data}; device {device}. Hits and accuracy in percent.")
+    return facts
+
+
+def _csv_row(row: Row) -> dict[str, object]:
+    record, _ = row.runs[0]
+    records = [record for record, _ in row.runs]
+    line: dict[str, object] = {key: record[key] for key in ("clip", "pretrained", "selection")}
+    line |= {"row_splits": ",".join(sorted(row.splits)), "seeds": len({r["seed"] for r in records})}
+    line |= {"code": row.code, "data": ",".join(sorted({r["data"]["fingerprint"] for r in records}))}
+    line |= {"device": ",".join(sorted({r["device"] for r in records})), "runs": ",".join(r["id"] for r in records)}
+    line |= {f"videos/{key}": ",".join(str(r["videos"][key]) for r in records) for key in record["videos"]}
+    for key in _numbers(*row.runs[0]):
+        line[key], deviation = row.statistic(key)
+        if deviation is not None and "/" in key and not key.endswith("/videos"):
+            line[f"{key}_sd"] = deviation
+    hit = line.get("test/video_hit1")
+    if len(records) == 1 and hit is not None:
+        line["test/video_hit1_low"], line["test/video_hit1_high"] = wilson(hit, record["videos"]["expected"])
+    return line | {"command": record["command"]}
+
+
+def _literature(dataset: str, entries: list[dict]) -> Section:
+    """The published numbers on one data set: theirs, under their protocols, not ours."""
+    hits = {"clip_hit1": "Clip Hit@1", "video_hit1": "Video Hit@1", "video_hit5": "Video Hit@5"}
+    rows = []
+    for entry in entries:
+        metrics = entry["metrics"]
+        other = [f"{key} {value}" for key, value in metrics.items() if key not in hits]
+        row = [entry["system"], *(str(metrics.get(key, DASH)) for key in hits), entry["split"], entry["pretraining"]]
+        rows.append([*row, entry["protocol"], entry["paper"], "; ".join([entry["note"], *other]).strip("; ")])
+    columns = ["System", *hits.values(), "Split", "Pretraining", "Protocol", "Paper", "Note"]
+    facts = ["Percent, as printed by the papers. No run of this suite; each row has its own protocol and pretraining."]
+    return Section(f"The literature's numbers on {dataset}", facts, columns, rows)
+
+
+def _cited(entry: dict, notes: list[str]) -> str:
+    """A published Video Hit@1 with the number of the note that says how it was measured; adds that note to `notes`."""
+    split = {"1": "split 1", "mean of 3": "mean of 3 splits"}.get(entry["split"], entry["split"])
+    terms = [split, entry["protocol"], f"pretraining: {entry['pretraining']}", entry["note"]]
+    note = f"{entry['paper']}, {entry['system']}: {'; '.join(filter(None, terms))}"
+    if note not in notes:
+        notes.append(note)
+    return f"{entry['metrics']['video_hit1']} [{notes.index(note) + 1}]"
+
+
+def _percent(fraction: float | None, deviation: float | None = None) -> str:
+    if fraction is None:
+        return DASH
+    return f"{100 * fraction:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def _count(value: float | None) -> str:
+    """A quantity in at most three digits and a unit from a million on: 512, 40.1, 123,456, 1.23 G."""
+    if value is None:
+        return DASH
+    for exponent, unit in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M")):
+        if value >= 0.9995 * 10**exponent:
+            return f"{value / 10**exponent:.3g} {unit}"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
+def _span(values: Iterable[int]) -> str:
+    ordered = sorted(values)
+    return f"{ordered[0]}" if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
+
+
+def _several(values: Iterable[str]) -> str:
+    return ", ".join(sorted(set(values)))
+
+
+def _splits(splits: set[str]) -> str:
+    return f"split{'s' * (len(splits) > 1)} {_several(splits)}"
+
+
+def to_markdown(sections: list[Section]) -> str:
+    """GitHub-flavoured Markdown, the columns padded so that the source reads as a table too."""
+
+    def plain(text: str) -> str:
+        return " ".join(text.replace("<", "&lt;").replace("|", "\\|").split())
+
+    lines = ["# Results", ""]
+    for section in sections:
+        lines += [f"## {plain(section.title)}", "", *(f"- {plain(fact)}" for fact in section.facts), ""]
+        if section.columns:
+            grid = [[plain(cell) for cell in row] for row in (section.columns, *section.rows)]
+            widths = [max(3, *map(len, column)) for column in zip(*grid, strict=True)]
+            left = [name in TEXT_COLUMNS for name in section.columns]
+            rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, left, strict=True)]
+            for row in (grid[0], rule, *grid[1:]):
+                cells = zip(row, widths, left, strict=True)
+                lines.append(f"| {' | '.join(c.ljust(w) if text else c.rjust(w) for c, w, text in cells)} |")
+            lines.append("")
+        lines += [*(f"- {plain(note)}" for note in section.notes), ""] if section.notes else []
+    return "\n".join([*lines, f"Made from the records in `runs/` by `{COMMAND}`.", ""])
+
+
+def to_csv(sections: list[Section]) -> str:
+    """One line per row of our sections: raw fractions, counts and seconds; empty where undefined."""
+    rows = [row for section in sections for row in section.csv]
+    text = io.StringIO()
+    names = list(dict.fromkeys([*HEAD, *(key for row in rows for key in row)]))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+STYLE = """
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem }
+div { overflow-x: auto }
+table { border-collapse: collapse }
+caption { text-align: left; padding-bottom: .5rem }
+caption p, footer { margin: 0; opacity: .75 }
+th, td { padding: .2rem .6rem; border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent) }
+th { vertical-align: bottom; text-align: left }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+th.number { white-space: normal }
+"""
+
+
+def to_html(sections: list[Section]) -> str:
+    """One self-contained page."""
+    escape = html.escape
+
+    def line(cells: list[str], columns: list[str], tag: str) -> str:
+        kinds = ["" if name in TEXT_COLUMNS else ' class="number"' for name in columns]
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+
+    parts = []
+    for section in sections:
+        facts = "".join(f"<p>{escape(fact)}</p>" for fact in section.facts)
+        parts.append(f"<h2>{escape(section.title)}</h2>")
+        if not section.columns:
+            parts.append(facts)
+            continue
+        parts.append(f"<div><table>\n<caption>{facts}</caption>")
+        parts.append(f"<thead><tr>{line(section.columns, section.columns, 'th')}</tr></thead>\n<tbody>")
+        parts += [f"<tr>{line(row, section.columns, 'td')}</tr>" for row in section.rows]
+        parts.append("</tbody></table></div>")
+        parts += [f"<p>{escape(note)}</p>" for note in section.notes]
+    head = f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Results</title><style>{STYLE}</style>'
+    footer = f"<footer>Made from the records in <code>runs/</code> by <code>{COMMAND}</code>.</footer>"
+    return "\n".join([head, "<h1>Results</h1>", *parts, footer, "</html>", ""])

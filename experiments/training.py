@@ -1,0 +1,221 @@
+"""One run from configuration to record: the only place where something is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from tqdm import tqdm
+
+from datamodules.video import VideoDataModule
+from experiments.config import RunConfig
+from experiments.record import (
+    code_hash,
+    make_record,
+    read_record,
+    row_names,
+    run_folder,
+    write_atomically,
+    write_scores,
+)
+from experiments.tracking import log_record, tracked_run
+from vidfusion.classifier import VideoClassifier
+
+# Lightning's advice on loggers, workers and folders says nothing about a run.
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
+
+CHECKPOINTS = 10  # per run: so much of the training is lost at most by an interruption
+
+
+def make_data(run: RunConfig) -> VideoDataModule:
+    """The run's clips; each of several processes takes its share of the batch."""
+    return VideoDataModule(
+        run.data,
+        run.sampling,
+        batch_size=run.training.batch_size // run.trainer.devices,
+        test_batch_size=run.trainer.test_batch_size,
+        workers=run.trainer.workers,
+        seed=run.seed,
+    )
+
+
+def make_model(run: RunConfig, num_classes: int) -> VideoClassifier:
+    """The run's network, with weights drawn from its seed."""
+    L.seed_everything(run.seed, verbose=False)
+    model = run.strategy_class(run.model, run.clip_shape(), num_classes, run.training)
+    model.seed = run.seed
+    return model
+
+
+def run_point(run: RunConfig, force: bool = False) -> None:
+    """Train and test one network and write its record, unless a record of the same code and data is there.
+
+    A run that was stopped goes on from its last checkpoint. A failure is raised again and leaves `error.txt` with the
+    traceback in the run's folder. Raises ValueError or OSError for anything wrong with settings, files or data.
+    """
+    folder = run_folder(run)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"results={run.results}: cannot write there ({error.strerror}); choose another results="
+        ) from None
+    try:
+        _train_and_test(run, folder, force)
+    except Exception:
+        (folder / "error.txt").write_text(traceback.format_exc())
+        raise
+
+
+def _train_and_test(run: RunConfig, folder: Path, force: bool) -> None:
+    data = make_data(run)
+    data.prepare_data()
+    data.setup()
+    model = make_model(run, data.num_classes)
+    code, fingerprint = code_hash(run), data.fingerprint()
+    record = read_record(folder)
+    if record is not None and not force:
+        if (record["code"]["hash"], record["data"]["fingerprint"]) == (code, fingerprint):
+            print(f"{run.id}: finished before, skipped (--force runs it again)", flush=True)
+            return
+        print(f"{run.id}: finished before with other code or data, so it runs again", flush=True)
+    model.provenance = {
+        "id": run.id,
+        "code": code,
+        "fingerprint": fingerprint,
+        "dataset": run.dataset_label,
+        "split": run.data.split,
+        "classes": list(data.lists.classes),
+        "config": dataclasses.asdict(run),
+    }
+    last = folder / "last.ckpt"
+    resume = not force and _resumable(last, model.provenance)
+    if resume:
+        print(f"{run.id}: goes on from its last checkpoint", flush=True)
+
+    with tracked_run(
+        run.wandb,
+        run_id=run.id,
+        group=run.sweep or run.strategy,
+        config=_public(run),
+        tags=[run.strategy, run.dataset_label, run.recipe],
+        folder=Path(run.results),
+    ) as wandb_logger:
+        epochs = -(-run.training.steps // data.steps_per_epoch)
+        often = max(1, epochs // CHECKPOINTS)
+        callbacks: list[Callback] = [
+            _Progress(run.id, run.training.steps, data.num_test_batches),
+            ModelCheckpoint(
+                folder, "last", every_n_epochs=often, save_on_train_epoch_end=True, enable_version_counter=False
+            ),
+        ]
+        if run.training.select == "best":
+            callbacks.append(
+                ModelCheckpoint(folder, "best", monitor="val/video_hit1", mode="max", enable_version_counter=False)
+            )
+        trainer = L.Trainer(
+            max_steps=run.training.steps,
+            max_epochs=-1,
+            accelerator=run.trainer.accelerator,
+            devices=run.trainer.devices,
+            strategy="ddp" if run.trainer.devices > 1 else "auto",
+            precision=run.trainer.precision,
+            use_distributed_sampler=False,
+            gradient_clip_val=run.training.clip_norm or None,
+            check_val_every_n_epoch=often,
+            limit_val_batches=1.0 if run.data.validation else 0,
+            num_sanity_val_steps=0,
+            deterministic="warn",  # some 3-D poolings have no deterministic form on a GPU
+            logger=[CSVLogger(folder, name="", version="curves"), *([wandb_logger] if wandb_logger else [])],
+            callbacks=callbacks,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=10**9,  # epoch means only
+            default_root_dir=folder,
+        )
+        trainer.fit(model, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
+        trainer.save_checkpoint(last)
+        if run.training.select == "best":
+            best = torch.load(folder / "best.ckpt", weights_only=True, map_location=model.device)
+            model.load_state_dict(best["state_dict"])
+        started = time.monotonic()
+        trainer.test(model, datamodule=data, verbose=False)
+        if not trainer.is_global_zero:
+            return
+        record = make_record(run, model, data, time.monotonic() - started)
+        write_scores(folder, model.test_votes, row_names(run, model), [video.path for video in data.lists.test])
+        votes = model.test_votes.videos()
+        log_record(wandb_logger, record, data.lists.classes, votes.scores[:, -1].numpy(), votes.target.numpy())
+        write_atomically(folder / "record.json", json.dumps(record, indent=1))
+    for row in record["rows"]:
+        shown = {"Clip Hit@1": row["metrics"]["test/clip_hit1"], "Video Hit@1": row["metrics"]["test/video_hit1"]}
+        shown |= {family: part["video_hit1"] for family, part in row["families"].items()}
+        print(f"{row['name']}: " + ", ".join(f"{name} {value:.1%}" for name, value in shown.items()), flush=True)
+
+
+def _resumable(checkpoint: Path, provenance: dict[str, Any]) -> bool:
+    """Whether a checkpoint is there that the same code made of the same data."""
+    if not checkpoint.exists():
+        return False
+    made_by = torch.load(checkpoint, weights_only=True, map_location="cpu")["vidfusion"]["provenance"]
+    return all(made_by[key] == provenance[key] for key in ("code", "fingerprint"))
+
+
+def _public(run: RunConfig) -> dict[str, Any]:
+    """The configuration as W&B shows it: without the paths of this machine."""
+    config = dataclasses.asdict(run)
+    for node, name in (
+        (config, "results"),
+        (config, "overrides"),
+        (config["data"], "root"),
+        (config["data"], "stores"),
+    ):
+        node.pop(name)
+    return config
+
+
+class _Progress(Callback):
+    """A bar at a terminal; else a line at each tenth of the training, with the time left."""
+
+    def __init__(self, name: str, steps: int, test_batches: int) -> None:
+        self.name, self.steps, self.test_batches = name, steps, test_batches
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self.started, self.first = time.monotonic(), trainer.global_step
+        self.bar = tqdm(
+            total=self.steps, initial=self.first, desc=f"train {self.name}", unit="step", disable=None, leave=False
+        )
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, *_: Any) -> None:
+        step = trainer.global_step
+        self.bar.update(step - self.bar.n)
+        if self.bar.disable and step % max(1, self.steps // 10) == 0:
+            left = (time.monotonic() - self.started) / (step - self.first) * (self.steps - step)
+            loss = outputs["loss"].item()
+            print(f"{self.name}: step {step} of {self.steps}, loss {loss:.3f}, about {left:.0f} s left", flush=True)
+
+    def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self.bar.close()
+
+    def on_test_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self.bar = tqdm(total=self.test_batches, desc=f"test {self.name}", unit="batch", disable=None, leave=False)
+        if self.bar.disable:
+            print(f"{self.name}: testing, {self.test_batches} batches of views", flush=True)
+
+    def on_test_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
+        self.bar.update()
+
+    def on_test_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self.bar.close()

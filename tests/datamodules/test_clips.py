@@ -1,0 +1,244 @@
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from datamodules.clips import ClipSpec, check, clip_indices, clip_span, test_starts, train_starts
+from datamodules.lists import DataError
+
+SINGLE = ClipSpec(frames=1)
+EARLY = ClipSpec(frames=10)
+LATE = ClipSpec(frames=2, stride=15)
+C3D = ClipSpec(frames=16)
+TWO_STREAM = ClipSpec(frames=1, flow_frames=10, test_clips=25)
+LRCN = ClipSpec(frames=16, test_clips="all", test_step=8)
+LECTURE = ClipSpec(frames=16, fps=5)
+WHOLE = ClipSpec(frames=16, span="video", test_clips=1)
+STRATEGIES = {"single": SINGLE, "early": EARLY, "late": LATE, "c3d": C3D, "two_stream": TWO_STREAM, "lecture": LECTURE}
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def clips_at(spec, frames, *starts, fps=25.0):
+    return clip_indices(spec, frames, fps, np.array(starts))
+
+
+def evenly(spec, frames, fps=25.0):
+    return clip_indices(spec, frames, fps, test_starts(spec, frames, fps, rng()))
+
+
+@pytest.mark.parametrize(
+    ("spec", "fps", "rgb", "flow"),
+    [
+        (SINGLE, 25.0, [7], []),
+        (EARLY, 25.0, list(range(7, 17)), []),
+        (LATE, 25.0, [7, 22], []),
+        (C3D, 25.0, list(range(7, 23)), []),
+        (TWO_STREAM, 25.0, [7], list(range(7, 17))),
+        (ClipSpec(frames=0, flow_frames=3), 25.0, [], [7, 8, 9]),
+        (ClipSpec(frames=0, flow_frames=3, stride=2), 25.0, [], [7, 9, 11]),
+        (LECTURE, 25.0, list(range(7, 83, 5)), []),
+        # 29.97 fps: a step of 5.994 frames, so that the nearest frame falls behind steps of 6 from the 84th on only
+        (LECTURE, 30000 / 1001, list(range(7, 98, 6)), []),
+        # 23.976 fps: 0, 4.8, 9.6, 14.4, 19.2, 24.0, 28.8, 33.6, 38.4, 43.2, 48.0, 52.7, 57.5, 62.3, 67.1, 71.9
+        (LECTURE, 24000 / 1001, [7 + i for i in (0, 5, 10, 14, 19, 24, 29, 34, 38, 43, 48, 53, 58, 62, 67, 72)], []),
+        (ClipSpec(frames=4, fps=10), 25.0, [7, 10, 12, 15], []),  # steps of 2.5: a half goes up
+        (ClipSpec(frames=4, fps=50), 25.0, [7, 8, 8, 9], []),  # faster than the video: frames come again
+    ],
+)
+def test_a_clip_from_frame_7_of_200(spec, fps, rgb, flow):
+    clips = clips_at(spec, 200, 7, fps=fps)
+    assert clips.rgb.tolist() == [rgb] and clips.flow.tolist() == [flow]
+    assert clips.padded.tolist() == [False]
+    last = max([*rgb, *[i + 1 for i in flow]])  # field i needs frame i + 1
+    assert clip_span(spec, 200, fps) == last - 7 + 1
+    assert clips.center.tolist() == [(7 + last) / 2]
+
+
+@pytest.mark.parametrize(
+    ("spec", "frames", "rgb", "flow"),
+    [
+        (ClipSpec(frames=4, span="video"), 100, [0, 25, 50, 75], []),
+        (ClipSpec(frames=4, span="video"), 10, [0, 2, 5, 7], []),
+        (ClipSpec(frames=4, span="video"), 3, [0, 0, 1, 2], []),
+        (ClipSpec(frames=98, span="video"), 2, [0] * 49 + [1] * 49, []),  # 49 * (2 / 98) is below 1 as a float
+        (ClipSpec(frames=0, flow_frames=4, span="video"), 5, [], [0, 1, 2, 3]),
+        (ClipSpec(frames=0, flow_frames=8, span="video"), 5, [], [0, 0, 1, 1, 2, 2, 3, 3]),
+        (ClipSpec(frames=2, flow_frames=4, span="video"), 9, [0, 2], [0, 2, 4, 6]),
+    ],
+)
+def test_a_clip_that_spans_the_video(spec, frames, rgb, flow):
+    clips = clips_at(spec, frames, 0)
+    assert clips.rgb.tolist() == [rgb] and clips.flow.tolist() == [flow]
+    assert clips.padded.tolist() == [False]
+
+
+def test_a_spanning_test_clip_is_centred():
+    # 16 parts of 6.25 frames: the clip reaches from frame 0 to 93 and there is room for 6 more, 3 of them before it.
+    clips = evenly(WHOLE, 100)
+    offsets = [0, 6, 12, 18, 25, 31, 37, 43, 50, 56, 62, 68, 75, 81, 87, 93]
+    assert clips.rgb.tolist() == [[3 + i for i in offsets]]
+
+
+@pytest.mark.parametrize(
+    ("spec", "frames", "starts"),
+    [
+        # even: the middle of part i of N is at frame (i + 1/2) n / N - 1/2, and the start (span - 1) / 2 before it
+        (dataclasses.replace(SINGLE, test_clips=1), 11, [5]),
+        (dataclasses.replace(SINGLE, test_clips=5), 5, [0, 1, 2, 3, 4]),
+        (dataclasses.replace(SINGLE, test_clips=4), 10, [1, 3, 6, 8]),  # middles 0.75, 3.25, 5.75, 8.25
+        (dataclasses.replace(EARLY, test_clips=2), 40, [5, 25]),  # middles 9.5 and 29.5
+        (dataclasses.replace(C3D, test_clips=10), 170, [1, 18, 35, 52, 69, 86, 103, 120, 137, 154]),
+        (dataclasses.replace(C3D, test_clips=5), 40, [0, 4, 12, 20, 24]),  # the outer two are moved inside
+        (dataclasses.replace(LATE, test_clips=3), 18, [0, 1, 2]),
+        # two-stream: 25 stacks of 11 frames
+        (TWO_STREAM, 275, list(range(0, 275, 11))),
+        # LRCN: windows of 16 every 8 frames, whole windows only
+        (LRCN, 16, [0]),
+        (LRCN, 23, [0]),
+        (LRCN, 24, [0, 8]),
+        (LRCN, 50, [0, 8, 16, 24, 32]),
+        (LRCN, 5, [0]),
+        (dataclasses.replace(SINGLE, test_clips="all", test_step=1), 4, [0, 1, 2, 3]),  # the average over all frames
+        (dataclasses.replace(TWO_STREAM, test_clips="all", test_step=1), 13, [0, 1, 2]),
+    ],
+)
+def test_where_test_clips_start(spec, frames, starts):
+    assert test_starts(spec, frames, 25.0, rng()).tolist() == starts
+
+
+def test_two_stream_takes_250_fields_of_25_places():
+    clips = evenly(TWO_STREAM, 275)
+    assert clips.rgb.shape == (25, 1) and clips.flow.shape == (25, 10)
+    assert clips.flow[3].tolist() == list(range(33, 43)) and clips.rgb[3].tolist() == [33]
+    assert clips.flow.max() == 273 == 275 - 2  # the last field that there is
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 25])
+@pytest.mark.parametrize("frames", [100, 177, 240])
+def test_all_strategies_share_their_centers(frames, count):
+    ideal = (np.arange(count) + 0.5) * frames / count - 0.5
+    found = []
+    for spec in STRATEGIES.values():
+        spec = dataclasses.replace(spec, test_clips=count)
+        center, span = evenly(spec, frames).center, clip_span(spec, frames, 25.0)
+        fits = (ideal >= span / 2) & (ideal <= frames - 1 - span / 2)
+        assert fits.any()
+        assert abs(center - ideal)[fits].max() <= 0.5
+        found.append(np.where(fits, center, np.nan))
+    difference = np.nanmax(found, axis=0) - np.nanmin(found, axis=0)
+    assert np.nanmax(difference) <= 0.5  # clips of 1 and 2 frames cannot do better
+
+
+SHORT = [
+    # spec, frames, loop, hold; rgb then flow
+    (EARLY, 1, [0] * 10, [0] * 10),
+    (EARLY, 4, [0, 1, 2, 3, 0, 1, 2, 3, 0, 1], [0, 1, 2, 3, 3, 3, 3, 3, 3, 3]),
+    (LATE, 4, [0, 3], [0, 3]),
+    (LATE, 7, [0, 1], [0, 6]),
+]
+
+
+@pytest.mark.parametrize(("spec", "frames", "loop", "hold"), SHORT)
+def test_short_videos(spec, frames, loop, hold):
+    for short, expected in (("loop", loop), ("hold", hold)):
+        clips = evenly(dataclasses.replace(spec, short=short, test_clips=2), frames)
+        assert clips.rgb.tolist() == [expected] * 2
+        assert clips.padded.tolist() == [True, True]
+    with pytest.raises(DataError, match=rf"sampling.short=error: a clip spans \d+ frames, the video has {frames}"):
+        evenly(dataclasses.replace(spec, short="error"), frames)
+
+
+@pytest.mark.parametrize(
+    ("frames", "rgb", "loop", "hold"),
+    [
+        (1, [0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),  # its one field has no motion
+        (2, [0, 1, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
+        (4, [0, 1, 2, 3, 0], [0, 1, 2, 0, 1], [0, 1, 2, 2, 2]),  # no field from the last frame to the first
+        (5, [0, 1, 2, 3, 4], [0, 1, 2, 3, 0], [0, 1, 2, 3, 3]),  # enough frames, but a field too few
+    ],
+)
+def test_flow_of_short_videos(frames, rgb, loop, hold):
+    spec = ClipSpec(frames=5, flow_frames=5)
+    looped = clips_at(spec, frames, 0)
+    held = clips_at(dataclasses.replace(spec, short="hold"), frames, 0)
+    assert looped.rgb.tolist() == [rgb] and looped.flow.tolist() == [loop] and held.flow.tolist() == [hold]
+    assert looped.padded.tolist() == held.padded.tolist() == [True]
+    assert clips_at(spec, 6, 0).padded.tolist() == [False]
+
+
+def test_each_clip_says_whether_it_is_padded():
+    assert clips_at(EARLY, 12, 0, 2, 3, 11).padded.tolist() == [False, False, True, True]
+    assert clips_at(dataclasses.replace(EARLY, short="error"), 12, 0, 2).padded.tolist() == [False, False]
+    assert clips_at(EARLY, 10, 0).padded.tolist() == [False] and clips_at(EARLY, 9, 0).padded.tolist() == [True]
+    assert clips_at(SINGLE, 1, 0).padded.tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("spec", "frames", "places"),
+    [(SINGLE, 6, 6), (EARLY, 16, 7), (LATE, 18, 3), (TWO_STREAM, 14, 4), (EARLY, 10, 1), (C3D, 5, 1)],
+)
+def test_random_starts_are_uniform_over_the_places_that_fit(spec, frames, places):
+    draws = 600 * places
+    generator = rng()
+    starts = [int(train_starts(spec, frames, 25.0, generator)[0]) for _ in range(draws)]
+    counts = Counter(starts)
+    assert sorted(counts) == list(range(places))
+    assert all(abs(count - 600) < 5 * 600**0.5 for count in counts.values())
+    again, other = rng(), rng(1)
+    assert starts == [int(train_starts(spec, frames, 25.0, again)[0]) for _ in range(draws)]
+    if places > 1:
+        assert starts != [int(train_starts(spec, frames, 25.0, other)[0]) for _ in range(draws)]
+
+
+def test_random_test_starts_are_sorted_seeded_and_uniform():
+    spec = dataclasses.replace(EARLY, test_clips=4000, test_sampling="random")
+    starts = test_starts(spec, 13, 25.0, rng())
+    assert (np.diff(starts) >= 0).all()
+    assert sorted(Counter(starts.tolist())) == [0, 1, 2, 3]
+    assert all(abs(count - 1000) < 150 for count in Counter(starts.tolist()).values())
+    assert np.array_equal(starts, test_starts(spec, 13, 25.0, rng()))
+    assert not np.array_equal(starts, test_starts(spec, 13, 25.0, rng(1)))
+
+
+def test_a_clip_rate_needs_the_videos_rate():
+    assert evenly(C3D, 40, fps=0.0).rgb.shape == (10, 16)
+    with pytest.raises(DataError, match=r"sampling.fps=5: the video does not say its frame rate; set sampling.stride"):
+        evenly(LECTURE, 100, fps=0.0)
+
+
+def test_check_accepts_every_protocol():
+    for spec in [*STRATEGIES.values(), LRCN, WHOLE]:
+        check(dataclasses.replace(spec, resize=[128, 171], crop=112))
+    check(ClipSpec(resize=[36, 48], crop=36))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"frames": -1}, "sampling.frames=-1: expected 0 or more"),
+        ({"flow_frames": -1}, "sampling.flow_frames=-1: expected 0 or more"),
+        ({"frames": 0}, "sampling.frames and sampling.flow_frames are both 0"),
+        ({"stride": 0}, "sampling.stride=0: expected 1 or more"),
+        ({"train_clips": 0}, "sampling.train_clips=0: expected 1 or more"),
+        ({"test_step": 0}, "sampling.test_step=0: expected 1 or more"),
+        ({"fps": 0.0}, "sampling.fps=0.0: expected a number"),
+        ({"fps": -5.0}, "sampling.fps=-5.0: expected a number"),
+        ({"fps": float("nan")}, "sampling.fps=nan: expected a number"),
+        ({"fps": float("inf")}, "sampling.fps=inf: expected a number"),
+        ({"test_clips": 0}, "sampling.test_clips=0: expected a number from 1 on, or `all`"),
+        ({"test_clips": "some"}, "sampling.test_clips=some: expected a number from 1 on, or `all`"),
+        ({"resize": None}, r"sampling.resize=None, sampling.crop=32: expected \[height, width\], side"),
+        ({"resize": [36]}, r"sampling.resize=\[36\], sampling.crop=32: expected"),
+        ({"crop": None}, r"sampling.resize=\[36, 48\], sampling.crop=None: expected"),
+        ({"crop": 37}, "sampling.crop=37: expected 1 to 36, the stored frame's smaller side"),
+        ({"crop": 0}, "sampling.crop=0: expected 1 to 36"),
+    ],
+)
+def test_check_names_what_is_wrong(bad, message):
+    with pytest.raises(DataError, match=message) as error:
+        check(ClipSpec(**({"resize": [36, 48], "crop": 32} | bad)))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,159 @@
+import csv
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from datamodules import decode
+from datamodules.decode import DecodeError, VideoInfo, expected_frames, iter_frames, probe
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def write_clip(
+    path: Path, frames: int, codec: str = "libx264", size: tuple[int, int] = (48, 64), **options: str
+) -> None:
+    """A clip whose every frame differs: a picture that scrolls by one pixel a frame."""
+    height, width = size
+    picture = np.random.default_rng(0).integers(0, 256, (height + frames, width, 3), dtype=np.uint8)
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.codec_context.max_b_frames = 2
+        for start in range(frames):
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[start : start + height]), format="rgb24")
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+
+
+def reference(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def real_clips() -> list[tuple[str, int, int]]:
+    if not DATA.exists():
+        return []
+    with (DATA / "frame_counts.csv").open() as file:
+        rows = [(r["path"], int(r["frames_that_decode"]), int(r["frames_in_header"])) for r in csv.DictReader(file)]
+    assert len(rows) >= 94
+    return rows
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real clips are not beside this checkout")
+def test_real_clips_are_frame_exact():
+    differing = []
+    for path, frames, header_frames in real_clips():
+        info = probe(DATA / path)
+        assert (info.frames, info.header_frames, info.truncated) == (frames, header_frames, False), path
+        with av.open(str(DATA / path)) as container:
+            expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        for one, other in zip(iter_frames(DATA / path, info), expected, strict=True):
+            if not np.array_equal(one, other):
+                # Two versions of FFmpeg may round one inverse transform differently; another frame differs widely.
+                difference = np.abs(one.astype(int) - other)
+                assert difference.max() <= 2 and (difference > 0).mean() < 1e-4, path
+                differing.append(path)
+    assert len(set(differing)) <= 1, differing  # the Basketball clip of UCF101: one pixel in 8 of its frames
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "frames"),
+    [("b.avi", "mpeg4", 37), ("a.mp4", "libx264", 41), ("a.mkv", "libx264", 20), ("one.mp4", "libx264", 1)],
+)
+def test_frames_equal_a_sequential_decode(tmp_path, name, codec, frames):
+    path = tmp_path / name
+    write_clip(path, frames, codec)
+    info = probe(path)
+    assert info == VideoInfo(frames, 0 if path.suffix == ".mkv" else frames, 25.0, 48, 64)
+    np.testing.assert_array_equal(np.stack(list(iter_frames(path))), reference(path))
+    assert expected_frames(path) == pytest.approx(frames, abs=1)
+
+
+def test_pyav_decodes_where_decord_is_missing(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    write_clip(path, 12)
+    with_decord = np.stack(list(iter_frames(path)))
+    monkeypatch.setattr(decode, "decord", None)
+    np.testing.assert_array_equal(np.stack(list(iter_frames(path))), with_decord)
+
+
+def test_appended_copies_are_cut_off(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    write_clip(path, 5)
+    frames = reference(path)
+    monkeypatch.setattr(decode, "_decode", lambda path: iter([*frames, frames[-1], frames[-1]]))
+    np.testing.assert_array_equal(np.stack(list(iter_frames(path))), frames)
+
+
+def test_fewer_frames_than_counted_is_an_error(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_clip(path, 5)
+    with pytest.raises(DecodeError, match=r"a\.mp4: .*counts 7 frames, the decoder gives 5"):
+        list(iter_frames(path, VideoInfo(7, 7, 25.0, 48, 64)))
+
+
+def test_a_change_of_size_is_an_error(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_clip(path, 5)
+    with pytest.raises(DecodeError, match="frame 0 is 64x48, the first is 32x32"):
+        list(iter_frames(path, VideoInfo(5, 5, 25.0, 32, 32)))
+
+
+def test_a_cut_file_is_truncated_and_keeps_its_frames(tmp_path):
+    whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
+    write_clip(whole, 60, "mpeg4")
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    info = probe(cut)
+    assert 0 < info.frames < 50 and info.header_frames == 60 and info.truncated
+    frames = np.stack(list(iter_frames(cut)))
+    assert len(frames) == info.frames
+    np.testing.assert_array_equal(frames[:-1], reference(whole)[: info.frames - 1])  # the last one may be half a frame
+
+
+def test_a_header_that_counts_one_too_many_is_healthy():
+    assert not VideoInfo(10, 11, 25.0, 1, 1).truncated
+    assert not VideoInfo(100, 0, 25.0, 1, 1).truncated
+    assert VideoInfo(10, 13, 25.0, 1, 1).truncated
+    assert VideoInfo(940, 1000, 25.0, 1, 1).truncated
+
+
+def undecodable_files(folder: Path) -> list[Path]:
+    def new(name: str, content: bytes | None = None) -> Path:
+        path = folder / name
+        if content is not None:
+            path.write_bytes(content)
+        return path
+
+    whole = new("whole.mp4")
+    write_clip(whole, 60, movflags="faststart")
+    content = whole.read_bytes()
+    (folder / "folder.avi").mkdir()
+    with av.open(str(folder / "audio.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        sound.rate = 44100
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    with av.open(str(folder / "no_frame.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        container.start_encoding()
+    return [
+        new("absent.avi"),
+        new("empty.avi", b""),
+        new("text.avi", b"a line of text\n" * 100),
+        new("cut.mp4", content[: len(content) // 2]),
+        new("folder.avi"),
+        new("audio.mp4"),
+        new("no_frame.avi"),
+    ]
+
+
+def test_undecodable_files_say_so_in_one_line(tmp_path, capfd):
+    for path in undecodable_files(tmp_path):
+        with pytest.raises(DecodeError) as error:
+            list(iter_frames(path))
+        assert str(path) in str(error.value) and "\n" not in str(error.value), error.value
+    assert capfd.readouterr() == ("", "")  # neither decoder prints noise of its own

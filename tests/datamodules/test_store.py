@@ -1,0 +1,259 @@
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from datamodules import store as store_module
+from datamodules.decode import DecodeError, iter_frames
+from datamodules.flow import FlowConfig, FlowEstimator, quantise, resize, resize_flow
+from datamodules.lists import DataError
+from datamodules.store import FrameStore, Track, build_store, store_folder
+
+RGB, FLOW = Track(20, 24), Track(20, 24, FlowConfig(preset="ultrafast", bound=4.0))
+CLIPS = 20  # more than one shard
+
+
+def write_clip(path: Path, frames: int, seed: int) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (32 + frames, 40, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 40, "yuv420p"
+        for start in range(frames):
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[start : start + 32]), format="rgb24")
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """20 clips of 1 to 20 frames, one of which is no video, and one of which breaks off in the middle."""
+    root = tmp_path_factory.mktemp("clips")
+    (root / "a").mkdir()
+    for number in range(CLIPS):
+        write_clip(root / "a" / f"{number:02d}.avi", number + 1, number)
+    (root / "a" / "07.avi").write_text("no video")
+    return root
+
+
+def files(root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in root.rglob("*.avi")]
+
+
+def build(root: Path, stores: Path, *tracks: Track, workers: int = 1, max_store: float = 1.0) -> FrameStore:
+    return build_store(root, files(root), stores, "test", tracks or (RGB, FLOW), workers=workers, max_store=max_store)
+
+
+@pytest.fixture(scope="module")
+def built(clips, tmp_path_factory) -> FrameStore:
+    return build(clips, tmp_path_factory.mktemp("stores"), workers=2)
+
+
+def content(folder: Path) -> dict[str, object]:
+    """Everything in a store but the time that it took."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found[str(path.relative_to(folder))] = path.read_bytes()
+            if path.suffix == ".json":
+                found[str(path.relative_to(folder))] = json.loads(path.read_text()) | {"flow_seconds": 0}
+    return found
+
+
+def no_build(monkeypatch):
+    monkeypatch.setattr(store_module, "_build", lambda *_: pytest.fail("decoded again"))
+
+
+def test_it_holds_every_frame_and_field(clips, built):
+    assert set(built.videos) == set(files(clips)) and len(built.videos) == CLIPS
+    for number in set(range(CLIPS)) - {7}:
+        path = f"a/{number:02d}.avi"
+        frames = list(iter_frames(clips / path))
+        video = built.videos[path]
+        assert (video.frames, video.header_frames, video.fps, video.error) == (number + 1, number + 1, 25.0, None)
+        np.testing.assert_array_equal(built.rgb(path), [resize(frame, 20, 24) for frame in frames])
+        estimator = FlowEstimator(FLOW.flow)
+        fields = [resize_flow(f, 20, 24) for frame in frames if (f := estimator(frame)) is not None]
+        fields = fields or [np.zeros((20, 24, 2), np.float32)]
+        stored, means = built.flow(path)
+        assert means.dtype == np.float32
+        np.testing.assert_array_equal(stored, [quantise(field, 4.0) for field in fields])
+        np.testing.assert_allclose(means, [field.mean(axis=(0, 1)) for field in fields], atol=1e-5)
+    assert built.flow_seconds > 0
+    assert built.settings == {
+        "rgb": {"height": 20, "width": 24},
+        "flow": {"height": 20, "width": 24, "flow": {"method": "dis", "preset": "ultrafast", "bound": 4.0}},
+    }
+
+
+def test_a_one_frame_video_has_one_still_field(built):
+    stored, means = built.flow("a/00.avi")
+    assert stored.shape == (1, 20, 24, 2) and (stored == 128).all() and (means == 0).all()
+
+
+def test_an_undecodable_video_is_recorded_and_does_not_stop_the_build(clips, built):
+    video = built.videos["a/07.avi"]
+    assert video.frames == 0 and str(clips / "a/07.avi") in video.error and "\n" not in video.error
+    for read in (built.rgb, built.flow):
+        with pytest.raises(DecodeError, match=r"07\.avi"):
+            read("a/07.avi")
+
+
+def test_a_video_that_breaks_off_leaves_no_rows(clips, tmp_path, monkeypatch):
+    real = store_module.iter_frames
+
+    def break_off(path, info):
+        for index, frame in enumerate(real(path, info)):
+            if path.name == "09.avi" and index == 5:
+                raise DecodeError(f"{path}: breaks off")
+            yield frame
+
+    monkeypatch.setattr(store_module, "iter_frames", break_off)
+    (tmp_path / RGB.name).mkdir()
+    (tmp_path / FLOW.name).mkdir()
+    names = ("a/08.avi", "a/09.avi", "a/10.avi")
+    assert store_module._build_shard(store_module._Job(clips, tmp_path, 0, names, (RGB, FLOW))) == (3, 1)
+    store = store_module._open(tmp_path, 1, (RGB, FLOW))
+    assert store.videos["a/09.avi"].error.endswith("09.avi: breaks off")
+    assert (len(store.rgb("a/08.avi")), len(store.rgb("a/10.avi")), len(store.flow("a/10.avi")[1])) == (9, 11, 10)
+    np.testing.assert_array_equal(store.rgb("a/10.avi"), [resize(f, 20, 24) for f in iter_frames(clips / "a/10.avi")])
+
+
+def test_shards_are_plain_npy_and_json(built):
+    arrays = [np.load(path) for path in sorted((built.folder / "rgb-20x24").glob("*.npy"))]
+    assert [array.dtype for array in arrays] == [np.uint8, np.uint8]
+    assert sum(map(len, arrays)) == sum(video.frames for video in built.videos.values())
+    assert (built.folder / "flow-20x24-dis-ultrafast-b4" / "00001.means.npy").exists()
+
+
+def test_it_opens_again_without_decoding(clips, built, monkeypatch):
+    no_build(monkeypatch)
+    again = build(clips, built.folder.parent)
+    assert again == built
+    assert build(clips, built.folder.parent, RGB).rows.keys() == {"rgb"}
+
+
+def test_it_pickles_small_and_reads_in_another_process(built):
+    built.rgb("a/19.avi")
+    copy = pickle.loads(pickle.dumps(built))
+    assert len(pickle.dumps(built)) < 20_000
+    np.testing.assert_array_equal(copy.rgb("a/19.avi"), built.rgb("a/19.avi"))
+
+
+def test_views_are_read_only(built):
+    with pytest.raises(ValueError, match="read-only"):
+        built.rgb("a/19.avi")[0] = 0
+
+
+def test_an_interrupted_build_is_continued(clips, built, tmp_path):
+    folder = store_folder(clips, files(clips), tmp_path, "test")
+    shutil.copytree(built.folder, folder)
+    (folder / RGB.name / "00001.json").unlink()  # killed before the index was written
+    (folder / RGB.name / "00001.npy").write_bytes(b"half an array")
+    array = folder / FLOW.name / "00000.npy"
+    array.write_bytes(array.read_bytes()[:-1])  # cut by a power failure
+    (folder / FLOW.name / "00001.json").write_text("")
+    old, young = folder / RGB.name / "00001.0a.tmp", folder / RGB.name / "00001.0b.tmp"
+    old.touch()
+    young.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    untouched = (folder / RGB.name / "00000.npy").stat().st_mtime_ns
+    build(clips, tmp_path)
+    assert not old.exists() and young.exists()  # the young one may belong to a builder at work
+    young.unlink()
+    assert content(folder) == content(built.folder)
+    assert (folder / RGB.name / "00000.npy").stat().st_mtime_ns == untouched
+
+
+def test_an_added_track_leaves_the_others_alone(clips, built, tmp_path):
+    build(clips, tmp_path, RGB)
+    folder = store_folder(clips, files(clips), tmp_path, "test")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
+    build(clips, tmp_path)
+    assert content(folder) == content(built.folder)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_two_builders_at_once(clips, built, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    builders = [context.Process(target=build, args=(clips, tmp_path)) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert [builder.exitcode for builder in builders] == [0, 0]
+    assert content(store_folder(clips, files(clips), tmp_path, "test")) == content(built.folder)
+
+
+def test_the_key_follows_content_and_not_place_or_order(clips, tmp_path):
+    def key(root: Path, names: list[str]) -> str:
+        return store_folder(root, names, Path("stores"), "test").name
+
+    moved = tmp_path / "moved"
+    shutil.copytree(clips, moved)
+    names = files(clips)
+    assert key(moved, names[::-1]) == key(clips, names) != key(clips, names[1:])
+    changed = moved / "a" / "19.avi"
+    changed.write_bytes(changed.read_bytes()[:-1] + b"?")
+    assert key(moved, names) != key(clips, names)
+    changed.unlink()
+    without = key(moved, names)
+    changed.write_bytes(b"")
+    assert key(moved, names) != without
+
+
+def test_too_large_a_store_is_refused(clips, tmp_path, monkeypatch):
+    needed = (sum(range(1, CLIPS + 1)) - 8) * 20 * 24 * 5 / 1e9
+    with pytest.raises(DataError, match=r"takes about .* GB, data.max_store is .*raise data.max_store, lower sampling"):
+        build(clips, tmp_path, max_store=needed * 0.99)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12 - 10**9, 10**9))
+    with pytest.raises(DataError, match=r"its disk has 0.00 GB to spare; lower sampling.resize, or point data.stores"):
+        build(clips, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_store_that_exists_needs_no_room(clips, built, monkeypatch):
+    no_build(monkeypatch)
+    assert build(clips, built.folder.parent, max_store=0) == built
+
+
+def test_a_folder_that_cannot_be_written_is_named(clips, tmp_path):
+    (tmp_path / "stores").write_text("a file")
+    with pytest.raises(DataError, match=r"cannot write the frame store: .*; point data.stores to a folder"):
+        build(clips, tmp_path / "stores")
+
+
+def test_a_wrong_root_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"holds none of the 2 videos listed, such as a.avi; set data.root"):
+        build_store(tmp_path, ["a.avi", "b.avi"], tmp_path, "test", [RGB], workers=1, max_store=1)
+
+
+def test_a_missing_video_is_recorded(clips, tmp_path):
+    store = build_store(clips, ["a/03.avi", "a/absent.avi"], tmp_path, "test", [RGB], workers=1, max_store=1)
+    assert store.videos["a/03.avi"].frames == 4 and "absent.avi" in store.videos["a/absent.avi"].error
+
+
+def _crash(job):
+    store_module._ShardWriter(job, job.tracks[0])
+    os._exit(139)
+
+
+def test_a_worker_that_dies_does_not_hang_the_build(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_build_shard", _crash)
+    with pytest.raises(
+        DataError, match=r"a worker process died .* within a/00.avi to a/15.avi.*start again to continu"
+    ):
+        build(clips, tmp_path)
+
+
+def test_workers_do_not_load_torch():
+    command = "import datamodules.store, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", command], check=True, cwd=Path(__file__).resolve().parents[2])

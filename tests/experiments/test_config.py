@@ -1,0 +1,175 @@
+"""Configuration: every shipped file loads, every mistake is answered, ids depend on what changes the numbers only."""
+
+import dataclasses
+import re
+import shlex
+
+import pytest
+import yaml
+
+from datamodules import DATASETS
+from experiments.config import CONFIGS, PLACES, WORDS, compose, is_place, names
+from experiments.record import command
+from experiments.sweep import SWEEPS, read_points
+from vidfusion.strategies import STRATEGIES
+
+DATASET_SETTINGS = {"folder": ["data.root=somewhere"]}
+
+
+@pytest.mark.parametrize("strategy", names("strategy"))
+@pytest.mark.parametrize("clip", names("clip"))
+def test_every_strategy_preset_composes_and_builds(strategy, clip):
+    run = compose([f"strategy={strategy}", f"clip={clip}"])
+    model = run.strategy_class(run.model, run.clip_shape(), 3, run.training)
+    assert model.modalities == (("rgb",) if not run.sampling.flow_frames else ("rgb", "flow"))
+    assert run.sampling.resize == list(run.strategy_class.nets["tiny"].resize)
+
+
+@pytest.mark.parametrize("dataset", names("dataset"))
+@pytest.mark.parametrize("recipe", names("recipe"))
+def test_every_dataset_and_recipe_preset_composes(dataset, recipe):
+    words = ["strategy=c3d", f"dataset={dataset}", f"recipe={recipe}", *DATASET_SETTINGS.get(dataset, [])]
+    assert isinstance(compose(words).data, DATASETS[dataset])
+
+
+def test_presets_and_registries_name_the_same():
+    assert set(names("dataset")) == set(DATASETS)
+    classes = {
+        yaml.safe_load((CONFIGS / "strategy" / f"{name}.yaml").read_text())["class"] for name in names("strategy")
+    }
+    assert classes == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("sweep", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
+def test_every_sweep_point_composes_with_an_id_of_its_own(sweep):
+    runs = read_points(sweep, [])
+    assert len({run.id for run in runs}) == len(runs) > 0
+
+
+@pytest.mark.parametrize("sweep", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
+def test_sweep_files_are_what_wandb_takes(sweep):
+    content = yaml.safe_load((SWEEPS / f"{sweep}.yaml").read_text())
+    assert set(content) <= {"program", "method", "command", "metric", "parameters", "name", "description"}
+    assert content["command"][-1] == "${args_no_hyphens}"
+    for key, choice in content["parameters"].items():
+        assert set(choice) in ({"value"}, {"values"})
+        values = choice.get("values", [choice.get("value")])
+        assert None not in values, f"{key}: null arrives as the string None"
+    assert not set(content["parameters"]) & {field.name for field in dataclasses.fields(compose(["strategy=c3d"]))} - {
+        *WORDS, "seed", "sweep"
+    }, "W&B locks sweep keys: a word must not be the name of a node"  # fmt: skip
+
+
+def test_later_sources_win():
+    assert compose(["strategy=late_fusion"]).sampling.stride == 15
+    lecture = compose(["strategy=late_fusion", "clip=lecture"]).sampling
+    assert (lecture.frames, lecture.fps) == (16, 5)
+    assert compose(["strategy=two_stream", "clip=lecture"]).sampling.flow_frames == 16
+    assert compose(["strategy=late_fusion", "clip=lecture", "sampling.frames=4"]).sampling.frames == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["strategy=slow_fushion"], "strategy=slow_fushion: no such preset. Did you mean slow_fusion"),
+        ([], "strategy= is missing"),
+        (["strategy=c3d", "dataset=ucf"], "dataset=ucf: no such preset. Did you mean ucf101"),
+        (["strategy=c3d", "modle.size=tiny"], "Did you mean model"),
+        (["strategy=c3d", "training.lrr=1"], "Did you mean training.lr"),
+        (["strategy=c3d", "model.size=huge"], "expected one of ['tiny', 'small', 'published']"),
+        (["strategy=c3d", "training.steps=many"], "training.steps=many"),
+        (["strategy=c3d", "training.steps=0"], "training.steps=0: expected 1 or more"),
+        (["strategy=c3d", "seed.value=1"], "seed is a single value"),
+        (["strategy=c3d", "steps"], "expected key=value"),
+        (["strategy=c3d", "--steps=3"], "expected key=value"),
+        (["strategy=c3d", "dataset=folder"], "data.root is missing"),
+        (["strategy=c3d", "training.select=best"], "set data.validation"),
+        (["strategy=c3d", "trainer.devices=3"], "expected a multiple of trainer.devices=3"),
+    ],
+)
+def test_mistakes_get_one_line(words, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        compose(words)
+    assert "\n" not in str(caught.value)
+
+
+BASE = ["strategy=c3d"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "results=elsewhere", "data.root=elsewhere", "data.stores=elsewhere", "data.max_store=3", "trainer.workers=2",
+        "trainer.test_batch_size=7", "trainer.accelerator=cpu", "wandb.mode=disabled", "wandb.project=mine",
+        "sweep=fusion",
+    ],
+)  # fmt: skip
+def test_places_do_not_change_the_id(word):
+    assert compose([*BASE, word]).id == compose(BASE).id
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "training.steps=7", "training.lr=0.1", "training.select=last", "sampling.frames=17", "sampling.test_clips=all",
+        "data.split=2", "data.validation=0.5", "data.data_seed=1", "data.flow.bound=9", "data.clips.order=3",
+        "model.size=small", "model.dropout=0.3", "trainer.precision=bf16-mixed", "trainer.devices=2", "clip=lecture",
+        "data.undecodable=skip",
+    ],
+)  # fmt: skip
+def test_settings_that_change_the_numbers_change_the_id(word):
+    changed = compose([*BASE, word]).id != compose(BASE).id
+    assert changed == (word != "training.select=last")  # that one is the default
+
+
+def test_every_setting_is_a_place_or_part_of_the_identity():
+    """The split of the settings into the two, whole: a new setting must be put on one side here."""
+    run = compose(BASE)
+    leaves = set()
+
+    def walk(node, prefix):
+        for field in dataclasses.fields(node):
+            value = getattr(node, field.name)
+            if dataclasses.is_dataclass(value):
+                walk(value, f"{prefix}{field.name}.")
+            else:
+                leaves.add(prefix + field.name)
+
+    walk(run, "")
+    places = {name for name in leaves if is_place(name)}
+    assert places == {
+        "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
+        "data.root", "data.stores", "data.max_store",
+        "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
+        "wandb.mode", "wandb.project", "wandb.entity", "wandb.private",
+    }  # fmt: skip
+    assert {place.split(".")[0] for place in PLACES} <= {name.split(".")[0] for name in leaves}
+    assert leaves - places == {
+        *(f"model.{name}" for name in ("size", "dropout")),
+        *(f"sampling.{name}" for name in (
+            "frames", "flow_frames", "stride", "fps", "span", "train_clips", "test_clips", "test_step", "test_sampling",
+            "test_views", "short", "resize", "crop")),
+        *(f"data.{name}" for name in (
+            "split", "validation", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound", "lists",
+            "data_seed", "size", "frames", "fps", "families", "clips")),
+        *(f"training.{name}" for name in (
+            "steps", "batch_size", "optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
+            "gamma", "warmup", "label_smoothing", "clip_norm", "select")),
+        "trainer.devices", "trainer.precision",
+    }  # fmt: skip
+
+
+def test_seed_and_data_set_stand_in_the_id_and_not_in_the_settings_hash():
+    first, second = compose([*BASE, "seed=0"]), compose([*BASE, "seed=1", "data.split=2"])
+    assert first.id.startswith("c3d-moving_shapes-s0-")
+    assert second.id.startswith("c3d-moving_shapes-s1-")
+    assert first.settings_hash == second.settings_hash
+    folder = compose([*BASE, "dataset=folder", "data.root=/tmp/weizmann"])
+    assert folder.id.startswith("c3d-weizmann-s0-")
+
+
+def test_command_makes_the_same_run(tmp_path):
+    run = compose(["strategy=c3d", "seed=2", "clip=lecture", "training.lr=0.5", f"results={tmp_path}/a b"])
+    words = shlex.split(command(run))
+    assert words[:2] == ["python", "experiments/run.py"]
+    assert compose(words[2:]) == run

@@ -1,0 +1,284 @@
+"""The command line end to end, on a data set made in the temporary folder: sweep, records, resume, failures."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.config import compose
+from experiments.run import main
+from experiments.training import _Progress, make_data, make_model, run_point
+from vidfusion.metrics import HitAtK
+
+ROOT = Path(__file__).parents[2]
+STRATEGIES = ["single_frame", "early_fusion", "late_fusion", "slow_fusion", "c3d", "two_stream", "cnn_lstm"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Settings that make everything small and put it into one temporary folder."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, [
+        f"data.root={folder}/data", f"data.stores={folder}/stores", f"results={folder}/results",
+        "data.families=[motion]", "data.clips.motion=1", "data.size=32",
+        "training.steps=6", "training.batch_size=8", "training.warmup=2", "sampling.test_clips=2",
+    ]  # fmt: skip
+
+
+def quiet_home(folder: Path) -> dict[str, str]:
+    """An environment in which no account, setting or log of the user is seen."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    return {**kept, "HOME": str(folder), "WANDB_MODE": "offline", "NETRC": str(folder / "none")}
+
+
+@pytest.fixture(scope="module")
+def swept(place):
+    """The README's first command at a small size, as a user runs it; its output."""
+    folder, settings = place
+    readme = (ROOT / "README.md").read_text()
+    command = re.search(r"pip install -e \. && (python experiments/run\.py --sweep fusion)\n", readme)[1]
+    words = [sys.executable, *shlex.split(command)[1:], *settings]
+    done = subprocess.run(words, cwd=ROOT, env=quiet_home(folder), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def records(folder: Path) -> dict[str, dict]:
+    found = [json.loads(path.read_text()) for path in (folder / "results" / "runs").glob("*/record.json")]
+    return {record["strategy"]: record for record in found}
+
+
+def test_sweep_makes_a_record_of_every_strategy_and_three_rows_of_two_stream(place, swept):
+    found = records(place[0])
+    assert sorted(found) == sorted(STRATEGIES)
+    rows = [row["name"] for name in STRATEGIES for row in found[name]["rows"]]
+    assert rows.count("two_stream") == rows.count("two_stream_spatial") == rows.count("two_stream_temporal") == 1
+    assert len(rows) == 9
+    table = (place[0] / "results" / "table.md").read_text()
+    assert all(f"| {row} " in table for row in ["chance", *rows])
+
+
+def test_sweep_says_what_it_does_and_how_long_it_takes(swept):
+    for number, strategy in enumerate(STRATEGIES, start=1):
+        assert re.search(rf"^\[{number} of 7.*\] python experiments/run.py strategy={strategy} ", swept, re.M)
+    assert "s left" in swept
+    assert "7 of 7 points of fusion are finished" in swept
+    assert "Traceback" not in swept and "Warning" not in swept
+
+
+def test_every_printed_command_makes_the_same_run(place, swept):
+    for line in re.findall(r"^\[\d of 7.*?\] python experiments/run.py (.*)$", swept, re.M):
+        run = compose(shlex.split(line))
+        assert (Path(run.results) / "runs" / run.id / "record.json").exists()
+
+
+def test_records_count_what_the_scores_say(place, swept):
+    """Hit@1 and Hit@5 of every row, recounted from the saved probabilities of the clips."""
+    for record in records(place[0]).values():
+        with np.load(place[0] / "results" / "runs" / record["id"] / "scores.npz") as saved:
+            scores, video, target = saved["scores"], saved["video"], saved["target"]
+            assert list(saved["rows"]) == [row["name"] for row in record["rows"]]
+            assert len(saved["videos"]) == record["videos"]["expected"] == 42
+        for index, row in enumerate(record["rows"]):
+            assert np.allclose(scores[:, index].sum(1), 1, atol=1e-5)
+            votes = np.stack([scores[video == v, index].mean(0) for v in range(42)])
+            truth = np.stack([target[video == v][0] for v in range(42)]).argmax(1)
+            order = np.argsort(-votes, axis=1, kind="stable")
+            for k in (1, 5):
+                hits = np.mean([truth[v] in order[v, :k] for v in range(42)])
+                assert row["metrics"][f"test/video_hit{k}"] == pytest.approx(hits)
+            clip_hits = np.mean(scores[:, index].argmax(1) == target.argmax(1))
+            assert row["metrics"]["test/clip_hit1"] == pytest.approx(clip_hits)
+
+
+def test_record_says_how_the_number_came_about(place, swept):
+    record = records(place[0])["two_stream"]
+    assert record["data"]["store"]["flow"]["flow"] == {"method": "dis", "preset": "medium", "bound": 4.0}
+    assert record["seconds"]["flow"] > 0 and record["seconds"]["train"] > 0
+    assert record["selection"] == "last checkpoint" and record["sweep"] == "fusion"
+    assert record["rows"][-1]["parameters"] == sum(row["parameters"] for row in record["rows"][:2])
+    assert record["rows"][-1]["macs_training"] == 3 * record["rows"][-1]["macs_per_clip"] * 6 * 8
+    assert records(place[0])["cnn_lstm"]["rows"][0]["clips_per_video"] == 2
+    assert record["videos"] == {"expected": 42, "scored": 42, "undecodable": 0, "truncated": 0, "padded_clips": 0}
+
+
+def test_wandb_log_says_what_the_record_says(place, swept):
+    """The offline log, read by W&B's own reader."""
+    record = records(place[0])["slow_fusion"]
+    (log,) = (place[0] / "results" / "wandb").glob(f"offline-run-*-{record['id']}")
+    words = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(log)]
+    done = subprocess.run(words, env=quiet_home(place[0]), capture_output=True, text=True, check=True)
+    logged = json.loads(done.stdout)
+    for name, value in record["rows"][0]["metrics"].items():
+        if value is not None:
+            node = logged["summary"].get(name)
+            assert node == pytest.approx(value), name
+    assert str(place[0]) not in json.dumps(logged["config"])
+
+
+def test_second_sweep_skips_what_is_finished_and_trains_what_is_not(place, swept, capfd):
+    folder, settings = place
+    gone = folder / "results" / "runs" / records(folder)["late_fusion"]["id"] / "record.json"
+    before = json.loads(gone.read_text())
+    gone.unlink()
+    assert main(["--sweep", "fusion", *settings, "wandb.mode=disabled"]) == 0
+    assert capfd.readouterr().out.count("finished before, skipped") == 6
+    after = json.loads(gone.read_text())
+    assert after["rows"] == before["rows"], "the last checkpoint gives the same numbers"
+
+
+def test_dry_run_lists_commands_and_touches_nothing(tmp_path, capsys):
+    assert main(["--sweep", "fusion", "--dry-run", f"results={tmp_path}/results"]) == 0
+    assert capsys.readouterr().out.count("python experiments/run.py strategy=") == 7
+    assert not (tmp_path / "results").exists()
+
+
+def test_table_alone(place, swept, capsys):
+    table = place[0] / "results" / "table.md"
+    before = table.read_text()
+    table.unlink()
+    assert main(["--table", f"results={place[0]}/results"]) == 0
+    assert table.read_text() == before
+
+
+@pytest.fixture
+def run(place, swept, tmp_path):
+    """A run of four epochs on the sweep's data."""
+    steps = ["training.steps=52", "training.batch_size=8", f"results={tmp_path}/results", "wandb.mode=disabled"]
+    return compose(["strategy=early_fusion", *place[1], *steps])
+
+
+def weights(run) -> dict[str, torch.Tensor]:
+    path = Path(run.results) / "runs" / run.id / "last.ckpt"
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_a_run_gives_the_same_numbers_again_and_after_an_interruption(run, tmp_path, monkeypatch, capsys):
+    run_point(run)
+    first, record = weights(run), (tmp_path / "results/runs" / run.id / "record.json").read_text()
+
+    again = compose([*shlex.split("strategy=early_fusion"), *run.overrides, f"results={tmp_path}/again"])
+    assert again.id == run.id
+    shown = _Progress.on_train_batch_end
+
+    def stop(self, trainer, *rest):
+        shown(self, trainer, *rest)
+        if trainer.global_step == 30:  # within the third of four epochs
+            raise RuntimeError("stopped on purpose")
+
+    monkeypatch.setattr(_Progress, "on_train_batch_end", stop)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        run_point(again)
+    folder = tmp_path / "again/runs" / run.id
+    assert "stopped on purpose" in (folder / "error.txt").read_text()
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 26
+    monkeypatch.undo()
+    capsys.readouterr()
+    run_point(again)
+    assert "goes on from its last checkpoint" in capsys.readouterr().out
+    assert not (folder / "error.txt").exists()
+    second = weights(again)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    rows = [json.loads(text)["rows"] for text in (record, (folder / "record.json").read_text())]
+    assert rows[0] == rows[1]
+
+
+def test_other_code_or_data_makes_a_record_stale(run, monkeypatch, capsys):
+    run_point(run)
+    run_point(run)
+    assert "finished before, skipped" in capsys.readouterr().out
+    monkeypatch.setattr("experiments.training.code_hash", lambda run: "other")
+    run_point(run)
+    assert "finished before with other code or data" in capsys.readouterr().out
+
+
+def test_best_on_validation_is_tested_where_the_recipe_says_so(run, place, tmp_path):
+    words = ["strategy=single_frame", *run.overrides, "training.select=best", "data.validation=0.3"]
+    best = compose(words)
+    run_point(best)
+    record = json.loads((tmp_path / "results/runs" / best.id / "record.json").read_text())
+    assert record["selection"] == "best on validation"
+    data = make_data(best)
+    data.prepare_data()
+    data.setup()
+    assert {video.group for video in data.validation_views.videos}.isdisjoint(
+        {video.group for video in data.train_clips.videos}
+    )
+    saved = torch.load(tmp_path / "results/runs" / best.id / "best.ckpt", weights_only=True)
+    model = make_model(best, data.num_classes)
+    model.load_state_dict(saved["state_dict"])
+    with np.load(tmp_path / "results/runs" / best.id / "scores.npz") as stored:
+        batch = next(iter(data.test_dataloader()))
+        with torch.no_grad():
+            scores = model.eval().probabilities(model(**model.inputs(batch)))
+        clips = scores.view(-1, *scores.shape[1:]).numpy()
+        assert np.allclose(stored["scores"][: len(clips)], clips, atol=1e-5)
+
+
+def test_undecodable_test_video_counts_as_wrong_and_is_shown(run, place, tmp_path):
+    data = make_data(run)
+    data.prepare_data()
+    source = data.dataset.folder()
+    copy = tmp_path / "spoilt" / source.name
+    subprocess.run(["cp", "-r", str(source), str(copy.parent)], check=False) if copy.parent.mkdir() else None
+    import shutil
+
+    shutil.copytree(source, copy, dirs_exist_ok=True)
+    broken = copy / data.lists.test[0].path
+    broken.write_bytes(b"not a video")
+    spoilt = compose(["strategy=single_frame", *run.overrides, f"data.root={copy.parent}"])
+    run_point(spoilt)
+    record = json.loads((tmp_path / "results/runs" / spoilt.id / "record.json").read_text())
+    assert record["videos"]["expected"] == 42 and record["videos"]["scored"] == 41
+    assert record["videos"]["undecodable"] == 1
+    metrics = record["rows"][0]["metrics"]
+    assert metrics["test/video_hit1"] * 42 == pytest.approx(metrics["test/scored_video_hit1"] * 41)
+    trained = copy / data.lists.train[0].path
+    trained.write_bytes(b"")
+    with pytest.raises(ValueError, match="1 of 108 training videos cannot be decoded.*data.undecodable=skip"):
+        run_point(spoilt)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sweep", "fuson"], "--sweep fuson: no such sweep. Did you mean fusion?"),
+        (["strategy=slow_fusion", "sampling.frames=4"], "slow_fusion needs sampling.frames >= 10, got 4"),
+        (["strategy=c3d", "dataset=ucf101", "data.root=/nowhere"], "data.root=/nowhere: no such folder; expected"),
+        (["strategy=c3d", "results=/proc/nowhere"], "results=/proc/nowhere: cannot write"),
+        (["strategy=c3d", "data.max_store=0.0001"], "raise data.max_store"),
+        (["--table", "strategy=c3d"], "expected nothing but results=FOLDER"),
+    ],
+)
+def test_bad_input_ends_with_one_message_and_code_1(place, swept, words, message, capsys):
+    rest = [] if words[0] == "--table" else [word for word in place[1] if word.split("=")[0] not in str(words)]
+    if "data.max_store=0.0001" in words:
+        rest.append("sampling.resize=[40,40]")
+    if any(word.startswith("dataset=") for word in words):
+        rest = [word for word in rest if not word.startswith("data.")]
+    assert main([*words, *rest, *([] if words[0] == "--table" else ["wandb.mode=disabled"])]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_failing_point_does_not_stop_the_sweep(place, swept, tmp_path, capfd):
+    words = [*place[1], f"results={tmp_path}/results", "wandb.mode=disabled", "sampling.frames=2", "training.steps=2"]
+    assert main(["--sweep", "fusion", *words]) == 1
+    captured = capfd.readouterr()
+    assert "slow_fusion needs sampling.frames >= 10, got 2" in captured.err
+    assert "failed: python experiments/run.py strategy=slow_fusion" in captured.err
+    assert set(records(tmp_path)) == {"single_frame", "early_fusion", "late_fusion", "cnn_lstm"}
+
+
+def test_hit_at_5_of_few_classes_says_nothing():
+    metric = HitAtK(5)
+    metric.update(torch.eye(5), torch.eye(5, dtype=torch.bool))
+    assert metric.compute().isnan()

@@ -1,0 +1,356 @@
+"""Offline runs are read back from the log that `wandb sync` would send; no account and no network is touched."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wandb
+from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
+from wandb.proto.wandb_internal_pb2 import Record
+from wandb.sdk.lib import wbauth
+
+from experiments.tracking import WandbConfig, confusion_matrix, log_record, resolve_mode, tracked_run
+
+KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
+CLASSES = ["walk", "run", "jump"]
+BLOCK = 32768
+
+
+def read_records(path: Path) -> list[Record]:
+    """Parse a .wandb file: a 7-byte header, then a leveldb log (32 KiB blocks of chunks with 7-byte headers).
+
+    A torn tail is left out: W&B's background process may still be writing when `finish` returns.
+    """
+    data, offset, pending, records = path.read_bytes(), 7, b"", []
+    while offset + 7 <= len(data):
+        left = BLOCK - offset % BLOCK
+        if left < 7:
+            offset += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, offset + 4)
+        if offset + 7 + length > len(data):
+            break
+        pending += data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4):  # a whole record, or the last chunk of one
+            records.append(Record.FromString(pending))
+            pending = b""
+    return records
+
+
+def finished_records(path: Path) -> list[Record]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        records = read_records(path)
+        if any(record.HasField("exit") for record in records):
+            return records
+        time.sleep(0.01)
+    pytest.fail(f"{path} never got its exit record")
+
+
+class ReadBack:
+    """What one run's log says."""
+
+    def __init__(self, folder: Path) -> None:
+        (self.path,) = folder.glob("run-*.wandb")
+        self.summary, self.history, self.config, self.kinds = {}, [], {}, set()
+        for record in finished_records(self.path):
+            kind = record.WhichOneof("record_type")
+            self.kinds.add(kind)
+            if kind == "run":
+                self.run = record.run
+                self.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            elif kind == "summary":
+                for item in record.summary.update:
+                    self.summary[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+            elif kind == "history":
+                self.history.append(
+                    {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+                )
+            elif kind == "exit":
+                self.exit_code = record.exit.exit_code
+
+
+def read_runs(folder: Path) -> list[ReadBack]:
+    return [ReadBack(path) for path in sorted((folder / "wandb").glob("offline-run-*"))]
+
+
+@pytest.fixture(autouse=True)
+def no_account(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home" / name))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing listens: a mistake cannot reach an account
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    wandb.setup(wandb.Settings(silent=True, mode="online", base_url="http://127.0.0.1:9"))
+    yield
+    wandb.finish()
+    wbauth.unauthenticate_session()
+
+
+def track(folder, run_id="early_fusion-toy-s0-abc123", **settings):
+    return tracked_run(
+        WandbConfig(**{"mode": "offline", **settings}),
+        run_id=run_id,
+        group="fusion-toy",
+        config={"strategy": "early_fusion", "seed": 3, "clip": {"frames": 10}},
+        tags=["toy", "early_fusion"],
+        folder=folder,
+    )
+
+
+def row(name, clip_hit1):
+    return {
+        "name": name,
+        "metrics": {"test/clip_hit1": clip_hit1, "test/video_hit1": 0.5, "test/video_hit5": None},
+        "families": {"motion": {"videos": 252, "video_hit1": 0.9}},
+        "parameters": 1234,
+        "macs_per_clip": 5678,
+    }
+
+
+def record_of(*rows):
+    return {"id": "the-record", "rows": list(rows), "seconds": {"train": 12.5, "test": 1.5, "flow": None}}
+
+
+SCORES = np.eye(3)[[0, 0, 1, 0]]
+TARGETS = np.eye(3, dtype=bool)[[0, 0, 1, 1]]
+
+
+def test_offline_run_reads_back_as_the_record_says(tmp_path, capsys):
+    with track(tmp_path) as logger:
+        logger.log_metrics({"train/loss": 0.75}, step=7)
+        log_record(logger, record_of(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS)
+    (back,) = read_runs(tmp_path)
+    assert (back.run.run_id, back.run.display_name) == ("early_fusion-toy-s0-abc123",) * 2
+    assert (back.run.run_group, back.run.job_type, back.run.project) == ("fusion-toy", "train", "vidfusion")
+    assert set(back.run.tags) == {"toy", "early_fusion"}
+    assert {key: back.config[key] for key in ("strategy", "seed", "clip")} == {
+        "strategy": "early_fusion",
+        "seed": 3,
+        "clip": {"frames": 10},
+    }
+    ours = ("test/", "model/", "speed/", "record")
+    assert {key: value for key, value in back.summary.items() if key.startswith(ours)} == {
+        "test/clip_hit1": 0.4,
+        "test/video_hit1": 0.5,
+        "test/family/motion_video_hit1": 0.9,
+        "model/parameters": 1234,
+        "model/macs_per_clip": 5678,
+        "speed/train_seconds": 12.5,
+        "speed/test_seconds": 1.5,
+        "record": "the-record",
+    }
+    assert back.exit_code == 0
+    assert back.history[0]["train/loss"] == 0.75 and back.history[0]["trainer/global_step"] == 7
+
+    def table(key):
+        return json.loads((back.path.parent / "files" / back.history[-1][f"{key}.path"]).read_text())["data"]
+
+    assert table("per_class/table") == [["walk", 2, 1.0], ["run", 2, 0.5], ["jump", 0, None]]
+    assert table("confusion/pairs") == [["run", "walk", 1]]
+    assert (back.path.parent / "files" / back.history[-1]["confusion/matrix.path"]).exists()
+    assert f"wandb sync {back.path.parent}" in capsys.readouterr().out
+    assert len(list((tmp_path / "wandb" / "artifacts" / "staging").iterdir())) > 0  # not in HOME
+
+
+def test_rows_before_the_last_carry_their_names(tmp_path):
+    with track(tmp_path) as logger:
+        log_record(logger, record_of(row("spatial", 0.1), row("temporal", 0.2), row("fused", 0.3)))
+    (back,) = read_runs(tmp_path)
+    keys = ("spatial/test/clip_hit1", "temporal/test/clip_hit1", "test/clip_hit1")
+    assert [back.summary[key] for key in keys] == [0.1, 0.2, 0.3]
+    assert back.summary["spatial/model/parameters"] == 1234
+    assert not any("table" in key for key in back.summary)
+
+
+def test_a_failing_body_fails_the_run_and_the_next_run_is_its_own(tmp_path):
+    with pytest.raises(RuntimeError, match="diverged"), track(tmp_path, run_id="a-first"):
+        raise RuntimeError("diverged")
+    assert wandb.run is None
+    with track(tmp_path, run_id="b-second") as logger:
+        logger.log_metrics({"train/loss": 1.0}, step=0)
+    runs = {back.run.run_id: back for back in read_runs(tmp_path)}
+    assert {name: back.exit_code for name, back in runs.items()} == {"a-first": 1, "b-second": 0}
+    assert [len(runs[name].history) for name in ("a-first", "b-second")] == [0, 1]
+
+
+def test_a_run_left_open_is_not_joined(tmp_path):
+    with track(tmp_path), pytest.raises(AssertionError, match="still open"), track(tmp_path, run_id="other"):
+        pass
+
+
+def test_private_keeps_the_machine_and_the_media_to_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
+    with track(tmp_path, private=True) as logger:
+        print("a printed line")
+        log_record(logger, record_of(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS)
+    (back,) = read_runs(tmp_path)
+    assert back.summary["test/clip_hit1"] == 0.4 and not any(".path" in key for item in back.history for key in item)
+    assert not back.kinds & {"environment", "output_raw", "output", "stats", "artifact", "files"}, back.kinds
+    assert back.run.host == "private" and not back.run.HasField("git")
+    assert not list((back.path.parent / "files").glob("*"))
+    sent = back.path.read_bytes()
+    for private in ("secret-argument", "a printed line", str(Path.cwd()), "test_tracking"):
+        assert private.encode() not in sent, private
+
+
+def test_the_privacy_test_would_see_what_a_public_run_sends(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
+    with track(tmp_path):
+        print("a printed line")
+    (back,) = read_runs(tmp_path)
+    assert {"environment", "output_raw"} <= back.kinds
+    assert back.run.host == os.uname().nodename
+    assert b"secret-argument" in back.path.read_bytes()
+
+
+def test_no_key_is_written_and_a_bad_one_leaves_the_run_offline(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with track(tmp_path):
+        pass
+    monkeypatch.setenv("WANDB_API_KEY", "too-short")
+    with track(tmp_path, run_id="refused", mode="auto"):
+        pass
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "cannot start online" in line and "WANDB_API_KEY invalid" in line]
+    assert "wandb sync" in lines[-1]
+    assert {back.run.run_id: back.exit_code for back in read_runs(tmp_path)}["refused"] == 0
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert KEY.encode() not in path.read_bytes() and b"too-short" not in path.read_bytes(), path
+
+
+def test_online_without_credentials_explains_and_continues_offline(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked the user"))
+    with track(tmp_path, mode="online"):
+        pass
+    assert "no credentials found" in capsys.readouterr().out
+    assert len(read_runs(tmp_path)) == 1
+
+
+def test_online_as_asked_for_wins_over_the_environment(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "too-short")
+    wandb.teardown()  # W&B reads its environment once per process
+    with track(tmp_path, mode="online"):
+        pass
+    assert "WANDB_API_KEY invalid" in capsys.readouterr().out  # it tried
+
+
+def test_an_unreachable_server_leaves_the_run_offline(tmp_path, monkeypatch, capsys):
+    start = wandb.init
+
+    def unreachable(**arguments):
+        if arguments["mode"] == "online":
+            raise wandb.errors.CommError("no route\nto host")
+        return start(**arguments)
+
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr(wandb, "init", unreachable)
+    with track(tmp_path, mode="auto"):
+        pass
+    assert "cannot start online (no route to host)" in capsys.readouterr().out
+    assert len(read_runs(tmp_path)) == 1
+
+
+def test_under_an_agent_the_run_id_is_the_agents(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    with track(tmp_path, run_id="mine") as logger:
+        assert logger.experiment.id != "mine" and logger.experiment.name == "mine"
+        assert logger.experiment.settings.resume is None
+
+
+def test_an_upload_that_does_not_finish_is_said(tmp_path, monkeypatch, capsys):
+    finish = wandb.finish
+
+    def late(exit_code=None):
+        finish(exit_code=exit_code)
+        raise TimeoutError
+
+    monkeypatch.setattr(wandb, "finish", late)
+    with track(tmp_path):
+        pass
+    assert "upload unfinished" in capsys.readouterr().out
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [("online", "online"), ("offline", "offline"), ("disabled", "disabled"), ("dryrun", "offline"), ("run", "online")],
+)
+def test_auto_follows_wandb_mode(monkeypatch, found, expected):
+    monkeypatch.setenv("WANDB_MODE", found)
+    assert resolve_mode("auto") == expected
+    assert resolve_mode("offline") == "offline"  # the command line wins
+
+
+def test_auto_names_a_wrong_wandb_mode(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "of")
+    with pytest.raises(ValueError, match="WANDB_MODE is 'of'; expected online, offline or disabled"):
+        resolve_mode("auto")
+
+
+def test_auto_is_online_exactly_with_credentials(tmp_path, monkeypatch):
+    assert resolve_mode("auto") == "offline"
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_API_KEY", KEY)
+        assert resolve_mode("auto") == "online"
+    wbauth.unauthenticate_session()
+
+    netrc = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(netrc))
+    netrc.write_text(f"machine elsewhere.org login user password {KEY}\n")
+    assert resolve_mode("auto") == "offline"
+    netrc.write_text(f"machine 127.0.0.1:9 login user password {KEY}\n")
+    assert resolve_mode("auto") == "online"
+    wbauth.unauthenticate_session()
+    netrc.unlink()
+
+    token = tmp_path / "token"
+    token.write_text("a.b.c")
+    monkeypatch.setenv("WANDB_IDENTITY_TOKEN_FILE", str(token))
+    assert resolve_mode("auto") == "online"
+
+
+def test_auto_respects_wandb_offline_in_the_settings_file(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    wandb.setup(wandb.Settings(mode="offline"))
+    assert resolve_mode("auto") == "offline"
+
+
+def test_disabled_never_imports_wandb(tmp_path):
+    program = """
+import sys
+import time
+from pathlib import Path
+from experiments.tracking import WandbConfig, log_record, tracked_run
+with tracked_run(WandbConfig("disabled"), run_id="r", group="g", config={}, tags=[], folder=Path("made")) as logger:
+    assert logger is None
+    log_record(logger, {})
+assert not {"wandb", "lightning", "torch"} & set(sys.modules)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_confusion_of_several_labels():
+    targets = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=bool)
+    scores = np.eye(3)[[0, 2, 2]]  # right as class 0; wrong for both its labels; right
+    assert confusion_matrix(scores, targets).tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 1]]
+
+
+def test_settings_are_a_structured_config():
+    settings = OmegaConf.structured(WandbConfig)
+    assert OmegaConf.to_object(OmegaConf.merge(settings, {"mode": "offline"})) == WandbConfig(mode="offline")
+    with pytest.raises(ValidationError):
+        settings.mode = "on"

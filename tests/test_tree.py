@@ -1,0 +1,63 @@
+"""Rules of the tree: who may import whom, what lies at the top, what the files are called."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(path for area in ("vidfusion", "datamodules", "experiments") for path in (ROOT / area).rglob("*.py"))
+FORBIDDEN = {"vidfusion": {"datamodules", "experiments"}, "datamodules": {"vidfusion", "experiments"}}
+
+
+def imported(path: Path) -> set[str]:
+    """First parts of the modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_layers_do_not_know_what_is_above_them(path):
+    area = path.relative_to(ROOT).parts[0]
+    assert not imported(path) & FORBIDDEN.get(area, set())
+
+
+def test_only_decode_imports_decord():
+    assert [path.name for path in SOURCES if "decord" in imported(path)] == ["decode.py"]
+
+
+def test_no_file_of_experiments_hides_a_standard_module():
+    # `python experiments/run.py` puts experiments/ itself first on the module path.
+    names = {path.stem for path in (ROOT / "experiments").iterdir()}
+    assert not names & sys.stdlib_module_names
+
+
+def test_top_level_is_as_agreed():
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    allowed = {"pyproject.toml", "README.md", "LICENSE", "experiments", "vidfusion", "datamodules", "tests", "results"}
+    top = {name.split("/")[0] for name in listed.stdout.split()}
+    assert {name for name in top if not name.startswith(".")} <= allowed
+
+
+def test_reading_tables_and_help_stays_light():
+    """`run.py --table` and `--help` do not pay for torch."""
+    code = "import sys; sys.argv = ['run.py']; import experiments.run, experiments.table; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["check", "format"])
+def test_ruff(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, str(ROOT)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,1 @@
+"""Networks that fuse information over time, one file per strategy in `vidfusion.strategies`."""

@@ -1,0 +1,20 @@
+"""The fusion strategies by name; a new one is a file here and a line below."""
+
+from vidfusion.classifier import VideoClassifier
+from vidfusion.strategies.c3d import C3D
+from vidfusion.strategies.cnn_lstm import CNNLSTM
+from vidfusion.strategies.early_fusion import EarlyFusion
+from vidfusion.strategies.late_fusion import LateFusion
+from vidfusion.strategies.single_frame import SingleFrame
+from vidfusion.strategies.slow_fusion import SlowFusion
+from vidfusion.strategies.two_stream import TwoStream
+
+STRATEGIES: dict[str, type[VideoClassifier]] = {
+    "single_frame": SingleFrame,
+    "early_fusion": EarlyFusion,
+    "late_fusion": LateFusion,
+    "slow_fusion": SlowFusion,
+    "c3d": C3D,
+    "two_stream": TwoStream,
+    "cnn_lstm": CNNLSTM,
+}
