@@ -106,18 +106,27 @@ def iter_frames(path: Path, info: VideoInfo | None = None) -> Iterator[np.ndarra
 def _decode(path: Path) -> Iterator[np.ndarray]:
     """Frames from the first on, as many as the decoder gives. decord may append a copy of the last one."""
     if decord is None:
-        with av.open(str(path)) as container:
-            for frame in container.decode(_video_stream(container, path)):
-                yield frame.to_ndarray(format="rgb24")
+        yield from _decode_with_pyav(path)
         return
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        frame = reader.next().asnumpy()
+        if frame.shape[2] != 3:  # decord 0.6.0 gives four channels for some small widths, such as 48
+            yield from _decode_with_pyav(path)
+            return
         while True:
-            yield reader.next().asnumpy()
+            yield frame
+            frame = reader.next().asnumpy()
     except StopIteration:
         return
     except (decord.DECORDError, RuntimeError) as error:
         raise _decode_error(path, f"decord failed: {_reason(error)}") from error
+
+
+def _decode_with_pyav(path: Path) -> Iterator[np.ndarray]:
+    with av.open(str(path)) as container:
+        for frame in container.decode(_video_stream(container, path)):
+            yield frame.to_ndarray(format="rgb24")
 
 
 def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from datamodules.flow import FlowConfig
 
@@ -77,7 +77,7 @@ class Dataset:
     mirror: bool = True
     stores: str = "data/stores"
     max_store: float = 20.0
-    undecodable: str = "error"
+    undecodable: Literal["error", "skip"] = "error"
     flow: FlowConfig = field(default_factory=FlowConfig)
 
     def prepare(self, workers: int) -> None:

@@ -131,7 +131,7 @@ def _view(rows: Rows) -> np.ndarray:
     return _memory_map(rows.array)[rows.start : rows.start + rows.count]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)  # each keeps a file open, and systems allow a process about 1,000
 def _memory_map(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r").view(np.ndarray)  # slices of a plain array are faster to make
 

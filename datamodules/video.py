@@ -271,10 +271,9 @@ class VideoDataModule(L.LightningDataModule):
         assert self._store is not None, "setup() opens the store"
         return self._store
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in one pass over the training videos."""
-        return max(1, len(self._train_order()) // self.batch_size)
+    def steps_per_epoch(self, processes: int) -> int:
+        """Optimiser steps in one pass over the training videos, each process taking `batch_size` clips per step."""
+        return -(-len(self._train_order(0, processes)) // self.batch_size)
 
     @property
     def num_classes(self) -> int:
@@ -286,10 +285,9 @@ class VideoDataModule(L.LightningDataModule):
         """Batches of views in this process's share of the test."""
         return len(self.test_dataloader())
 
-    def _train_order(self) -> _TrainOrder:
-        return _TrainOrder(
-            len(self.train_clips.videos), self.spec.train_clips, self.batch_size, self.seed, *self._process()
-        )
+    def _train_order(self, rank: int, world: int) -> _TrainOrder:
+        videos, draws = len(self.train_clips.videos), self.spec.train_clips
+        return _TrainOrder(videos, draws, self.batch_size, self.seed, rank, world)
 
     def _loader(self, dataset: TorchDataset, sampler: Sampler, batch_size: int) -> DataLoader:
         return DataLoader(
@@ -304,18 +302,19 @@ class VideoDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Random clips, shuffled anew in each epoch."""
-        return self._loader(self.train_clips, self._train_order(), self.batch_size)
+        return self._loader(self.train_clips, self._train_order(*self._process()), self.batch_size)
 
-    def _view_loader(self, views: TestViews) -> DataLoader:
+    def view_loader(self, views: TestViews) -> DataLoader:
+        """This process's share of some views, in order."""
         return self._loader(views, _ViewShare(views, *self._process()), self.test_batch_size)
 
     def val_dataloader(self) -> DataLoader | list:
         """Every view of the held-out training groups; nothing when `data.validation` is 0."""
-        return self._view_loader(self.validation_views) if self.validation_views.videos else []
+        return self.view_loader(self.validation_views) if self.validation_views.videos else []
 
     def test_dataloader(self) -> DataLoader:
         """Every view of every test video."""
-        return self._view_loader(self.test_views)
+        return self.view_loader(self.test_views)
 
     def fingerprint(self) -> str:
         """16 hex digits that change with anything the data contribute: ids, labels, frame counts, the files' content.

@@ -41,6 +41,8 @@ class TrainerConfig:
 
     accelerator: `auto`, `cpu` or `gpu`;  devices: processes, one device each
     precision:   `32-true`, `bf16-mixed` or `16-mixed`
+    threads:     of the processor, per run: one is the most efficient for tiny networks, and a sweep without a GPU runs
+                 so many points side by side as the cores allow
     workers:     processes that load clips, per device (0: the training process itself)
     test_batch_size: views scored at once, which bounds memory and does not change scores
     """
@@ -48,6 +50,7 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    threads: int = 1
     workers: int = 0
     test_batch_size: int = 64
 
@@ -230,6 +233,7 @@ def _check(run: RunConfig) -> None:
         ("training.steps", training.steps, 1),
         ("training.batch_size", training.batch_size, 1),
         ("trainer.devices", run.trainer.devices, 1),
+        ("trainer.threads", run.trainer.threads, 1),
         ("trainer.workers", run.trainer.workers, 0),
         ("trainer.test_batch_size", run.trainer.test_batch_size, 1),
     ):

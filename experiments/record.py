@@ -199,12 +199,11 @@ def _accuracies(votes: Votes, row: int, data: VideoDataModule, model: VideoClass
     for level, scored in (("clip", votes), ("video", videos)):
         for k in (1, 5):
             for prefix, only in (("", False), ("scored_", True)):
-                metric = HitAtK(k, scored_only=only)
-                metric.update(scored.scores[:, row], scored.target)
-                metrics[f"test/{prefix}{level}_hit{k}"] = _number(metric.compute())
+                # Called, a metric counts these scores only; its `compute` would wait for other processes.
+                value = HitAtK(k, scored_only=only)(scored.scores[:, row], scored.target)
+                metrics[f"test/{prefix}{level}_hit{k}"] = _number(value)
     per_class = PerClassHits(data.num_classes)
-    per_class.update(videos.scores[:, row], videos.target)
-    metrics["test/class_accuracy"] = _number(per_class.compute().nanmean())
+    metrics["test/class_accuracy"] = _number(per_class(videos.scores[:, row], videos.target).nanmean())
     is_last = row == len(model.rows) - 1
     metrics["train/clip_hit1"] = model.trained.get("clip_hit1") if is_last else None
     families = {}

@@ -65,9 +65,9 @@ def _run(settings: list[str], dry_run: bool, force: bool) -> int:
         return 0
     from experiments.training import run_point
 
-    run_point(run, force)
-    for path in write_tables(Path(run.results)):
-        print(f"wrote {path}")
+    if run_point(run, force):
+        for path in write_tables(Path(run.results)):
+            print(f"wrote {path}")
     return 0
 
 

@@ -1,14 +1,19 @@
-"""A sweep here: every point of a W&B sweep file, one after the other, each in a process of its own."""
+"""A sweep here: every point of a W&B sweep file, each in a process of its own."""
 
 from __future__ import annotations
 
 import itertools
 import multiprocessing
+import shlex
 import sys
 import time
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from datamodules.video import available_cores, prepare_store, tracks
@@ -53,34 +58,48 @@ def run_sweep(name: str, overrides: list[str], *, dry_run: bool, force: bool) ->
         print("\n".join(command(run) for run in runs))
         return 0
     _prepare(runs)
-    # Each point is forked from a server that has imported everything once, and a crash costs one point only.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.training"])
     started, failed = time.monotonic(), []
-    for number, run in enumerate(runs, start=1):
-        left = (
-            f", about {(time.monotonic() - started) / (number - 1) * (len(runs) - number + 1):.0f} s left"
-            if number > 1
-            else ""
-        )
-        print(f"\n[{number} of {len(runs)}{left}] {command(run)}", flush=True)
-        process = context.Process(target=_point, args=(run, force))
-        process.start()
-        try:
-            process.join()
-        finally:  # an interrupted sweep takes its point along
-            process.terminate()
-            process.join()
-        if process.exitcode:
+    for done, (run, exit_code) in enumerate(_run_points(runs, force), start=1):
+        if exit_code:
             failed.append(run)
         else:
             write_tables(Path(run.results))
+        left = (time.monotonic() - started) / done * (len(runs) - done)
+        print(f"{name}: {done} of {len(runs)} points done, about {left:.0f} s left", flush=True)
     for path in write_tables(Path(runs[0].results)):
         print(f"wrote {path}")
     print(f"{len(runs) - len(failed)} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s")
     for run in failed:
         print(f"failed: {command(run)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _run_points(runs: list[RunConfig], force: bool) -> Iterator[tuple[RunConfig, int]]:
+    """Run the points, as many side by side as the cores allow (one with a GPU); each with its exit code as it ends.
+
+    Each is a process forked from a server that has imported everything once, so that a crash costs one point only.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["experiments.training"])
+    jobs = 1 if torch.cuda.is_available() else max(1, available_cores() // max(run.trainer.threads for run in runs))
+    waiting = list(enumerate(runs, start=1))
+    running: dict[int, tuple[BaseProcess, RunConfig]] = {}  # by what tells that the process has ended
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                number, run = waiting.pop(0)
+                print(f"[{number} of {len(runs)}] {command(run)}", flush=True)
+                process = context.Process(target=_point, args=(run, force))
+                process.start()
+                running[process.sentinel] = process, run
+            for ended in wait(list(running)):
+                process, run = running.pop(ended)
+                process.join()
+                yield run, process.exitcode
+    finally:  # an interrupted sweep takes its points along
+        for process, _ in running.values():
+            process.terminate()
+            process.join()
 
 
 def _prepare(runs: list[RunConfig]) -> None:
@@ -97,7 +116,7 @@ def _point(run: RunConfig, force: bool) -> None:
     """The process of one point."""
     from experiments.training import run_point
 
-    sys.argv = command(run).split()[1:]  # what a second process under DDP is started with
+    sys.argv = shlex.split(command(run))[1:]  # what a second process under DDP is started with
     try:
         run_point(run, force)
     except (ValueError, OSError) as error:

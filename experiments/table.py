@@ -21,6 +21,9 @@ from statistics import mean, stdev
 import yaml
 
 FORMAT = 1
+ROOT = Path(__file__).resolve().parents[1]
+README_START = "<!-- table: written by `python experiments/run.py --table results=results/reference` -->"
+README_END = "<!-- end of the table -->"
 ORDER = (
     *("single_frame", "early_fusion", "late_fusion", "slow_fusion", "c3d"),
     *("two_stream_spatial", "two_stream_temporal", "two_stream", "cnn_lstm"),
@@ -97,19 +100,39 @@ def read_published() -> list[dict]:
 
 
 def write_tables(results: Path) -> list[Path]:
-    """Regenerates `table.md`, `table.csv` and `table.html` in `results` from its records; returns their paths."""
+    """Regenerates `table.md`, `table.csv` and `table.html` in `results` from its records; returns their paths.
+
+    The tables of `results/reference` are also those of the README.
+    """
     sections = tables(read_records(results), read_published())
     results.mkdir(parents=True, exist_ok=True)
     renderers = {"table.md": to_markdown, "table.csv": to_csv, "table.html": to_html}
     texts = {results / name: render(sections) for name, render in renderers.items()}
     for path, text in texts.items():
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _write(path, text)
+    if results.resolve() == ROOT / "results" / "reference":
+        readme = ROOT / "README.md"
+        _write(readme, fill_readme(readme.read_text(encoding="utf-8"), sections))
+        return [*texts, readme]
     return list(texts)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fill_readme(readme: str, sections: list[Section]) -> str:
+    """The text of a README with the summary of the first section between its two markers."""
+    before, start, rest = readme.partition(README_START)
+    _, end, after = rest.partition(README_END)
+    assert start and end, f"the README lacks {README_START} or {README_END}"
+    first = sections[0]
+    return f"{before}{start}\n{summary(first)}\n\n{first.facts[0]}\n{end}{after}"
 
 
 def tables(records: list[dict], published: list[dict]) -> list[Section]:
@@ -163,7 +186,7 @@ def _rows(records: list[dict]) -> list[Row]:
     alike = defaultdict(list)
     for record in records:
         for row in record["rows"]:
-            settings = tuple(record[key] for key in ("strategy", "clip", "pretrained", "selection"))
+            settings = tuple(record[key] for key in ("strategy", "clip", "pretrained", "selection", "settings"))
             network = tuple(row[key] for key in ("parameters", "macs_per_clip", "frames_per_clip"))
             alike[row["name"], settings, network, record["code"]["hash"]].append((record, row))
     rows = []
@@ -279,9 +302,9 @@ def _facts(records: list[dict]) -> list[str]:
         facts.append("Undecodable test videos count as wrong; the columns 'scored only' leave them out.")
     if len({record["seed"] for record in records}) > 1:
         facts.append("With several seeds: mean ± sample standard deviation over seeds, splits averaged first.")
-    code, data = _several(r["code"]["hash"] for r in records), _several(r["data"]["fingerprint"] for r in records)
+    commit, data = _several(r["code"]["commit"] for r in records), _several(r["data"]["fingerprint"] for r in records)
     device = _several(record["device"] for record in records)
-    facts.append(f"Code {code}; data {data}; device {device}. Hits and accuracy in percent.")
+    facts.append(f"Commit {commit}; data {data}; device {device}. Hits and accuracy in percent.")
     return facts
 
 
@@ -358,24 +381,35 @@ def _splits(splits: set[str]) -> str:
 
 def to_markdown(sections: list[Section]) -> str:
     """GitHub-flavoured Markdown, the columns padded so that the source reads as a table too."""
-
-    def plain(text: str) -> str:
-        return " ".join(text.replace("<", "&lt;").replace("|", "\\|").split())
-
     lines = ["# Results", ""]
     for section in sections:
-        lines += [f"## {plain(section.title)}", "", *(f"- {plain(fact)}" for fact in section.facts), ""]
-        if section.columns:
-            grid = [[plain(cell) for cell in row] for row in (section.columns, *section.rows)]
-            widths = [max(3, *map(len, column)) for column in zip(*grid, strict=True)]
-            left = [name in TEXT_COLUMNS for name in section.columns]
-            rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, left, strict=True)]
-            for row in (grid[0], rule, *grid[1:]):
-                cells = zip(row, widths, left, strict=True)
-                lines.append(f"| {' | '.join(c.ljust(w) if text else c.rjust(w) for c, w, text in cells)} |")
-            lines.append("")
-        lines += [*(f"- {plain(note)}" for note in section.notes), ""] if section.notes else []
+        lines += [f"## {_plain(section.title)}", "", *(f"- {_plain(fact)}" for fact in section.facts), ""]
+        lines += [*_grid(section.columns, section.rows), ""] if section.columns else []
+        lines += [*(f"- {_plain(note)}" for note in section.notes), ""] if section.notes else []
     return "\n".join([*lines, f"Made from the records in `runs/` by `{COMMAND}`.", ""])
+
+
+def summary(section: Section) -> str:
+    """The hits of a section as a small Markdown table, for a README."""
+    kept = [name for name in section.columns if name == "Strategy" or ("Hit@" in name and "Published" not in name)]
+    places = [section.columns.index(name) for name in kept]
+    return "\n".join(_grid(kept, [[row[place] for place in places] for row in section.rows]))
+
+
+def _grid(columns: list[str], rows: list[list[str]]) -> list[str]:
+    grid = [[_plain(cell) for cell in row] for row in (columns, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*grid, strict=True)]
+    left = [name in TEXT_COLUMNS for name in columns]
+    rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, left, strict=True)]
+    lines = []
+    for row in (grid[0], rule, *grid[1:]):
+        cells = zip(row, widths, left, strict=True)
+        lines.append(f"| {' | '.join(c.ljust(w) if text else c.rjust(w) for c, w, text in cells)} |")
+    return lines
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("<", "&lt;").replace("|", "\\|").split())
 
 
 def to_csv(sections: list[Section]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import multiprocessing
 import time
 import traceback
 import warnings
@@ -33,9 +34,9 @@ from vidfusion.classifier import VideoClassifier
 
 # Lightning's advice on loggers, workers and folders says nothing about a run.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
+warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
 
-CHECKPOINTS = 10  # per run: so much of the training is lost at most by an interruption
+CHECKPOINTS = 10  # per run: an interruption costs at most so small a part of the training
 
 
 def make_data(run: RunConfig) -> VideoDataModule:
@@ -51,15 +52,17 @@ def make_data(run: RunConfig) -> VideoDataModule:
 
 
 def make_model(run: RunConfig, num_classes: int) -> VideoClassifier:
-    """The run's network, with weights drawn from its seed."""
+    """The run's network, with weights drawn from its seed; channels come last in memory, which is fastest."""
     L.seed_everything(run.seed, verbose=False)
     model = run.strategy_class(run.model, run.clip_shape(), num_classes, run.training)
     model.seed = run.seed
-    return model
+    return model.to(memory_format=torch.channels_last_3d)
 
 
-def run_point(run: RunConfig, force: bool = False) -> None:
+def run_point(run: RunConfig, force: bool = False) -> bool:
     """Train and test one network and write its record, unless a record of the same code and data is there.
+
+    Returns whether this is the process that wrote it, of several under DDP.
 
     A run that was stopped goes on from its last checkpoint. A failure is raised again and leaves `error.txt` with the
     traceback in the run's folder. Raises ValueError or OSError for anything wrong with settings, files or data.
@@ -73,13 +76,14 @@ def run_point(run: RunConfig, force: bool = False) -> None:
             f"results={run.results}: cannot write there ({error.strerror}); choose another results="
         ) from None
     try:
-        _train_and_test(run, folder, force)
+        return _train_and_test(run, folder, force)
     except Exception:
         (folder / "error.txt").write_text(traceback.format_exc())
         raise
 
 
-def _train_and_test(run: RunConfig, folder: Path, force: bool) -> None:
+def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
+    torch.set_num_threads(run.trainer.threads)
     data = make_data(run)
     data.prepare_data()
     data.setup()
@@ -89,7 +93,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> None:
     if record is not None and not force:
         if (record["code"]["hash"], record["data"]["fingerprint"]) == (code, fingerprint):
             print(f"{run.id}: finished before, skipped (--force runs it again)", flush=True)
-            return
+            return True
         print(f"{run.id}: finished before with other code or data, so it runs again", flush=True)
     model.provenance = {
         "id": run.id,
@@ -113,7 +117,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> None:
         tags=[run.strategy, run.dataset_label, run.recipe],
         folder=Path(run.results),
     ) as wandb_logger:
-        epochs = -(-run.training.steps // data.steps_per_epoch)
+        epochs = -(-run.training.steps // data.steps_per_epoch(run.trainer.devices))
         often = max(1, epochs // CHECKPOINTS)
         callbacks: list[Callback] = [
             _Progress(run.id, run.training.steps, data.num_test_batches),
@@ -126,8 +130,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> None:
                 ModelCheckpoint(folder, "best", monitor="val/video_hit1", mode="max", enable_version_counter=False)
             )
         trainer = L.Trainer(
-            max_steps=run.training.steps,
-            max_epochs=-1,
+            max_epochs=epochs,
             accelerator=run.trainer.accelerator,
             devices=run.trainer.devices,
             strategy="ddp" if run.trainer.devices > 1 else "auto",
@@ -138,7 +141,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> None:
             limit_val_batches=1.0 if run.data.validation else 0,
             num_sanity_val_steps=0,
             deterministic="warn",  # some 3-D poolings have no deterministic form on a GPU
-            logger=[CSVLogger(folder, name="", version="curves"), *([wandb_logger] if wandb_logger else [])],
+            logger=[CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],
             callbacks=callbacks,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -153,7 +156,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> None:
         started = time.monotonic()
         trainer.test(model, datamodule=data, verbose=False)
         if not trainer.is_global_zero:
-            return
+            return False
         record = make_record(run, model, data, time.monotonic() - started)
         write_scores(folder, model.test_votes, row_names(run, model), [video.path for video in data.lists.test])
         votes = model.test_votes.videos()
@@ -163,6 +166,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> None:
         shown = {"Clip Hit@1": row["metrics"]["test/clip_hit1"], "Video Hit@1": row["metrics"]["test/video_hit1"]}
         shown |= {family: part["video_hit1"] for family, part in row["families"].items()}
         print(f"{row['name']}: " + ", ".join(f"{name} {value:.1%}" for name, value in shown.items()), flush=True)
+    return True
 
 
 def _resumable(checkpoint: Path, provenance: dict[str, Any]) -> bool:
@@ -187,19 +191,25 @@ def _public(run: RunConfig) -> dict[str, Any]:
 
 
 class _Progress(Callback):
-    """A bar at a terminal; else a line at each tenth of the training, with the time left."""
+    """A bar at a terminal; else, or beside other points of a sweep, a line at each tenth with the time left."""
 
     def __init__(self, name: str, steps: int, test_batches: int) -> None:
         self.name, self.steps, self.test_batches = name, steps, test_batches
 
+    def _make_bar(self, what: str, unit: str, total: int, initial: int = 0) -> tqdm:
+        in_sweep = multiprocessing.parent_process() is not None
+        return tqdm(
+            total=total, initial=initial, desc=f"{what} {self.name}", unit=unit, disable=in_sweep or None, leave=False
+        )
+
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self.started, self.first = time.monotonic(), trainer.global_step
-        self.bar = tqdm(
-            total=self.steps, initial=self.first, desc=f"train {self.name}", unit="step", disable=None, leave=False
-        )
+        self.bar = self._make_bar("train", "step", self.steps, self.first)
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, *_: Any) -> None:
         step = trainer.global_step
+        # Not Trainer(max_steps): with it, a run resumed from the end of an epoch draws other clips than before.
+        trainer.should_stop = step >= self.steps
         self.bar.update(step - self.bar.n)
         if self.bar.disable and step % max(1, self.steps // 10) == 0:
             left = (time.monotonic() - self.started) / (step - self.first) * (self.steps - step)
@@ -210,7 +220,7 @@ class _Progress(Callback):
         self.bar.close()
 
     def on_test_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self.bar = tqdm(total=self.test_batches, desc=f"test {self.name}", unit="batch", disable=None, leave=False)
+        self.bar = self._make_bar("test", "batch", self.test_batches)
         if self.bar.disable:
             print(f"{self.name}: testing, {self.test_batches} batches of views", flush=True)
 

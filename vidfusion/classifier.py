@@ -79,12 +79,13 @@ class ClipShape(NamedTuple):
 
 class Net(Protocol):
     """What every network table says of its input: height and width of stored frames and side of the crop, in pixels,
-    and the `mean` and `std` by which pixels 0-255 are normalised; and its dropout in fully connected layers."""
+    the `mean` and `std` by which pixels 0-255 are normalised; and the widths and dropout of its fully connected layers."""
 
     resize: tuple[int, int]
     crop: int
     mean: float
     std: float
+    fc: tuple[int, ...]
     dropout: float
 
 
@@ -106,6 +107,11 @@ class VideoClassifier(L.LightningModule):
         super().__init__()
         self.config, self.clip, self.num_classes, self.training_config = config, clip, num_classes, training
         self.net = self.nets[config.size]
+        if config.dropout is not None and not self.net.fc:
+            raise ValueError(
+                f"model.dropout={config.dropout}: at model.size={config.size} there is no fully connected layer to drop "
+                "units in; leave it unset or choose another size"
+            )
         self.dropout_rate = self.net.dropout if config.dropout is None else config.dropout
         self.modalities = tuple(name for name in inspect.signature(self.forward).parameters if name in ("rgb", "flow"))
         self.seed = 0
@@ -158,9 +164,16 @@ class VideoClassifier(L.LightningModule):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        """Seed dropout from (seed, epoch), so that a run resumed here goes on as if it had never stopped."""
+        """Start the clock."""
         self._epoch_started = time.monotonic()
-        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) * 1009 + self.global_rank)
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """Seed dropout from (seed, step), so that a resumed run goes on as if it had never stopped.
+
+        The epoch's start would be too early: a loader draws a number when it is opened, which is after that in a run's
+        later epochs and before it in the first.
+        """
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """One optimiser step's loss."""

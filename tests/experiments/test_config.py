@@ -155,7 +155,7 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
         *(f"training.{name}" for name in (
             "steps", "batch_size", "optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
             "gamma", "warmup", "label_smoothing", "clip_norm", "select")),
-        "trainer.devices", "trainer.precision",
+        "trainer.devices", "trainer.precision", "trainer.threads",
     }  # fmt: skip
 
 

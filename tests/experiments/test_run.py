@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,14 +68,14 @@ def test_sweep_makes_a_record_of_every_strategy_and_three_rows_of_two_stream(pla
 
 def test_sweep_says_what_it_does_and_how_long_it_takes(swept):
     for number, strategy in enumerate(STRATEGIES, start=1):
-        assert re.search(rf"^\[{number} of 7.*\] python experiments/run.py strategy={strategy} ", swept, re.M)
+        assert re.search(rf"^\[{number} of 7\] python experiments/run.py strategy={strategy} ", swept, re.M)
     assert "s left" in swept
     assert "7 of 7 points of fusion are finished" in swept
     assert "Traceback" not in swept and "Warning" not in swept
 
 
 def test_every_printed_command_makes_the_same_run(place, swept):
-    for line in re.findall(r"^\[\d of 7.*?\] python experiments/run.py (.*)$", swept, re.M):
+    for line in re.findall(r"^\[\d of 7\] python experiments/run.py (.*)$", swept, re.M):
         run = compose(shlex.split(line))
         assert (Path(run.results) / "runs" / run.id / "record.json").exists()
 
@@ -149,7 +150,7 @@ def test_table_alone(place, swept, capsys):
 
 
 @pytest.fixture
-def run(place, swept, tmp_path):
+def run(place, tmp_path):
     """A run of four epochs on the sweep's data."""
     steps = ["training.steps=52", "training.batch_size=8", f"results={tmp_path}/results", "wandb.mode=disabled"]
     return compose(["strategy=early_fusion", *place[1], *steps])
@@ -227,10 +228,7 @@ def test_undecodable_test_video_counts_as_wrong_and_is_shown(run, place, tmp_pat
     data.prepare_data()
     source = data.dataset.folder()
     copy = tmp_path / "spoilt" / source.name
-    subprocess.run(["cp", "-r", str(source), str(copy.parent)], check=False) if copy.parent.mkdir() else None
-    import shutil
-
-    shutil.copytree(source, copy, dirs_exist_ok=True)
+    shutil.copytree(source, copy)
     broken = copy / data.lists.test[0].path
     broken.write_bytes(b"not a video")
     spoilt = compose(["strategy=single_frame", *run.overrides, f"data.root={copy.parent}"])
@@ -242,7 +240,7 @@ def test_undecodable_test_video_counts_as_wrong_and_is_shown(run, place, tmp_pat
     assert metrics["test/video_hit1"] * 42 == pytest.approx(metrics["test/scored_video_hit1"] * 41)
     trained = copy / data.lists.train[0].path
     trained.write_bytes(b"")
-    with pytest.raises(ValueError, match="1 of 108 training videos cannot be decoded.*data.undecodable=skip"):
+    with pytest.raises(ValueError, match=r"1 of 108 training videos cannot be decoded.*data\.undecodable=skip"):
         run_point(spoilt)
 
 

@@ -116,9 +116,7 @@ def test_votes_are_the_slow_means():
     crops = {key: [views.scores[i].tolist() for i, other in enumerate(keys) if other == key] for key in order}
 
     def mean(parts: list[list[list[float]]]) -> list[list[float]]:
-        return [
-            [math.fsum(part[row][index] for part in parts) / len(parts) for index in range(4)] for row in range(2)
-        ]
+        return [[math.fsum(part[row][index] for part in parts) / len(parts) for index in range(4)] for row in range(2)]
 
     clip_means = {key: mean(parts) for key, parts in crops.items()}
     torch.testing.assert_close(clips.scores, torch.tensor(list(clip_means.values())), equal_nan=True)

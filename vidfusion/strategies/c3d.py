@@ -4,8 +4,8 @@
 
 The first layer already sees motion over 3 frames, and the view widens to the whole clip of 16.
 
-Deviations: `tiny` is narrow, with BatchNorm after every convolution and a global average head; `small` is half as wide
-on 64-pixel crops.
+Deviations: weights start as PyTorch's defaults draw them. `tiny` is narrow, with BatchNorm after every convolution and a
+global average head; `small` is half as wide on 64-pixel crops.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 Motion shows in how the features change from step to step, over as long as the clip lasts: the one strategy that reads
 a clip spanning the whole video.
 
-Deviations: `tiny` and `small` have the single-frame network's convolutions. BatchNorm in `tiny` sees all frames.
+Deviations: weights start as PyTorch's defaults draw them. `tiny` and `small` have the single-frame network's
+convolutions; conv1 of `tiny` has stride 2, since every clip costs it 16 frames, and its BatchNorm sees all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, Vide
 NETS = {
     "published": LRCN_HYBRID,
     "small": dataclasses.replace(KARPATHY["small"], fc=(512,)),
-    "tiny": dataclasses.replace(KARPATHY["tiny"], fc=(128,)),
+    "tiny": dataclasses.replace(
+        KARPATHY["tiny"],
+        convs=(dataclasses.replace(KARPATHY["tiny"].convs[0], stride=2), *KARPATHY["tiny"].convs[1:]),
+        fc=(128,),
+    ),
 }
 
 
