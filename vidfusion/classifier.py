@@ -79,7 +79,7 @@ class ClipShape(NamedTuple):
 
 class Net(Protocol):
     """What every network table says of its input: height and width of stored frames and side of the crop, in pixels,
-    the `mean` and `std` by which pixels 0-255 are normalised; and the widths and dropout of its fully connected layers."""
+    the `mean` and `std` by which pixels 0-255 are normalised; and widths and dropout of its fully connected layers."""
 
     resize: tuple[int, int]
     crop: int
@@ -109,8 +109,8 @@ class VideoClassifier(L.LightningModule):
         self.net = self.nets[config.size]
         if config.dropout is not None and not self.net.fc:
             raise ValueError(
-                f"model.dropout={config.dropout}: at model.size={config.size} there is no fully connected layer to drop "
-                "units in; leave it unset or choose another size"
+                f"model.dropout={config.dropout}: at model.size={config.size} no fully connected layer has "
+                "units to drop; leave it unset or choose another size"
             )
         self.dropout_rate = self.net.dropout if config.dropout is None else config.dropout
         self.modalities = tuple(name for name in inspect.signature(self.forward).parameters if name in ("rgb", "flow"))

@@ -4,7 +4,7 @@
 
 The first layer already sees motion over 3 frames, and the view widens to the whole clip of 16.
 
-Deviations: weights start as PyTorch's defaults draw them. `tiny` is narrow, with BatchNorm after every convolution and a
+Deviations: weights start as PyTorch's defaults draw them. `tiny` is narrow, with BatchNorm everywhere and a
 global average head; `small` is half as wide on 64-pixel crops.
 """
 

@@ -6,7 +6,8 @@ Motion shows in how the features change from step to step, over as long as the c
 a clip spanning the whole video.
 
 Deviations: weights start as PyTorch's defaults draw them. `tiny` and `small` have the single-frame network's
-convolutions; conv1 of `tiny` has stride 2, since every clip costs it 16 frames, and its BatchNorm sees all of them.
+convolutions; those of `tiny` are half as wide, with a stride for the first pool, since a clip costs 16 frames of them.
+BatchNorm in `tiny` sees all frames of a batch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from vidfusion.backbones import KARPATHY, LRCN_HYBRID, feature_shape, fully_connected, trunk
+from vidfusion.backbones import KARPATHY, LRCN_HYBRID, Conv, feature_shape, fully_connected, trunk
 from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
 
 NETS = {
@@ -24,7 +25,7 @@ NETS = {
     "small": dataclasses.replace(KARPATHY["small"], fc=(512,)),
     "tiny": dataclasses.replace(
         KARPATHY["tiny"],
-        convs=(dataclasses.replace(KARPATHY["tiny"].convs[0], stride=2), *KARPATHY["tiny"].convs[1:]),
+        convs=(Conv(8, 5, 2, 2), Conv(16, 3, 1, 1, pool=(2, 2)), *(3 * (Conv(32, 3, 1, 1),))),
         fc=(128,),
     ),
 }
@@ -53,6 +54,7 @@ class CNNLSTM(VideoClassifier):
         shape = feature_shape(self.trunk, 3, 1, clip.crop)
         self.fc6 = fully_connected(shape.numel(), net.fc, self.dropout_rate)
         self.lstm = nn.LSTM(net.fc[-1], config.hidden, batch_first=True)
+        nn.init.ones_(self.lstm.bias_ih_l0[config.hidden : 2 * config.hidden])  # forget gates: remember at first
         self.dropout = nn.Dropout(min(self.dropout_rate, 0.5))  # after the LSTM: 0.5 where fc6 has 0.9
         self.classifier = nn.Linear(config.hidden, num_classes)
 
