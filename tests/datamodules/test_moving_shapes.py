@@ -13,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from datamodules import moving_shapes
+from datamodules.flow import FlowEstimator
 from datamodules.lists import DataError
 from datamodules.moving_shapes import (
     CLASSES,
@@ -372,3 +373,25 @@ def test_is_a_structured_config():
     node = OmegaConf.merge(OmegaConf.structured(MovingShapes), OmegaConf.from_dotlist(["clips.order=4", "size=48"]))
     data = OmegaConf.to_object(node)
     assert isinstance(data, MovingShapes) and data.clips["order"] == 4 and not data.mirror and data.flow.bound == 4
+
+
+def endpoint_errors(flow_of, names=tuple(CLASSES["motion"])):
+    """Mean distance in pixels between a flow and the true one, over the shape and over all pixels, of noisy frames."""
+    inside, everywhere = [], []
+    for group, name in enumerate(names, start=8):
+        scene = make_scene(0, "motion", name, group, 1)
+        frames = render(scene)
+        estimator = FlowEstimator(MovingShapes().flow)
+        estimator(frames[30])
+        error = np.linalg.norm(flow_of(estimator, frames[31]) - true_flow(scene, 30), axis=-1)
+        inside.append(error[coverage(scene, 30) > 0.99].mean())
+        everywhere.append(error.mean())
+    return np.mean(inside), np.mean(everywhere)
+
+
+def test_computed_flow_is_near_the_true_flow():
+    inside, everywhere = endpoint_errors(lambda estimator, frame: estimator(frame))
+    still, still_everywhere = endpoint_errors(lambda estimator, frame: np.zeros((64, 64, 2)))
+    assert still > 1, "the shapes move"
+    assert inside < 0.45 * still, (inside, still)
+    assert everywhere < 0.8 * still_everywhere, "the ground hardly moves, and flow must not make it"

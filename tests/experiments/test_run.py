@@ -267,11 +267,12 @@ def test_bad_input_ends_with_one_message_and_code_1(place, swept, words, message
     assert "Traceback" not in captured.err
 
 
-def test_failing_point_does_not_stop_the_sweep(place, swept, tmp_path, capfd):
+def test_failing_point_does_not_stop_the_sweep(place, swept, tmp_path, capsys):
     words = [*place[1], f"results={tmp_path}/results", "wandb.mode=disabled", "sampling.frames=2", "training.steps=2"]
     assert main(["--sweep", "fusion", *words]) == 1
-    captured = capfd.readouterr()
-    assert "slow_fusion needs sampling.frames >= 10, got 2" in captured.err
+    captured = capsys.readouterr()
+    (why,) = (tmp_path / "results" / "runs").glob("slow_fusion-*/error.txt")
+    assert "slow_fusion needs sampling.frames >= 10, got 2" in why.read_text()
     assert "failed: python experiments/run.py strategy=slow_fusion" in captured.err
     assert set(records(tmp_path)) == {"single_frame", "early_fusion", "late_fusion", "cnn_lstm"}
 
