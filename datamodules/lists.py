@@ -62,8 +62,9 @@ class Dataset:
     mirror:      whether a mirrored video keeps its label; if not, no flip in training or at test
     stores:      folder of the frame stores
     max_store:   largest frame store that a run builds by itself, in GB (10^9 bytes)
-    undecodable: `error` refuses to train while a training video cannot be decoded; `skip` trains on the others.
-                 Undecodable test videos always count as wrong and are always reported.
+    undecodable: `error` refuses to train while a training video cannot be decoded or is cut short; `skip` trains on
+                 the others. Undecodable test videos always count as wrong, those cut short are scored on the frames
+                 they have, and both are always reported.
     flow:        how optical flow is computed and stored
 
     `LAYOUT` shows the tree that the data set must have on disk; error messages and the README quote it.

@@ -81,6 +81,12 @@ class StoredVideo:
         """Whether it decodes, but to clearly fewer frames than its header promises."""
         return self.frames > 0 and is_truncated(self.frames, self.header_frames)
 
+    def damage(self, path: str) -> str | None:
+        """What is wrong with it in one line that names the file; None for a whole video."""
+        if self.truncated:
+            return f"{path}: {self.frames} frames decode of {self.header_frames} that its header promises"
+        return self.error
+
 
 @dataclass(frozen=True)
 class Rows:

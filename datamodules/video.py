@@ -249,16 +249,15 @@ class VideoDataModule(L.LightningDataModule):
         train, validation = self.lists.train, []
         if self.dataset.validation:
             train, validation = hold_out_groups(train, self.dataset.validation)
-        broken = [video for video in train if not store.videos[video.path].frames]
+        broken = {video.path: why for video in train if (why := store.videos[video.path].damage(video.path))}
         if broken and self.dataset.undecodable != "skip":
             raise DataError(
-                f"{len(broken)} of {len(train)} training videos cannot be decoded, first "
-                f"{store.videos[broken[0].path].error}; replace them, or train on the others with "
-                "data.undecodable=skip"
+                f"{len(broken)} of {len(train)} training videos cannot be decoded whole, first "
+                f"{next(iter(broken.values()))}; replace them, or train on the others with data.undecodable=skip"
             )
-        decodable = [video for video in train if store.videos[video.path].frames]
+        decodable = [video for video in train if video.path not in broken]
         if not decodable:
-            raise DataError(f"none of the {len(train)} training videos of {self.dataset.folder()} can be decoded")
+            raise DataError(f"none of the {len(train)} training videos of {self.dataset.folder()} can be decoded whole")
         classes, mirror = len(self.lists.classes), self.dataset.mirror
         self.train_clips = TrainClips(decodable, store, self.spec, classes, mirror, self.seed)
         self.validation_views = TestViews(validation, store, self.spec, classes, mirror)

@@ -16,7 +16,7 @@ from datamodules import store as store_module
 from datamodules.decode import DecodeError, iter_frames
 from datamodules.flow import FlowConfig, FlowEstimator, quantise, resize, resize_flow
 from datamodules.lists import DataError
-from datamodules.store import FrameStore, Track, build_store, store_folder
+from datamodules.store import FrameStore, StoredVideo, Track, build_store, store_folder
 
 RGB, FLOW = Track(20, 24), Track(20, 24, FlowConfig(preset="ultrafast", bound=4.0))
 CLIPS = 20  # more than one shard
@@ -257,3 +257,9 @@ def test_a_worker_that_dies_does_not_hang_the_build(clips, tmp_path, monkeypatch
 def test_workers_do_not_load_torch():
     command = "import datamodules.store, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], check=True, cwd=Path(__file__).resolve().parents[2])
+
+
+def test_damage_names_the_file_and_both_numbers():
+    assert StoredVideo(75, 76, 25.0).damage("a.avi") is None
+    assert StoredVideo(29, 75, 25.0).damage("a.avi") == "a.avi: 29 frames decode of 75 that its header promises"
+    assert StoredVideo(0, 0, 0.0, "a.avi: cannot be decoded").damage("a.avi") == "a.avi: cannot be decoded"

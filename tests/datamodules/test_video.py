@@ -472,7 +472,7 @@ def test_an_undecodable_test_video_keeps_its_place(root):
 def test_an_undecodable_training_video_is_refused_or_skipped(root):
     train = [*TRAIN, "train/broken.avi"]
     data = make(root, train=train)
-    refused = r"1 of 9 training videos cannot be decoded, first .*train/broken.avi: .*data.undecodable=skip"
+    refused = r"1 of 9 training videos cannot be decoded whole, first .*train/broken.avi: .*data.undecodable=skip"
     for _ in range(2):  # a second try says the same
         with pytest.raises(DataError, match=refused):
             data.setup()

@@ -240,7 +240,7 @@ def test_undecodable_test_video_counts_as_wrong_and_is_shown(run, place, tmp_pat
     assert metrics["test/video_hit1"] * 42 == pytest.approx(metrics["test/scored_video_hit1"] * 41)
     trained = copy / data.lists.train[0].path
     trained.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"1 of 108 training videos cannot be decoded.*data\.undecodable=skip"):
+    with pytest.raises(ValueError, match=r"1 of 108 training videos cannot be decoded whole.*data\.undecodable=skip"):
         run_point(spoilt)
 
 
