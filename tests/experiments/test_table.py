@@ -7,19 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments.table import (
-    COMMAND,
-    DASH,
-    ORDER,
-    read_published,
-    read_records,
-    tables,
-    to_csv,
-    to_html,
-    to_markdown,
-    wilson,
-    write_tables,
-)
+from experiments.render import COMMAND, to_csv, to_html, to_markdown
+from experiments.table import DASH, ORDER, read_published, read_records, tables, wilson, write_tables
 
 PUBLISHED = read_published()
 
