@@ -20,6 +20,9 @@ class ClipSpec:
 
     frames:        RGB frames per clip, T (0: none)
     flow_frames:   optical flow fields per clip, L (0: none); field i is the motion from frame i to frame i + 1
+    flow_direction: `forward`, from the clip's first frame on; or `both`: L / 2 fields forward from the clip's middle
+                   frame on and L / 2 backward from it, frame to previous frame (Simonyan & Zisserman 2014, section
+                   3.1); the RGB frames then begin at the middle frame
     stride:        video frames from one frame of the clip to the next
     fps:           frames per second of the clip; replaces `stride`, using the video's own rate
     span:          `fixed` as stride or fps say, or `video`: the frames are spread evenly over the whole video
@@ -38,6 +41,7 @@ class ClipSpec:
 
     frames: int = 1
     flow_frames: int = 0
+    flow_direction: Literal["forward", "both"] = "forward"
     stride: int = 1
     fps: Optional[float] = None  # noqa: UP045 - OmegaConf resolves these at run time on Python 3.10 too
     span: Literal["fixed", "video"] = "fixed"
@@ -52,11 +56,13 @@ class ClipSpec:
 
 
 class Clips(NamedTuple):
-    """Indices of N clips of one video: `rgb` (N, T) into its frames, `flow` (N, L) into its flow fields; `padded` (N,)
-    says which clips reach beyond the video's end; `center` (N,) is the middle of each clip in frames."""
+    """Indices of N clips of one video: `rgb` (N, T) into its frames; `flow` (N, L) into its forward flow fields and
+    `backward` (N, 0) into its backward ones, or (N, L / 2) each; `padded` (N,) says which clips reach beyond the
+    video's end; `center` (N,) is the middle of each clip in frames."""
 
     rgb: np.ndarray
     flow: np.ndarray
+    backward: np.ndarray
     padded: np.ndarray
     center: np.ndarray
 
@@ -68,6 +74,17 @@ def check(spec: ClipSpec) -> None:
             raise DataError(f"sampling.{name}={getattr(spec, name)}: expected {least} or more")
     if spec.frames + spec.flow_frames == 0:
         raise DataError("sampling.frames and sampling.flow_frames are both 0: a clip needs frames or flow")
+    if spec.flow_direction == "both":
+        if spec.flow_frames < 2 or spec.flow_frames % 2:
+            raise DataError(
+                f"sampling.flow_frames={spec.flow_frames}: with sampling.flow_direction=both half of them go back; "
+                "expected an even number from 2 on"
+            )
+        if spec.span == "video":
+            raise DataError(
+                "sampling.span=video starts at the first frame, from where no flow goes back; "
+                "set sampling.span=fixed or sampling.flow_direction=forward"
+            )
     if spec.fps is not None and not 0 < spec.fps < float("inf"):
         raise DataError(f"sampling.fps={spec.fps}: expected a number of frames per second above 0")
     if spec.test_clips != "all" and not (isinstance(spec.test_clips, int) and spec.test_clips > 0):
@@ -78,9 +95,12 @@ def check(spec: ClipSpec) -> None:
         raise DataError(f"sampling.crop={spec.crop}: expected 1 to {min(spec.resize)}, the stored frame's smaller side")
 
 
-def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Offsets of a clip's frames (T,) and flow fields (L,) from its first frame, and the frames that it spans."""
-    places = np.arange(max(spec.frames, spec.flow_frames))
+def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Offsets of a clip's frames (T,), forward and backward flow fields from its first frame, and the frames that it
+    spans."""
+    num_backward = spec.flow_frames // 2 if spec.flow_direction == "both" else 0
+    num_forward = spec.flow_frames - num_backward
+    places = np.arange(max(spec.frames, num_forward))
     if spec.span == "video":
         # The first frame of each of T equal parts, in integers; no flow field leads on from the video's last frame.
         places = places * (num_frames - (spec.flow_frames > 0)) // len(places)
@@ -93,14 +113,17 @@ def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, n
             f"sampling.fps={spec.fps:g}: the video does not say its frame rate; set sampling.stride, re-encode the "
             "video, or take it off the list"
         )
-    rgb, flow = places[: spec.frames], places[: spec.flow_frames]
+    rgb, flow = places[: spec.frames], places[:num_forward]
     span = max(int(rgb[-1]) + 1 if rgb.size else 0, int(flow[-1]) + 2 if flow.size else 0)
-    return rgb, flow, span
+    # Backward field i leads from frame i + 1 to frame i, so the first one from the middle frame is that before it.
+    backward = -1 - places[:num_backward]
+    before = -int(backward[-1]) if num_backward else 0
+    return before + rgb, before + flow, before + backward, before + span
 
 
 def clip_span(spec: ClipSpec, num_frames: int, fps: float) -> int:
     """Video frames from the first to the last one that a clip of this video touches, both counted."""
-    return _offsets(spec, num_frames, fps)[2]
+    return _offsets(spec, num_frames, fps)[-1]
 
 
 def train_starts(spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
@@ -134,10 +157,9 @@ def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray
     `error`, and where `fps` needs a frame rate that the video does not say (`fps` 0).
     """
     assert num_frames >= 1
-    rgb_offsets, flow_offsets, span = _offsets(spec, num_frames, fps)
+    *offsets, span = _offsets(spec, num_frames, fps)
     fields = max(num_frames - 1, 1)
-    rgb = starts[:, None] + rgb_offsets
-    flow = starts[:, None] + flow_offsets
+    rgb, flow, backward = (starts[:, None] + places for places in offsets)
     padded = starts + span > num_frames
     center = starts + (span - 1) / 2
     if spec.short == "error" and padded.any():
@@ -146,5 +168,6 @@ def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray
             "choose sampling.short=loop or hold, or a shorter clip"
         )
     if spec.short == "hold":
-        return Clips(np.minimum(rgb, num_frames - 1), np.minimum(flow, fields - 1), padded, center)
-    return Clips(rgb % num_frames, flow % fields, padded, center)
+        flow, backward = np.minimum(flow, fields - 1), np.minimum(backward, fields - 1)
+        return Clips(np.minimum(rgb, num_frames - 1), flow, backward, padded, center)
+    return Clips(rgb % num_frames, flow % fields, backward % fields, padded, center)

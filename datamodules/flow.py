@@ -47,20 +47,25 @@ class FlowConfig:
 
 
 class FlowEstimator:
-    """Forward flow along one video, at the video's own resolution.
+    """Flow along one video at the video's own resolution: forward, or `backward` from each frame to the one before.
+
+    Backward flow is computed as such. It is not the forward flow negated: that lies at the pixels where things came
+    from, and what gets covered or uncovered differs.
 
     OpenCV uses all cores unless told otherwise: call `cv2.setNumThreads(1)` in worker processes.
     """
 
-    def __init__(self, config: FlowConfig) -> None:
+    def __init__(self, config: FlowConfig, backward: bool = False) -> None:
+        self.backward = backward
         self._dis = cv2.DISOpticalFlow_create(PRESETS[config.preset])
         self._previous: np.ndarray | None = None
 
     def __call__(self, frame: np.ndarray) -> np.ndarray | None:
         """Take the next frame, uint8 (H, W, 3) in RGB; None for the first one.
 
-        Returns the displacement of every pixel from the frame before to this one, float32 (H, W, 2), x (to the right)
-        then y (down), in pixels. Raises DataError for frames below 12 pixels, which DIS cannot do.
+        Returns the displacement of every pixel from the frame before to this one, or of every pixel of this one to the
+        frame before, float32 (H, W, 2), x (to the right) then y (down), in pixels. Raises DataError for frames below
+        12 pixels, which DIS cannot do.
         """
         if min(frame.shape[:2]) < SMALLEST:
             from datamodules.lists import DataError
@@ -68,7 +73,10 @@ class FlowEstimator:
             found = f"{frame.shape[1]}x{frame.shape[0]}"
             raise DataError(f"optical flow needs frames of at least {SMALLEST}x{SMALLEST} pixels, these are {found}")
         previous, self._previous = self._previous, cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        return None if previous is None else self._dis.calc(previous, self._previous, None)
+        if previous is None:
+            return None
+        pair = (self._previous, previous) if self.backward else (previous, self._previous)
+        return self._dis.calc(*pair, None)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

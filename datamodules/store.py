@@ -5,6 +5,7 @@
                           flow-36x36-dis-medium-b4/00012.npy     uint8 (rows, H, W, 2), see flow.quantise
                                                    00012.means.npy  float32 (rows, 2)
                                                    00012.json
+                          backward_flow-36x36-dis-medium-b4/     the same of backward flow, only where it is asked for
 
 A shard counts only once its .json is there, and that is written last: whatever stops a build, what remains is whole
 shards, and starting again makes the others. Builders of the same store do not disturb each other: every file is
@@ -47,19 +48,30 @@ LEFTOVER = 3600  # seconds without a write after which a temporary file is a dea
 
 @dataclass(frozen=True)
 class Track:
-    """One kind of array in a store: RGB frames, or the flow between them where `flow` is given."""
+    """One kind of array in a store: RGB frames, or the flow between them where `flow` is given, forward or backward.
+
+    Row i of flow leads from frame i to frame i + 1, of backward flow from frame i + 1 to frame i.
+    """
 
     height: int
     width: int
     flow: FlowConfig | None = None
+    backward: bool = False
+
+    @property
+    def kind(self) -> str:
+        """`rgb`, `flow` or `backward_flow`."""
+        if self.flow is None:
+            return "rgb"
+        return "backward_flow" if self.backward else "flow"
 
     @property
     def name(self) -> str:
         """Its folder: everything that changes its content."""
         size = f"{self.height}x{self.width}"
         if self.flow is None:
-            return f"rgb-{size}"
-        return f"flow-{size}-{self.flow.method}-{self.flow.preset}-b{self.flow.bound:g}"
+            return f"{self.kind}-{size}"
+        return f"{self.kind}-{size}-{self.flow.method}-{self.flow.preset}-b{self.flow.bound:g}"
 
     @property
     def row(self) -> tuple[int, int, int]:
@@ -108,7 +120,7 @@ class FrameStore:
 
     folder: Path
     videos: dict[str, StoredVideo]
-    rows: dict[str, dict[str, Rows]]  # by kind (`rgb`, `flow`), then by path
+    rows: dict[str, dict[str, Rows]]  # by the track's kind, then by path
     flow_seconds: float
     settings: dict
 
@@ -116,14 +128,16 @@ class FrameStore:
         """All frames of a video, uint8 (n, H, W, 3), a read-only view of a memory map. Raises DecodeError if none."""
         return _view(self._find("rgb", path))
 
-    def flow(self, path: str) -> tuple[np.ndarray, np.ndarray]:
-        """Forward flow of a video: fields, uint8 (max(n - 1, 1), H, W, 2), see `flow.dequantise`; and their means.
+    def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Flow of a video: fields, uint8 (max(n - 1, 1), H, W, 2), see `flow.dequantise`; and their means.
+
+        Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i.
 
         The means, float32 (max(n - 1, 1), 2), are the mean displacement (x, y) of each whole field before it was
         quantised, in pixels of the stored frame: what mean subtraction (Simonyan & Zisserman, NIPS 2014, sec. 3.1)
         needs. A video of one frame has one field without motion.
         """
-        rows = self._find("flow", path)
+        rows = self._find("backward_flow" if backward else "flow", path)
         return _view(rows), _view(Rows(rows.array.with_suffix(".means.npy"), rows.start, rows.count))
 
     def _find(self, kind: str, path: str) -> Rows:
@@ -176,7 +190,7 @@ def build_store(
     recorded with its error and does not stop the build. Raises DataError if the store would be larger than `max_store`
     GB (10^9 bytes) or than the free disk, if it cannot be written, or if a worker dies; starting again continues.
     """
-    assert len({track.flow is None for track in tracks}) == len(tracks) > 0, "one RGB track, one flow track, or both"
+    assert len({track.kind for track in tracks}) == len(tracks) > 0, "one track of each kind at most"
     files = sorted(set(files))
     if not any((root / path).is_file() for path in files):
         raise DataError(f"{root}: holds none of the {len(files)} videos listed, such as {files[0]}; set data.root")
@@ -196,8 +210,10 @@ def build_store(
 def _open(folder: Path, num_shards: int, tracks: Sequence[Track]) -> FrameStore:
     store = FrameStore(folder, {}, {}, 0.0, {})
     for track in tracks:
-        kind = "rgb" if track.flow is None else "flow"
-        store.settings[kind] = {key: value for key, value in asdict(track).items() if value is not None}
+        kind = track.kind
+        store.settings[kind] = {"height": track.height, "width": track.width}
+        if track.flow is not None:
+            store.settings[kind]["flow"] = asdict(track.flow)
         store.rows[kind] = {}
         for number in range(num_shards):
             index, array, start = _read_index(folder, track, number), _array_path(folder, track, number), 0
@@ -366,7 +382,7 @@ class _ShardWriter:
 
     def start_video(self) -> None:
         self.first_row = self.rows
-        self.estimator = self.track.flow and FlowEstimator(self.track.flow)
+        self.estimator = self.track.flow and FlowEstimator(self.track.flow, self.track.backward)
 
     def add(self, frame: np.ndarray) -> None:
         if self.estimator is None:

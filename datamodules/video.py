@@ -3,7 +3,9 @@
 A batch is a dict of N views (a view is one crop of one clip; in training a clip has one, and only the first three
 entries are there):
     rgb        (N, 3, T, H, W) uint8
-    flow       (N, 2, L, H, W) uint8, 128 is no motion; flow_mean (N, 2, L) each whole field's mean displacement, pixels
+    flow       (N, 2, L, H, W) uint8, 128 is no motion; with `flow_direction=both` the first L / 2 fields lead forward
+               from the clip's middle frame on, the others backward from it;
+               flow_mean (N, 2, L) each whole field's mean displacement, pixels
     target     (N, C) bool, the true labels
     video      (N,) index into the split's videos; clip (N,) which clip of the video
     center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate)
@@ -54,13 +56,17 @@ class _Clips(TorchDataset):
         target[list(video.labels)] = True
         return target
 
-    def _cut(self, path: str, rgb: np.ndarray, flow: np.ndarray, window: Window) -> Example:
+    def _cut(self, path: str, clips: clip_rules.Clips, number: int, window: Window) -> Example:
+        """The window of clip `number` of a video."""
         example: Example = {}
-        if rgb.size:
-            example["rgb"] = cut_rgb(self.store.rgb(path), rgb, window, self.spec.crop)
-        if flow.size:
-            fields, means = self.store.flow(path)
-            example["flow"], example["flow_mean"] = cut_flow(fields, means, flow, window, self.spec.crop)
+        if self.spec.frames:
+            example["rgb"] = cut_rgb(self.store.rgb(path), clips.rgb[number], window, self.spec.crop)
+        if self.spec.flow_frames:
+            parts = [cut_flow(*self.store.flow(path), clips.flow[number], window, self.spec.crop)]
+            if clips.backward.size:
+                fields, means = self.store.flow(path, backward=True)
+                parts.append(cut_flow(fields, means, clips.backward[number], window, self.spec.crop))
+            example["flow"], example["flow_mean"] = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return example
 
     def _blank(self) -> Example:
@@ -93,9 +99,9 @@ class TrainClips(_Clips):
         stored = self.store.videos[video.path]
         rng = np.random.default_rng([self.seed, epoch, index, draw])
         starts = clip_rules.train_starts(self.spec, stored.frames, stored.fps, rng)
-        clip = clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts)
+        clips = clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts)
         window = random_window(*self.spec.resize, self.spec.crop, self.mirror, rng)
-        return {**self._cut(video.path, clip.rgb[0], clip.flow[0], window), "target": self._target(video)}
+        return {**self._cut(video.path, clips, 0, window), "target": self._target(video)}
 
 
 class TestViews(_Clips):
@@ -132,7 +138,7 @@ class TestViews(_Clips):
         if clips is None or window is None:
             return {**self._blank(), **place, "center": np.float32(0)}
         center = np.float32(clips.center[clip] / (self.store.videos[video.path].fps or 1))
-        return {**self._cut(video.path, clips.rgb[clip], clips.flow[clip], window), **place, "center": center}
+        return {**self._cut(video.path, clips, clip, window), **place, "center": center}
 
     @property
     def num_clips(self) -> int:
@@ -336,8 +342,12 @@ class VideoDataModule(L.LightningDataModule):
 def tracks(dataset: Dataset, spec: ClipSpec) -> list[Track]:
     """What the clips of a specification need of a data set's frame store."""
     height, width = spec.resize
-    rgb = [Track(height, width)] if spec.frames else []
-    return rgb + ([Track(height, width, dataset.flow)] if spec.flow_frames else [])
+    needed = [Track(height, width)] if spec.frames else []
+    if spec.flow_frames:
+        needed.append(Track(height, width, dataset.flow))
+        if spec.flow_direction == "both":
+            needed.append(Track(height, width, dataset.flow, backward=True))
+    return needed
 
 
 def available_cores() -> int:

@@ -16,6 +16,7 @@ LRCN = ClipSpec(frames=16, test_clips="all", test_step=8)
 LECTURE = ClipSpec(frames=16, fps=5)
 WHOLE = ClipSpec(frames=16, span="video", test_clips=1)
 STRATEGIES = {"single": SINGLE, "early": EARLY, "late": LATE, "c3d": C3D, "two_stream": TWO_STREAM, "lecture": LECTURE}
+BOTH = dataclasses.replace(TWO_STREAM, flow_direction="both")
 
 
 def rng(seed=0):
@@ -115,6 +116,59 @@ def test_two_stream_takes_250_fields_of_25_places():
     assert clips.rgb.shape == (25, 1) and clips.flow.shape == (25, 10)
     assert clips.flow[3].tolist() == list(range(33, 43)) and clips.rgb[3].tolist() == [33]
     assert clips.flow.max() == 273 == 275 - 2  # the last field that there is
+
+
+@pytest.mark.parametrize(
+    ("spec", "fps", "middle", "forward", "previous"),
+    [
+        # `previous`: the frames that the backward flow leads to, each from the frame after it
+        (BOTH, 25.0, 12, [12, 13, 14, 15, 16], [11, 10, 9, 8, 7]),
+        (dataclasses.replace(BOTH, flow_frames=2), 25.0, 8, [8], [7]),
+        (dataclasses.replace(BOTH, flow_frames=4, stride=3), 25.0, 11, [11, 14], [10, 7]),
+        (dataclasses.replace(BOTH, flow_frames=6, fps=10), 25.0, 13, [13, 16, 18], [12, 9, 7]),  # steps of 2.5
+        (dataclasses.replace(BOTH, frames=4, flow_frames=4), 25.0, 9, [9, 10], [8, 7]),
+        (dataclasses.replace(BOTH, frames=0, flow_frames=4), 25.0, 9, [9, 10], [8, 7]),
+    ],
+)
+def test_flow_in_both_directions_leads_away_from_the_middle(spec, fps, middle, forward, previous):
+    check(dataclasses.replace(spec, resize=[36, 48], crop=36))
+    clips = clips_at(spec, 200, 7, fps=fps)
+    rgb = list(range(middle, middle + spec.frames))
+    assert clips.flow.tolist() == [forward] and clips.rgb.tolist() == [rgb]
+    assert clips.backward.tolist() == [previous]  # row i leads from frame i + 1 to frame i
+    last = max([*rgb, *[frame + 1 for frame in forward]])
+    assert min(previous) == 7 and clip_span(spec, 200, fps) == last - 7 + 1
+    assert clips.center.tolist() == [(7 + last) / 2] and clips.padded.tolist() == [False]
+    assert clips_at(spec, last + 1, 7, fps=fps).padded.tolist() == [False]
+    assert clips_at(spec, last, 7, fps=fps).padded.tolist() == [True]
+
+
+def test_stacks_in_both_directions_are_of_the_frames_of_forward_ones():
+    forward, both = evenly(TWO_STREAM, 275), evenly(BOTH, 275)
+    assert clip_span(BOTH, 275, 25.0) == clip_span(TWO_STREAM, 275, 25.0) == 11
+    assert np.array_equal(both.center, forward.center) and np.array_equal(both.rgb[:, 0], both.center)
+    for clip in range(25):
+        assert sorted([*both.flow[clip], *both.backward[clip]]) == forward.flow[clip].tolist()
+    assert forward.backward.shape == (25, 0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "rgb", "flow", "backward"),
+    [
+        # a clip of 5 frames, from frame 2 of which flow leads to frames 3, 4 and to frames 1, 0
+        (1, [0], [0, 0], [0, 0]),
+        (3, [2], [0, 1], [1, 0]),  # looped; held below
+        (4, [2], [2, 0], [1, 0]),
+        (5, [2], [2, 3], [1, 0]),
+    ],
+)
+def test_flow_of_short_videos_in_both_directions(frames, rgb, flow, backward):
+    spec = ClipSpec(frames=1, flow_frames=4, flow_direction="both")
+    looped, held = clips_at(spec, frames, 0), clips_at(dataclasses.replace(spec, short="hold"), frames, 0)
+    assert [looped.rgb.tolist(), looped.flow.tolist(), looped.backward.tolist()] == [[rgb], [flow], [backward]]
+    assert held.flow.tolist() == [[min(field, max(frames - 2, 0)) for field in (2, 3)]]
+    assert held.backward.tolist() == [backward]
+    assert looped.padded.tolist() == [frames < 5]
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 25])
@@ -222,6 +276,12 @@ def test_check_accepts_every_protocol():
         ({"frames": -1}, "sampling.frames=-1: expected 0 or more"),
         ({"flow_frames": -1}, "sampling.flow_frames=-1: expected 0 or more"),
         ({"frames": 0}, "sampling.frames and sampling.flow_frames are both 0"),
+        ({"flow_direction": "both"}, "sampling.flow_frames=0: with sampling.flow_direction=both half of them go back"),
+        ({"flow_direction": "both", "flow_frames": 5}, "sampling.flow_frames=5: .*expected an even number from 2 on"),
+        (
+            {"flow_direction": "both", "flow_frames": 4, "span": "video"},
+            "sampling.span=video starts at the first frame",
+        ),
         ({"stride": 0}, "sampling.stride=0: expected 1 or more"),
         ({"train_clips": 0}, "sampling.train_clips=0: expected 1 or more"),
         ({"test_step": 0}, "sampling.test_step=0: expected 1 or more"),

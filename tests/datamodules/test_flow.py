@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ from omegaconf import OmegaConf
 
 from datamodules.flow import FlowConfig, FlowEstimator, dequantise, quantise, resize, resize_flow
 from datamodules.lists import DataError
+from datamodules.moving_shapes import coverage, draw_scene, make_ground, render, true_flow
 
 GRID = np.stack(np.meshgrid(np.arange(96), np.arange(80)), axis=-1).astype(np.float32)  # (x, y) of each pixel, 80 x 96
 
@@ -49,6 +52,37 @@ def test_one_estimator_per_video_gives_the_flow_of_each_pair():
     fields = [estimator(frame) for frame in frames]
     for index in (1, 2, 3):
         np.testing.assert_array_equal(fields[index], estimate(frames[index - 1 : index + 1]))
+
+
+def test_backward_flow_is_that_of_the_opposite_order():
+    frames = [*moved(np.full_like(GRID, 1)), *moved(np.full_like(GRID, -2))]
+    estimator, forward = FlowEstimator(FlowConfig(), backward=True), FlowEstimator(FlowConfig())
+    fields, negated = zip(*((estimator(frame), forward(frame)) for frame in frames), strict=True)
+    assert fields[0] is None
+    for index in (1, 2, 3):
+        np.testing.assert_array_equal(fields[index], estimate([frames[index], frames[index - 1]]))
+        assert np.abs(fields[index] + negated[index]).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["MotionLeft", "MotionUp"])
+def test_backward_flow_points_back(name):
+    """Against the generator's true flow of the scene played backwards."""
+    errors = {"backward": [], "forward": [], "still": []}
+    for seed in range(4):
+        scene = draw_scene(np.random.default_rng(seed), "motion", name, make_ground(0, 1, 64), 96)
+        frames = render(scene)
+        played_back = {field: getattr(scene, field)[::-1] for field in ("positions", "angles", "camera")}
+        truth = true_flow(replace(scene, **played_back), 95 - 31)  # from frame 31 to frame 30
+        fields = {"still": np.zeros_like(truth)}
+        for direction in ("forward", "backward"):
+            estimator = FlowEstimator(FlowConfig(), backward=direction == "backward")
+            estimator(frames[30])
+            fields[direction] = estimator(frames[31])
+        for kind, field in fields.items():
+            errors[kind].append(np.linalg.norm(field - truth, axis=-1)[coverage(scene, 31) > 0.99].mean())
+    backward, forward, still = (np.mean(errors[kind]) for kind in ("backward", "forward", "still"))
+    assert still > 1, "the shapes move"
+    assert backward < 0.45 * still and forward > 1.5 * still, errors
 
 
 def test_a_resized_field_counts_stored_pixels():

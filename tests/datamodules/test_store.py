@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from datamodules.lists import DataError
 from datamodules.store import FrameStore, StoredVideo, Track, build_store, store_folder
 
 RGB, FLOW = Track(20, 24), Track(20, 24, FlowConfig(preset="ultrafast", bound=4.0))
+BACKWARD = Track(20, 24, FLOW.flow, backward=True)
 CLIPS = 20  # more than one shard
 
 
@@ -92,6 +94,44 @@ def test_it_holds_every_frame_and_field(clips, built):
         "rgb": {"height": 20, "width": 24},
         "flow": {"height": 20, "width": 24, "flow": {"method": "dis", "preset": "ultrafast", "bound": 4.0}},
     }
+
+
+def test_backward_flow_is_a_track_of_its_own(clips, built, tmp_path, monkeypatch):
+    store = build(clips, tmp_path, RGB, FLOW, BACKWARD)
+    assert store.folder.name == built.folder.name  # the same key
+    whole, forward = content(store.folder), content(built.folder)
+    assert {name.split("/")[0] for name in whole.keys() - forward.keys()} == {"backward_flow-20x24-dis-ultrafast-b4"}
+    assert {name: whole[name] for name in forward} == forward
+    assert store.settings == built.settings | {"backward_flow": built.settings["flow"]}
+    for path in ("a/04.avi", "a/19.avi"):
+        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in iter_frames(clips / path)]
+        fields = [resize_flow(dis.calc(grey[i + 1], grey[i], None), 20, 24) for i in range(len(grey) - 1)]
+        stored, means = store.flow(path, backward=True)
+        np.testing.assert_array_equal(stored, [quantise(field, 4.0) for field in fields])
+        np.testing.assert_allclose(means, [field.mean(axis=(0, 1)) for field in fields], atol=1e-5)
+        assert len(stored) == len(store.flow(path)[0]) and not np.array_equal(stored, store.flow(path)[0])
+    still, means = store.flow("a/00.avi", backward=True)
+    assert still.shape == (1, 20, 24, 2) and (still == 128).all() and (means == 0).all()
+
+    no_build(monkeypatch)
+    assert build(clips, tmp_path) == FrameStore(  # its forward tracks are those of a store without backward flow
+        store.folder,
+        built.videos,
+        {kind: store.rows[kind] for kind in ("rgb", "flow")},
+        build(clips, tmp_path).flow_seconds,
+        built.settings,
+    )
+
+
+def test_all_tracks_are_decoded_in_one_pass(clips, tmp_path, monkeypatch):
+    real, opened = store_module.iter_frames, []
+    monkeypatch.setattr(store_module, "iter_frames", lambda path, info: opened.append(path.name) or real(path, info))
+    for track in (RGB, FLOW, BACKWARD):
+        (tmp_path / track.name).mkdir()
+    job = store_module._Job(clips, tmp_path, 0, ("a/08.avi", "a/09.avi"), (RGB, FLOW, BACKWARD))
+    assert store_module._build_shard(job) == (2, 0)
+    assert opened == ["08.avi", "09.avi"]
 
 
 def test_a_one_frame_video_has_one_still_field(built):

@@ -255,6 +255,34 @@ def test_flow_has_the_window_and_the_place_of_its_frames(root):
     assert len(np.unique(fields)) > 1
 
 
+def test_flow_in_both_directions_follows_one_another_on_one_axis(root, tmp_path):
+    """Of 6 fields, 3 lead from the RGB frame on and 3 back from it, to the frames before."""
+    spec = replace(BOTH, flow_frames=6, flow_direction="both", test_clips=2, test_views="flip")
+    data = make(root, spec, batch_size=8, stores=str(tmp_path))
+    names = ["rgb-36x64", "flow-36x64-dis-medium-b20", "backward_flow-36x64-dis-medium-b20"]
+    assert [track.name for track in data.tracks] == names
+    data.prepare_data()
+    data.setup()
+    for loader in (data.train_dataloader(), data.test_dataloader()):
+        mirrored = 0
+        for batch in loader:
+            assert batch["flow"].shape[1:] == (2, 6, CROP, CROP) and batch["flow_mean"].shape[1:] == (2, 6)
+            for rgb, flow, mean in zip(batch["rgb"], batch["flow"], batch["flow_mean"], strict=True):
+                path, (middle,), (top, left, flipped) = seen(rgb)
+                if VIDEOS[path][3] < 7:
+                    continue
+                assert 3 <= middle < VIDEOS[path][3] - 3
+                (forward, means), (back, back_means) = data.store.flow(path), data.store.flow(path, backward=True)
+                whole = [forward[middle + i] for i in range(3)] + [back[middle - 1 - i] for i in range(3)]
+                cut = np.stack(whole)[:, top : top + CROP, left : left + CROP].astype(int)
+                x, y = cut[..., 0], cut[..., 1]
+                assert np.array_equal(flow, np.stack([256 - x[:, :, ::-1], y[:, :, ::-1]] if flipped else [x, y]))
+                expected = [*means[middle : middle + 3], *back_means[middle - 3 : middle][::-1]]
+                assert np.array_equal(mean, (np.stack(expected) * [-1 if flipped else 1, 1]).T.astype(np.float32))
+                mirrored += flipped
+        assert mirrored > 0
+
+
 def test_multi_label_targets(root):
     labels = {"test/e0.avi": (0, 1), "test/e1.avi": (1,), "test/f0.avi": (0,), "train/a0.avi": (1, 0)}
     data = opened(root, replace(EARLY, test_clips=1), labels=labels, batch_size=8)
