@@ -6,7 +6,7 @@ it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Optional, Union
 
 import numpy as np
@@ -37,6 +37,10 @@ class ClipSpec:
     short:         a video shorter than its clip is repeated (`loop`), its last frame is (`hold`), or it is an `error`
     resize:        height and width of the stored frames, in pixels (unset: the network's own)
     crop:          side of the square that the network sees, in pixels (unset: the network's own)
+    crop_scales:   training crops have a side of `crop` times one of these, at a corner or the centre, and are resized
+                   to `crop` (none: `crop` itself, anywhere)
+    colour:        change of a training clip's colours, the same for all its frames: `jitter` of brightness, contrast
+                   and saturation; `pca`: light of another strength and colour (Krizhevsky et al. 2012, section 4.1)
     """
 
     frames: int = 1
@@ -53,6 +57,8 @@ class ClipSpec:
     short: Literal["loop", "hold", "error"] = "loop"
     resize: Optional[list[int]] = None  # noqa: UP045
     crop: Optional[int] = None  # noqa: UP045
+    crop_scales: list[float] = field(default_factory=list)
+    colour: Literal["none", "jitter", "pca"] = "none"
 
 
 class Clips(NamedTuple):
@@ -93,6 +99,17 @@ def check(spec: ClipSpec) -> None:
         raise DataError(f"sampling.resize={spec.resize}, sampling.crop={spec.crop}: expected [height, width], side")
     if not 0 < spec.crop <= min(spec.resize):
         raise DataError(f"sampling.crop={spec.crop}: expected 1 to {min(spec.resize)}, the stored frame's smaller side")
+    for scale in spec.crop_scales:
+        if not (0 < scale < float("inf") and 1 <= scaled_side(spec.crop, scale) <= min(spec.resize)):
+            raise DataError(
+                f"sampling.crop_scales={list(spec.crop_scales)}: {scale} times sampling.crop={spec.crop} is no side of "
+                f"1 to {min(spec.resize)} pixels, the stored frame's smaller side"
+            )
+
+
+def scaled_side(crop: int, scale: float) -> int:
+    """Side of the square that becomes a training crop at one of `ClipSpec.crop_scales`, in pixels."""
+    return int(crop * scale + 0.5)
 
 
 def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:

@@ -1,25 +1,50 @@
-"""Crops and mirror images: one draw per clip, applied to all its frames (Karpathy et al. 2014, section 4.1)."""
+"""Crops, mirror images, colours: one draw per clip, applied to all its frames (Karpathy et al. 2014, section 4.1)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from datamodules.clips import scaled_side
+from datamodules.flow import dequantise, quantise, resize, resize_flow
+
+STEPS = 127.0  # as a flow's bound: displacements are counted in steps of their 8 bits
+LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G and B in brightness, ITU-R BT.601
+
 
 class Window(NamedTuple):
-    """What a network sees of a stored frame: a square at (top, left), in pixels, mirrored left to right or not."""
+    """What a network sees of a stored frame: a square at (top, left), in pixels, mirrored left to right or not.
+
+    `side`: of the square in pixels, where it is not the network's crop and is resized to it.
+    """
 
     top: int
     left: int
     mirrored: bool
+    side: int | None = None
 
 
-def random_window(height: int, width: int, crop: int, mirror: bool, rng: np.random.Generator) -> Window:
-    """A uniformly random crop for training; mirrored half of the time where `mirror` allows it."""
-    top, left = rng.integers(0, height - crop + 1), rng.integers(0, width - crop + 1)
+def random_window(
+    height: int, width: int, crop: int, mirror: bool, rng: np.random.Generator, scales: Sequence[float] = ()
+) -> Window:
+    """A random crop for training; mirrored half of the time where `mirror` allows it.
+
+    Its place is uniform, or with `scales` it is `crop` times a random one of them, at a random corner or the centre.
+    """
+    side = scaled_side(crop, scales[rng.integers(len(scales))]) if scales else crop
+    if scales:
+        top, left = corners_and_center(height - side, width - side)[rng.integers(5)]
+    else:
+        top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
     flipped = rng.random() < 0.5  # drawn either way, so that `mirror` does not change the crops that follow
-    return Window(int(top), int(left), bool(flipped and mirror))
+    return Window(int(top), int(left), bool(flipped and mirror), None if side == crop else side)
+
+
+def corners_and_center(bottom: int, right: int) -> list[tuple[int, int]]:
+    """(top, left) of five squares of which the lowest are at `bottom` and the rightmost at `right`, in pixels."""
+    return [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
 
 
 def view_windows(
@@ -37,14 +62,16 @@ def view_windows(
         places = [center, (int(rng.integers(0, bottom + 1)), int(rng.integers(0, right + 1)))]
     else:
         assert views == "10crop", views
-        places = [(0, 0), (0, right), (bottom, 0), (bottom, right), center]
+        places = corners_and_center(bottom, right)
     flips = (False, True) if mirror and views in ("flip", "4crop", "10crop") else (False,)
     return [Window(*place, flipped) for flipped in flips for place in places]
 
 
 def cut_rgb(frames: np.ndarray, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
     """The window of some frames: (n, H, W, 3) and (T,) -> (3, T, crop, crop), contiguous; only the crop is copied."""
-    cut = frames[indices, window.top : window.top + crop, window.left : window.left + crop]
+    cut = _square(frames, indices, window, crop)
+    if window.side:
+        cut = np.stack([resize(frame, crop, crop) for frame in cut])
     cut = cut[:, :, ::-1] if window.mirrored else cut
     return np.ascontiguousarray(cut.transpose(3, 0, 1, 2))
 
@@ -55,12 +82,57 @@ def cut_flow(
     """The window of some flow fields and their mean displacements.
 
     fields (n, H, W, 2) uint8 with 128 for no motion, means (n, 2) in pixels, indices (L,)
-    -> (2, L, crop, crop) and (2, L). A mirrored flow also points the other way: its x component is negated.
+    -> (2, L, crop, crop) and (2, L). A mirrored flow also points the other way: its x component is negated. A resized
+    one counts the new pixels, so that the greatest displacements may exceed what 8 bits hold, where they are clipped.
     """
-    cut = fields[indices, window.top : window.top + crop, window.left : window.left + crop]
+    cut = _square(fields, indices, window, crop)
     mean = means[indices].T
+    if window.side:
+        cut = np.stack([quantise(resize_flow(dequantise(field, STEPS), crop, crop), STEPS) for field in cut])
+        mean = mean * np.float32(crop / window.side)
     if window.mirrored:
         cut = cut[:, :, ::-1].copy()
         cut[..., 0] = 256 - cut[..., 0].astype(np.int16)  # stored values are 1 to 255, so this stays inside
         mean = mean * np.array([[-1.0], [1.0]], dtype=mean.dtype)
     return np.ascontiguousarray(cut.transpose(3, 0, 1, 2)), np.ascontiguousarray(mean)
+
+
+def _square(images: np.ndarray, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
+    side = window.side or crop
+    return images[indices, window.top : window.top + side, window.left : window.left + side]
+
+
+def principal_colours(frames: Iterable[np.ndarray]) -> np.ndarray:
+    """The principal components of the RGB pixels of some frames, uint8 (H, W, 3): (3, 3), a column per component.
+
+    Each column is an eigenvector of the pixels' covariance times its eigenvalue, of pixels from 0 to 1. Every fourth
+    row and column of a frame is enough.
+    """
+    pixels = np.concatenate([frame[::4, ::4].reshape(-1, 3) for frame in frames]) / 255
+    values, vectors = np.linalg.eigh(np.cov(pixels.T))
+    strongest = np.take_along_axis(vectors, abs(vectors).argmax(0)[None], 0)
+    return vectors * np.sign(strongest) * values  # an eigenvector's sign is arbitrary
+
+
+def random_colours(kind: str, components: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """A random change of colours, as `ClipSpec.colour` names it: an affine map (3, 4) of RGB from 0 to 255.
+
+    `jitter` multiplies brightness, contrast about mid-grey and saturation each by 0.8 to 1.2. `pca` adds to all pixels
+    each of `components`, as `principal_colours` gives them, times a number drawn from a normal distribution of standard
+    deviation 0.1 (Krizhevsky et al. 2012, section 4.1).
+    """
+    if kind == "pca":
+        return np.column_stack([np.eye(3), 255 * components @ rng.normal(0, 0.1, 3)])
+    assert kind == "jitter", kind
+    brightness, contrast, saturation = rng.uniform(0.8, 1.2, 3)
+    mixing = saturation * np.eye(3) + (1 - saturation) * LUMA
+    return np.column_stack([brightness * contrast * mixing, np.full(3, (1 - contrast) * 127.5)])
+
+
+def recolour(rgb: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Apply an affine map of colours (3, 4) to a clip (3, T, H, W) uint8, rounded and clipped to 0 to 255."""
+    colours = colours.astype(np.float32)
+    mapped = colours[:, :3] @ rgb.reshape(3, -1).astype(np.float32)
+    mapped += colours[:, 3:]
+    np.clip(np.rint(mapped, out=mapped), 0, 255, out=mapped)  # in place: a third of the time
+    return mapped.astype(np.uint8).reshape(rgb.shape)

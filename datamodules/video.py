@@ -32,7 +32,18 @@ from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
 from datamodules.lists import DataError, Dataset, Video, VideoLists, hold_out_groups
 from datamodules.store import FrameStore, Track, build_store
-from datamodules.transforms import Window, cut_flow, cut_rgb, random_window, view_windows
+from datamodules.transforms import (
+    Window,
+    cut_flow,
+    cut_rgb,
+    principal_colours,
+    random_colours,
+    random_window,
+    recolour,
+    view_windows,
+)
+
+COLOUR_VIDEOS = 500  # at most so many training videos say what the principal components of their colours are
 
 Example = dict[str, np.ndarray | int | float | bool]
 
@@ -81,7 +92,7 @@ class _Clips(TorchDataset):
 
 
 class TrainClips(_Clips):
-    """Random clips of the training videos, one random window each.
+    """Random clips of the training videos, one random window and one change of colours each.
 
     An item's key is (epoch, video, draw) and its randomness is seeded from (seed, epoch, video, draw) alone, so that
     neither workers nor an interruption change what is drawn.
@@ -92,6 +103,10 @@ class TrainClips(_Clips):
     ) -> None:
         super().__init__(videos, store, spec, num_classes, mirror)
         self.seed = seed
+        self.colours = None
+        if spec.colour == "pca" and spec.frames:
+            some = videos[:: -(-len(videos) // COLOUR_VIDEOS)]
+            self.colours = principal_colours(store.rgb(v.path)[store.videos[v.path].frames // 2] for v in some)
 
     def __getitem__(self, key: tuple[int, int, int]) -> Example:
         epoch, index, draw = key
@@ -100,8 +115,11 @@ class TrainClips(_Clips):
         rng = np.random.default_rng([self.seed, epoch, index, draw])
         starts = clip_rules.train_starts(self.spec, stored.frames, stored.fps, rng)
         clips = clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts)
-        window = random_window(*self.spec.resize, self.spec.crop, self.mirror, rng)
-        return {**self._cut(video.path, clips, 0, window), "target": self._target(video)}
+        window = random_window(*self.spec.resize, self.spec.crop, self.mirror, rng, self.spec.crop_scales)
+        example = self._cut(video.path, clips, 0, window)
+        if self.spec.colour != "none" and self.spec.frames:
+            example["rgb"] = recolour(example["rgb"], random_colours(self.spec.colour, self.colours, rng))
+        return {**example, "target": self._target(video)}
 
 
 class TestViews(_Clips):

@@ -268,6 +268,8 @@ def test_check_accepts_every_protocol():
     for spec in [*STRATEGIES.values(), LRCN, WHOLE]:
         check(dataclasses.replace(spec, resize=[128, 171], crop=112))
     check(ClipSpec(resize=[36, 48], crop=36))
+    check(ClipSpec(resize=[36, 48], crop=32, crop_scales=[36 / 32, 1, 1 / 32]))
+    check(ClipSpec(resize=[128, 171], crop=112, crop_scales=[1, 0.875, 0.75, 0.66], colour="jitter"))
 
 
 @pytest.mark.parametrize(
@@ -296,6 +298,13 @@ def test_check_accepts_every_protocol():
         ({"crop": None}, r"sampling.resize=\[36, 48\], sampling.crop=None: expected"),
         ({"crop": 37}, "sampling.crop=37: expected 1 to 36, the stored frame's smaller side"),
         ({"crop": 0}, "sampling.crop=0: expected 1 to 36"),
+        (
+            {"crop_scales": [1.0, 1.25]},
+            r"sampling.crop_scales=\[1.0, 1.25\]: 1.25 times sampling.crop=32 is no side of 1 to",
+        ),
+        ({"crop_scales": [0.01]}, r"sampling.crop_scales=\[0.01\]: 0.01 times"),
+        ({"crop_scales": [-1.0]}, r"sampling.crop_scales=\[-1.0\]: -1.0 times"),
+        ({"crop_scales": [float("nan")]}, r"sampling.crop_scales=\[nan\]: nan times"),
     ],
 )
 def test_check_names_what_is_wrong(bad, message):

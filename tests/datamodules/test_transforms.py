@@ -4,7 +4,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from datamodules.transforms import Window, cut_flow, cut_rgb, random_window, view_windows
+from datamodules.flow import dequantise, quantise
+from datamodules.transforms import (
+    Window,
+    cut_flow,
+    cut_rgb,
+    principal_colours,
+    random_colours,
+    random_window,
+    recolour,
+    view_windows,
+)
 
 HEIGHT, WIDTH, CROP = 12, 17, 9
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -147,3 +157,128 @@ def test_without_mirroring_the_crops_are_the_same():
     for _ in range(200):
         window = random_window(HEIGHT, WIDTH, CROP, True, with_mirror)
         assert random_window(HEIGHT, WIDTH, CROP, False, without) == window._replace(mirrored=False)
+
+
+# -- crops of several scales
+
+
+def test_scaled_windows_are_uniform_over_corners_center_and_scales():
+    scales = [1, 2 / 3, 12 / 9, 0.5]  # of a crop of 9: sides of 9, 6, 12 and 5 (4.5 goes up)
+    generator = rng()
+    counts = Counter(random_window(HEIGHT, WIDTH, CROP, True, generator, scales) for _ in range(8000))
+    expected = Counter()
+    for side in (9, 6, 12, 5):
+        bottom, right = HEIGHT - side, WIDTH - side
+        for place in [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]:
+            for mirrored in (False, True):
+                expected[Window(*place, mirrored, None if side == CROP else side)] += 200
+    assert set(counts) == set(expected)
+    assert all(abs(counts[window] - count) < 5 * count**0.5 for window, count in expected.items())
+    one, other = rng(), rng()
+    for _ in range(50):
+        window = random_window(HEIGHT, WIDTH, CROP, True, one, scales)
+        assert random_window(HEIGHT, WIDTH, CROP, False, other, scales) == window._replace(mirrored=False)
+
+
+def test_the_default_window_draws_as_ever():
+    """What clips existing runs were trained on hangs on these draws and their order."""
+    ours, plain = rng(3), rng(3)
+    for mirror in (True, False, True):
+        top, left = plain.integers(0, HEIGHT - CROP + 1), plain.integers(0, WIDTH - CROP + 1)
+        flipped = plain.random() < 0.5
+        assert random_window(HEIGHT, WIDTH, CROP, mirror, ours) == Window(top, left, bool(flipped and mirror))
+    assert ours.random() == plain.random()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_scaled_crop_is_resized(mirrored):
+    """From a side of 8 to 4, each pixel is the mean of four; from 4 to 8 they lie a quarter from their neighbours."""
+    window, indices = Window(3, 6, mirrored, 8), np.array([2, 0])
+    square = FRAMES[indices, 3:11, 6:14].astype(float)[:, :, :: -1 if mirrored else 1]
+    means = square.reshape(2, 4, 2, 4, 2, 3).mean((2, 4)).transpose(3, 0, 1, 2)
+    assert abs(cut_rgb(FRAMES, indices, window, 4) - means).max() <= 0.5
+    ramp = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8) + np.arange(0, 136, 8, dtype=np.uint8)[:, None]
+    grown = cut_rgb(ramp, np.array([0]), Window(0, 4, False, 4), 8)
+    assert grown[0, 0, 0].tolist() == [32, 34, 38, 42, 46, 50, 54, 56]
+
+
+@pytest.mark.parametrize(("side", "factor"), [(8, 0.5), (3, 4 / 3), (4, 1)])
+def test_a_resized_flow_counts_the_new_pixels(side, factor):
+    bound = 20.0
+    fields = quantise(np.full((3, HEIGHT, WIDTH, 2), (6.0, -3.0), np.float32), bound)
+    for mirrored in (False, True):
+        cut, means = cut_flow(fields, MEANS, np.array([2, 1]), Window(1, 2, mirrored, None if side == 4 else side), 4)
+        assert cut.shape == (2, 2, 4, 4) and cut.dtype == np.uint8
+        sign = -1 if mirrored else 1
+        found = dequantise(cut, bound)
+        assert abs(found[0] - sign * 6 * factor).max() < bound / 127 and abs(found[1] + 3 * factor).max() < bound / 127
+        np.testing.assert_allclose(means, (MEANS[[2, 1]] * [sign, 1]).T * factor, rtol=1e-6)
+        assert means.dtype == np.float32 and means.flags.c_contiguous
+
+
+def test_mirroring_a_resized_flow_negates_it_exactly():
+    window = Window(0, 1, False, 7)
+    cut, means = cut_flow(FIELDS, MEANS, np.arange(5), window, 4)
+    mirrored, mirrored_means = cut_flow(FIELDS, MEANS, np.arange(5), window._replace(mirrored=True), 4)
+    assert np.array_equal(mirrored[0], 256 - cut[0, ..., ::-1].astype(int)) and cut.min() >= 1
+    assert np.array_equal(mirrored[1], cut[1, ..., ::-1])
+    assert np.array_equal(mirrored_means, means * [[-1], [1]])
+
+
+def test_a_resized_flow_is_clipped_at_the_bound():
+    fields = np.full((1, HEIGHT, WIDTH, 2), (250, 6), np.uint8)  # 122 steps either way; times 4 / 3 beyond 127
+    cut, _ = cut_flow(fields, MEANS, np.array([0]), Window(0, 0, False, 3), 4)
+    assert (cut[0] == 255).all() and (cut[1] == 1).all()
+
+
+# -- colours
+
+CLIP = np.random.default_rng(3).integers(0, 256, (3, 4, 5, 6), dtype=np.uint8)
+
+
+def test_jitter_against_its_three_steps():
+    generator, plain = rng(4), rng(4)
+    for _ in range(20):
+        brightness, contrast, saturation = plain.uniform(0.8, 1.2, 3)
+        expected = np.empty(CLIP.shape)
+        for place in np.ndindex(CLIP.shape[1:]):
+            red, green, blue = CLIP[(slice(None), *place)].astype(float)
+            grey = 0.299 * red + 0.587 * green + 0.114 * blue
+            for channel, value in enumerate((red, green, blue)):
+                value = brightness * (grey + saturation * (value - grey))
+                expected[(channel, *place)] = min(max(127.5 + contrast * (value - 127.5), 0), 255)
+        found = recolour(CLIP, random_colours("jitter", None, generator))
+        assert found.dtype == np.uint8 and found.flags.c_contiguous and abs(found - expected).max() < 0.51
+        assert not np.array_equal(found, CLIP)
+
+
+def test_principal_colours_of_known_pixels():
+    """Pixels spread along (1, 1, 1) with variance 9, along (1, -1, 0) with 4 and along (1, 1, -2) with 1, of 255."""
+    axes = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
+    spread = rng().normal(size=(64, 64, 3)) * [30, 20, 10]
+    frame = np.repeat(np.repeat(np.rint(128 + spread @ axes).astype(np.uint8), 4, 0), 4, 1)
+    components = principal_colours([frame, frame])
+    values = np.linalg.norm(components, axis=0)
+    np.testing.assert_allclose(np.sort(values)[::-1] * 255**2, [900, 400, 100], rtol=0.08)
+    for axis, column in zip(axes[::-1], (components / values).T, strict=True):
+        assert abs(axis @ column) > 0.99
+        assert column[abs(column).argmax()] > 0
+
+
+def test_pca_shifts_all_pixels_along_the_components():
+    components = np.diag([0.3, 0.1, 0.0]) / 10
+    generator, plain = rng(1), rng(1)
+    grey, shifts = np.full((3, 2, 2, 2), 128, np.uint8), []
+    for _ in range(400):
+        drawn = plain.normal(0, 0.1, 3)
+        shifted = recolour(grey, random_colours("pca", components, generator))
+        assert (shifted == np.rint(128 + 255 * np.array([0.03, 0.01, 0]) * drawn)[:, None, None, None]).all()
+        shifts.append(255 * components @ drawn)
+    np.testing.assert_allclose(np.std(shifts, axis=0), [0.765, 0.255, 0], rtol=0.15)
+    assert recolour(CLIP, random_colours("pca", components, generator)).max() <= 255
+
+
+def test_recolour_rounds_and_clips():
+    brighter = np.column_stack([2 * np.eye(3), [0.4, -0.6, 0.6]])
+    clip = np.array([[0, 100, 200]] * 3, np.uint8)[:, None, None, :]
+    assert recolour(clip, brighter)[:, 0, 0].tolist() == [[0, 200, 255], [0, 199, 255], [1, 201, 255]]

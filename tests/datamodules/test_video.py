@@ -239,7 +239,7 @@ def test_flow_has_the_window_and_the_place_of_its_frames(root):
         mirrored = 0
         for batch in loader:
             for rgb, flow, mean in zip(batch["rgb"], batch["flow"], batch["flow_mean"], strict=True):
-                path, (first,), (top, left, flipped) = seen(rgb)
+                path, (first,), (top, left, flipped, _) = seen(rgb)
                 fields, means = data.store.flow(path)
                 index = (first + np.arange(5)) % len(fields)  # f0 has 2 fields, the others enough
                 assert VIDEOS[path][3] == 3 or first + 5 < VIDEOS[path][3]
@@ -268,7 +268,7 @@ def test_flow_in_both_directions_follows_one_another_on_one_axis(root, tmp_path)
         for batch in loader:
             assert batch["flow"].shape[1:] == (2, 6, CROP, CROP) and batch["flow_mean"].shape[1:] == (2, 6)
             for rgb, flow, mean in zip(batch["rgb"], batch["flow"], batch["flow_mean"], strict=True):
-                path, (middle,), (top, left, flipped) = seen(rgb)
+                path, (middle,), (top, left, flipped, _) = seen(rgb)
                 if VIDEOS[path][3] < 7:
                     continue
                 assert 3 <= middle < VIDEOS[path][3] - 3
@@ -374,6 +374,68 @@ def test_lightning_draws_each_epoch_and_goes_on_where_it_stopped(root, tmp_path,
     resumed = fit(make(root), tmp_path / "resumed", *RESUMABLE[way], checkpoint=tmp_path / "epoch=1.ckpt")
     assert sorted(resumed) == [2, 3]
     assert equal(resumed[2], straight[2]) and equal(resumed[3], straight[3])
+
+
+def test_default_clips_are_those_of_ever(root):
+    """Existing runs were trained on them: the draws and their order, written out."""
+    spec, seed, number = replace(EARLY, train_clips=2), 3, 5
+    batches = epoch(opened(root, spec, seed=seed, batch_size=4).train_dataloader(), number)
+    expected = []
+    for item in np.random.default_rng([seed, number]).permutation(16):
+        index, draw = item % 8, item // 8
+        generator = np.random.default_rng([seed, number, index, draw])
+        first = generator.integers(0, VIDEOS[TRAIN[index]][3] - 4 + 1)
+        top, left = generator.integers(0, HEIGHT - CROP + 1), generator.integers(0, WIDTH - CROP + 1)
+        expected.append(Seen(TRAIN[index], list(range(first, first + 4)), Window(top, left, generator.random() < 0.5)))
+    assert [seen(view) for view in views(batches)] == expected
+
+
+@pytest.mark.parametrize("settings", [{"colour": "jitter"}, {"colour": "pca"}, {"crop_scales": [1, 0.75]}])
+def test_augmentation_is_seeded_and_of_training_only(root, settings):
+    spec = replace(BOTH, frames=3, **settings)
+    plain, changed = opened(root, replace(BOTH, frames=3)), opened(root, spec)
+    assert equal(list(plain.test_dataloader()), list(changed.test_dataloader()))
+    batches = epoch(changed.train_dataloader(), 2)
+    assert equal(batches, epoch(opened(root, spec, workers=1).train_dataloader(), 2))
+    before = epoch(plain.train_dataloader(), 2)
+    names = ("target",) if "crop_scales" in settings else ("target", "flow", "flow_mean")
+    for ours, theirs in zip(batches, before, strict=True):
+        assert {name: (value.shape, value.dtype) for name, value in ours.items()} == {
+            name: (value.shape, value.dtype) for name, value in theirs.items()
+        }
+        assert all(torch.equal(ours[name], theirs[name]) for name in names)
+        assert not torch.equal(ours["rgb"], theirs["rgb"])
+    if "colour" in settings:  # one map for all frames of a clip, another for each clip
+        maps = set()
+        for ours, theirs in zip(views(batches), views(before), strict=True):
+            points = theirs.numpy().reshape(3, -1).astype(float)
+            points = np.vstack([points, np.ones(points.shape[1])])
+            inside = ((ours.numpy() > 0) & (ours.numpy() < 255)).all(0).ravel()
+            fit = np.linalg.lstsq(points.T[inside], ours.numpy().reshape(3, -1).T[inside].astype(float), rcond=None)[0]
+            assert abs(fit.T @ points - ours.numpy().reshape(3, -1))[:, inside].max() < 1
+            maps.add(tuple(np.round(fit.ravel(), 2)))
+        assert len(maps) >= 5
+
+
+def test_scaled_crops_show_the_stored_square(root):
+    data = opened(root, replace(BOTH, crop_scales=[0.75], train_clips=4), batch_size=8)
+    places = set()
+    for key in [(0, video, draw) for video in range(8) for draw in range(4)]:
+        example = data.train_clips[key]
+        red, green, blue = (channel[0].astype(int) for channel in example["rgb"])
+        rows, columns = green[:, 16] / 7, blue[16] / 3  # of the stored frame that the crop's middle row and column show
+        mirrored = columns[0] > columns[-1]
+        assert rows[-1] - rows[0] == pytest.approx(23, abs=1) and abs(columns[-1] - columns[0]) == pytest.approx(
+            23, abs=1
+        )
+        top, left = round(rows[0] - 0.2), round(min(columns) - 0.2)
+        places.add((min(top, 12), min(left, 40)))
+        middle = red[0, 0] // 6
+        means = data.store.flow(TRAIN[key[1]])[1]
+        assert np.allclose(example["flow_mean"][1], means[middle : middle + 5, 1] * 32 / 24, rtol=1e-5)
+        sign = -1 if mirrored else 1
+        assert np.allclose(example["flow_mean"][0], sign * means[middle : middle + 5, 0] * 32 / 24, rtol=1e-5)
+    assert places == {(0, 0), (0, 40), (12, 0), (12, 40), (6, 20)}
 
 
 def test_an_epoch_leaves_out_what_does_not_fill_a_batch(root):
