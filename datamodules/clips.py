@@ -1,4 +1,4 @@
-"""Which frames of a video make up a clip: pure integer arithmetic, no I/O.
+"""Which frames of a video make up a clip, and which clips an epoch: pure integer arithmetic, no I/O.
 
 Everything that the papers say about clips is a value of `ClipSpec`; `clip_indices` is the one function that realises
 it.
@@ -6,6 +6,8 @@ it.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Optional, Union
 
@@ -27,6 +29,8 @@ class ClipSpec:
     fps:           frames per second of the clip; replaces `stride`, using the video's own rate
     span:          `fixed` as stride or fps say, or `video`: the frames are spread evenly over the whole video
     train_clips:   clips drawn from each training video in each epoch, at random places
+    balanced:      an epoch's clips, no more than else, are of classes drawn uniformly (Simonyan & Zisserman 2014,
+                   section 5); a video comes again only when all of its class have come
     test_clips:    clips per test video, or `all`: one every `test_step` frames from the first on
     test_step:     video frames between the starts of two clips when `test_clips` is `all`
     test_sampling: `even`: clip i of N is centred on (i + 1/2) / N of the video's length, for every kind of clip alike
@@ -50,6 +54,7 @@ class ClipSpec:
     fps: Optional[float] = None  # noqa: UP045 - OmegaConf resolves these at run time on Python 3.10 too
     span: Literal["fixed", "video"] = "fixed"
     train_clips: int = 1
+    balanced: bool = False
     test_clips: Union[int, str] = 10  # noqa: UP007
     test_step: int = 8
     test_sampling: Literal["even", "random"] = "even"
@@ -188,3 +193,38 @@ def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray
         flow, backward = np.minimum(flow, fields - 1), np.minimum(backward, fields - 1)
         return Clips(np.minimum(rgb, num_frames - 1), flow, backward, padded, center)
     return Clips(rgb % num_frames, flow % fields, backward % fields, padded, center)
+
+
+def shuffled_order(num_videos: int, draws: int, num_clips: int, rng: np.random.Generator) -> np.ndarray:
+    """Training clips in random order, (num_clips, 2): a video's index and which of its draws it is, from 0 on.
+
+    Every video comes `draws` times before any comes more often.
+    """
+    size = num_videos * draws
+    rounds = range(-(-num_clips // size))
+    items = np.concatenate([number * size + rng.permutation(size) for number in rounds])[:num_clips]
+    return np.stack([items % num_videos, items // num_videos], axis=1)
+
+
+def balanced_order(labels: Sequence[tuple[int, ...]], num_clips: int, rng: np.random.Generator) -> np.ndarray:
+    """As `shuffled_order`, with the class of each clip drawn uniformly from those that have videos.
+
+    `labels` are those of each video; one of several classes may come for each of them. Within a class every video comes
+    before any comes again.
+    """
+    members: dict[int, list[int]] = {}
+    for video, classes in enumerate(labels):
+        for label in classes:
+            members.setdefault(label, []).append(video)
+    drawn = rng.integers(len(members), size=num_clips)
+    videos = np.empty(num_clips, dtype=np.int64)
+    for number, (_, own) in enumerate(sorted(members.items())):
+        places = np.flatnonzero(drawn == number)
+        order = shuffled_order(len(own), 1, len(places), rng)[:, 0] if places.size else places
+        videos[places] = np.array(own)[order]
+    seen: Counter[int] = Counter()
+    draws = np.empty_like(videos)
+    for place, video in enumerate(videos.tolist()):
+        draws[place] = seen[video]
+        seen[video] += 1
+    return np.stack([videos, draws], axis=1)

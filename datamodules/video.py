@@ -170,14 +170,16 @@ class TestViews(_Clips):
 
 
 class _TrainOrder(Sampler[tuple[int, int, int]]):
-    """Each video `draws` times per epoch, in an order seeded from (seed, epoch); each process takes an equal share.
+    """The clips of an epoch, in an order seeded from (seed, epoch); each process takes an equal share.
 
-    What does not fill a batch on every process is left out of the epoch (another remainder in each).
+    Each video comes `train_clips` times, or where `balanced`, classes equally often. What does not fill a batch on
+    every process is left out of the epoch (another remainder in each).
     """
 
-    def __init__(self, videos: int, draws: int, batch_size: int, seed: int, rank: int, world: int) -> None:
-        self.videos, self.draws, self.seed, self.rank, self.world = videos, draws, seed, rank, world
-        share = videos * draws // world
+    def __init__(self, clips: TrainClips, batch_size: int, rank: int, world: int) -> None:
+        self.clips, self.rank, self.world = clips, rank, world
+        self.num_clips = len(clips.videos) * clips.spec.train_clips
+        share = self.num_clips // world
         self.length = share // batch_size * batch_size if share >= batch_size else share
         self.epoch = 0
 
@@ -189,9 +191,14 @@ class _TrainOrder(Sampler[tuple[int, int, int]]):
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.videos * self.draws)
-        for item in order[self.rank :: self.world][: self.length]:
-            yield self.epoch, int(item % self.videos), int(item // self.videos)
+        rng = np.random.default_rng([self.clips.seed, self.epoch])
+        videos, spec = self.clips.videos, self.clips.spec
+        if spec.balanced:
+            order = clip_rules.balanced_order([video.labels for video in videos], self.num_clips, rng)
+        else:
+            order = clip_rules.shuffled_order(len(videos), spec.train_clips, self.num_clips, rng)
+        for video, draw in order[self.rank :: self.world][: self.length].tolist():
+            yield self.epoch, video, draw
 
 
 class _ViewShare(Sampler[int]):
@@ -309,8 +316,7 @@ class VideoDataModule(L.LightningDataModule):
         return len(self.test_dataloader())
 
     def _train_order(self, rank: int, world: int) -> _TrainOrder:
-        videos, draws = len(self.train_clips.videos), self.spec.train_clips
-        return _TrainOrder(videos, draws, self.batch_size, self.seed, rank, world)
+        return _TrainOrder(self.train_clips, self.batch_size, rank, world)
 
     def _loader(self, dataset: TorchDataset, sampler: Sampler, batch_size: int) -> DataLoader:
         return DataLoader(

@@ -1,10 +1,20 @@
 import dataclasses
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from datamodules.clips import ClipSpec, check, clip_indices, clip_span, test_starts, train_starts
+from datamodules.clips import (
+    ClipSpec,
+    balanced_order,
+    check,
+    clip_indices,
+    clip_span,
+    shuffled_order,
+    test_starts,
+    train_starts,
+)
 from datamodules.lists import DataError
 
 SINGLE = ClipSpec(frames=1)
@@ -311,3 +321,47 @@ def test_check_names_what_is_wrong(bad, message):
     with pytest.raises(DataError, match=message) as error:
         check(ClipSpec(**({"resize": [36, 48], "crop": 32} | bad)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("videos", "draws", "clips"), [(5, 1, 5), (5, 3, 15), (5, 1, 13), (5, 2, 25), (4, 1, 2)])
+def test_a_shuffled_order_goes_round_by_round(videos, draws, clips):
+    order = shuffled_order(videos, draws, clips, rng()).tolist()
+    assert len(order) == clips == len({tuple(clip) for clip in order})
+    size = videos * draws
+    for start in range(0, clips, size):
+        numbers = range(start // size * draws, start // size * draws + draws)
+        whole = {(video, draw) for video in range(videos) for draw in numbers}
+        part = {tuple(clip) for clip in order[start : start + size]}
+        assert part == whole if len(part) == size else part < whole
+    assert (
+        order
+        == shuffled_order(videos, draws, clips, rng()).tolist()
+        != shuffled_order(videos, draws, clips, rng(1)).tolist()
+    )
+
+
+def test_a_balanced_order_draws_classes_uniformly_and_uses_up_their_videos():
+    labels = [(7,)] * 50 + [(2,)] * 5 + [(4,)]  # no videos of the other classes
+    order = balanced_order(labels, 3000, rng())
+    drawn = [labels[video][0] for video, _ in order]
+    counts = Counter(drawn)
+    assert set(counts) == {2, 4, 7} and all(abs(count - 1000) < 5 * 1000**0.5 for count in counts.values())
+    runs = Counter(pairwise(drawn))  # each class after each: not in turns
+    assert len(runs) == 9 and all(abs(count - 333) < 5 * 333**0.5 for count in runs.values())
+    for label, size in ((7, 50), (2, 5), (4, 1)):
+        own = [video for video, _ in order.tolist() if labels[video] == (label,)]
+        rounds = [own[start : start + size] for start in range(0, len(own), size)]
+        assert all(len(set(part)) == len(part) for part in rounds)
+        assert size == 1 or rounds[0] != rounds[1]
+    seen = Counter()
+    for video, draw in order.tolist():
+        assert draw == seen[video]
+        seen[video] += 1
+    assert np.array_equal(order, balanced_order(labels, 3000, rng()))
+    assert not np.array_equal(order, balanced_order(labels, 3000, rng(1)))
+
+
+def test_a_video_of_several_classes_comes_for_each():
+    order = balanced_order([(0, 1), (0,), (1,), (2,)], 6000, rng())
+    counts = Counter(order[:, 0].tolist())
+    assert [round(counts[video] / 1000) for video in range(4)] == [2, 1, 1, 2]

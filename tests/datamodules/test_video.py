@@ -460,6 +460,32 @@ def test_several_clips_of_each_training_video(root):
     assert data.steps_per_epoch(1) == 5
 
 
+def test_balanced_classes_come_equally_often(root):
+    train = [*TRAIN[:6], TRAIN[7]]  # 4 videos of jump, 3 of walk
+    spec = replace(EARLY, balanced=True, train_clips=40)
+    data = opened(root, spec, train=train, batch_size=10)
+    assert data.steps_per_epoch(1) == 28 and len(data.train_dataloader()) == 28
+    clips = [seen(view) for view in views(epoch(data.train_dataloader(), 1))]
+    counts = Counter(clip.path for clip in clips)
+    assert sum(counts.values()) == 280 and set(counts) == set(train)
+    jump = [counts[path] for path in train[:4]]
+    walk = [counts[path] for path in train[4:]]
+    assert abs(sum(jump) - 140) < 40 and max(jump) - min(jump) <= 1 and max(walk) - min(walk) <= 1
+    assert len({(clip.path, clip.frames[0], clip.window) for clip in clips}) > 240, "each draw is one of its own"
+    again = opened(root, spec, train=train, batch_size=10, workers=1).train_dataloader()
+    assert [seen(view) for view in views(epoch(again, 1))] == clips
+    assert [seen(view) for view in views(epoch(again, 2))] != clips
+
+
+def test_processes_share_a_balanced_epoch(root):
+    spec = replace(EARLY, balanced=True, train_clips=3)
+    alone = list(opened(root, spec, batch_size=1).train_dataloader().sampler)
+    parts = [list(opened(root, spec, batch_size=4, process=(r, 3)).train_dataloader().sampler) for r in range(3)]
+    assert [len(part) for part in parts] == [8, 8, 8]
+    assert [key for keys in zip(*parts, strict=True) for key in keys] == alone
+    assert len(set(alone)) == 24
+
+
 @pytest.mark.parametrize("settings", [{"mirror": True}, {"mirror": False}])
 def test_no_mirror_image_where_left_and_right_matter(root, settings):
     for kind in ("flip", "4crop", "10crop"):

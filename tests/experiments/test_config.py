@@ -148,7 +148,8 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
         *(f"model.{name}" for name in ("size", "dropout")),
         *(f"sampling.{name}" for name in (
             "frames", "flow_frames", "flow_direction", "stride", "fps", "span", "train_clips", "test_clips",
-            "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour")),
+            "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour",
+            "balanced")),
         *(f"data.{name}" for name in (
             "split", "validation", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound", "lists",
             "data_seed", "size", "frames", "fps", "families", "clips")),
