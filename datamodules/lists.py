@@ -59,6 +59,8 @@ class Dataset:
     root:        folder that holds the videos
     split:       which official split, from 1
     validation:  share of the training groups held out for validation, 0 to below 1 (0: train on the whole list)
+    folds:       parts of whole groups that the training list falls into (0: none), of which `fold`, from 0, is held out
+                 for validation; networks trained without each in turn give every training video a score
     mirror:      whether a mirrored video keeps its label; if not, no flip in training or at test
     stores:      folder of the frame stores
     max_store:   largest frame store that a run builds by itself, in GB (10^9 bytes)
@@ -75,6 +77,8 @@ class Dataset:
     root: str = "???"
     split: int = 1
     validation: float = 0.0
+    folds: int = 0
+    fold: int = 0
     mirror: bool = True
     stores: str = "data/stores"
     max_store: float = 20.0
@@ -218,6 +222,19 @@ def check_lists(lists: VideoLists, source: str) -> None:
         )
 
 
+def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[list[Video], list[Video]]:
+    """Split a training list into (train, validation) as the data set's settings say. Raises DataError."""
+    if not data.folds:
+        if data.fold:
+            raise DataError(f"data.fold={data.fold}: there are no folds; set data.folds, such as 5, or data.fold=0")
+        return hold_out_groups(videos, data.validation)
+    if data.validation:
+        raise DataError(
+            f"data.folds={data.folds} and data.validation={data.validation:g} both hold out groups; set one to 0"
+        )
+    return hold_out_fold(videos, data.folds, data.fold)
+
+
 def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tuple[list[Video], list[Video]]:
     """Split a training list into (train, validation) by whole groups, both in the list's order.
 
@@ -229,13 +246,11 @@ def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tup
         raise DataError(f"data.validation={share}: expected a share of at least 0 and below 1")
     if share == 0:
         return list(videos), []
-    labels: dict[str, set[int]] = {}
-    for video in videos:
-        labels.setdefault(video.group, set()).update(video.labels)
+    labels = _labels_of_groups(videos)
     num_groups = Counter(label for members in labels.values() for label in members)
     spare = {label: min(total - 1, max(1, round(share * total))) for label, total in num_groups.items()}
     held_out = set()
-    for group in sorted(labels, key=lambda group: sha256(f"{seed} {group}".encode()).digest()):
+    for group in _by_hash(labels, seed):
         if all(spare[label] > 0 for label in labels[group]):
             held_out.add(group)
             for label in labels[group]:
@@ -247,3 +262,48 @@ def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tup
         )
     train = [video for video in videos if video.group not in held_out]
     return train, [video for video in videos if video.group in held_out]
+
+
+def hold_out_fold(videos: Sequence[Video], folds: int, fold: int) -> tuple[list[Video], list[Video]]:
+    """Split a training list into (train, validation) by whole groups, both in the list's order; every group is in the
+    validation of exactly one fold.
+
+    Each class is spread evenly over the folds: of groups with one class each, the folds have equally many, or one more.
+    A class of fewer groups than folds is in the validation of some only. Raises DataError where a class would be left
+    with nothing to train on, as one with a single group would.
+    """
+    labels = _labels_of_groups(videos)
+    if not 2 <= folds <= len(labels):
+        raise DataError(f"data.folds={folds}: expected 0, or 2 to {len(labels)}, the groups of the training list")
+    if not 0 <= fold < folds:
+        raise DataError(f"data.fold={fold}: expected 0 to {folds - 1} with data.folds={folds}")
+    fold_of: dict[str, int] = {}
+    counts = [Counter[int]() for _ in range(folds)]  # groups of each class in each fold
+    sizes = [0] * folds
+    for group in _by_hash(labels):
+        # Where its classes have the fewest groups; of several such folds the smallest.
+        chosen = min(range(folds), key=lambda f: (sum(counts[f][label] for label in labels[group]), sizes[f], f))
+        fold_of[group] = chosen
+        counts[chosen].update(labels[group])
+        sizes[chosen] += 1
+    for group, own in labels.items():
+        for label in own:
+            if sum(count[label] > 0 for count in counts) == 1:
+                raise DataError(
+                    f"data.folds={folds}: all groups of a class are in one fold, among them {group!r}; every class "
+                    "needs 2 groups or more, so give finer groups or set data.folds=0"
+                )
+    train = [video for video in videos if fold_of[video.group] != fold]
+    return train, [video for video in videos if fold_of[video.group] == fold]
+
+
+def _labels_of_groups(videos: Sequence[Video]) -> dict[str, set[int]]:
+    labels: dict[str, set[int]] = {}
+    for video in videos:
+        labels.setdefault(video.group, set()).update(video.labels)
+    return labels
+
+
+def _by_hash(groups: Iterable[str], seed: int = 0) -> list[str]:
+    """Groups in an order that does not depend on that of the list."""
+    return sorted(groups, key=lambda group: sha256(f"{seed} {group}".encode()).digest())

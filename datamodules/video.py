@@ -30,7 +30,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
-from datamodules.lists import DataError, Dataset, Video, VideoLists, hold_out_groups
+from datamodules.lists import DataError, Dataset, Video, VideoLists, hold_out
 from datamodules.store import FrameStore, Track, build_store
 from datamodules.transforms import (
     Window,
@@ -256,7 +256,7 @@ class VideoDataModule(L.LightningDataModule):
             prepare_store(self.dataset, self.tracks, available_cores())
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the store, hold out validation groups and check that every process has something to do."""
+        """Open the store, hold out groups for validation and check that every process has something to do."""
         if self._store is None:
             self._open()
         world = self._process()[1]
@@ -277,9 +277,7 @@ class VideoDataModule(L.LightningDataModule):
     def _open(self) -> None:
         # Everything is built by now (`prepare_data`), so this only opens it.
         store = prepare_store(self.dataset, self.tracks, 1, lists=self.lists)
-        train, validation = self.lists.train, []
-        if self.dataset.validation:
-            train, validation = hold_out_groups(train, self.dataset.validation)
+        train, validation = hold_out(self.dataset, self.lists.train)
         broken = {video.path: why for video in train if (why := store.videos[video.path].damage(video.path))}
         if broken and self.dataset.undecodable != "skip":
             raise DataError(
@@ -338,7 +336,7 @@ class VideoDataModule(L.LightningDataModule):
         return self._loader(views, _ViewShare(views, *self._process()), self.test_batch_size)
 
     def val_dataloader(self) -> DataLoader | list:
-        """Every view of the held-out training groups; nothing when `data.validation` is 0."""
+        """Every view of the held-out training groups; nothing when `data.validation` and `data.folds` are 0."""
         return self.view_loader(self.validation_views) if self.validation_views.videos else []
 
     def test_dataloader(self) -> DataLoader:

@@ -637,6 +637,18 @@ def test_validation_holds_out_whole_groups(root):
     assert opened(root).val_dataloader() == []
 
 
+def test_every_training_video_is_validated_in_one_fold(root):
+    shown = Counter()
+    for fold in (0, 1):
+        data = opened(root, folds=2, fold=fold)
+        train = {video.path for video in data.train_clips.videos}
+        scored = {seen(view).path for view in views(data.val_dataloader())}
+        assert train | scored == set(TRAIN) and not train & scored and len(train) == 4
+        shown.update(scored)
+    assert shown == dict.fromkeys(TRAIN, 1)
+    assert opened(root, folds=2, fold=0).fingerprint() != data.fingerprint()
+
+
 # -- the store and the fingerprint
 
 

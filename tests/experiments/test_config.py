@@ -151,8 +151,8 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
             "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour",
             "balanced")),
         *(f"data.{name}" for name in (
-            "split", "validation", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound", "lists",
-            "data_seed", "size", "frames", "fps", "families", "clips")),
+            "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
+            "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
         *(f"training.{name}" for name in (
             "steps", "batch_size", "optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
             "gamma", "warmup", "label_smoothing", "clip_norm", "select")),
