@@ -222,6 +222,18 @@ def check_lists(lists: VideoLists, source: str) -> None:
         )
 
 
+def check_apart(auxiliary: Dataset, its_lists: VideoLists, data: Dataset, lists: VideoLists) -> None:
+    """Raise DataError if a data set that is trained on beside another has some of its videos, of either list."""
+    if auxiliary.folder().resolve() != data.folder().resolve():
+        return
+    paths, own = ({video.path for video in [*both.train, *both.test]} for both in (its_lists, lists))
+    if paths & own:
+        raise DataError(
+            f"auxiliary.root={auxiliary.root}: {len(paths & own)} of its {len(paths)} videos are those of "
+            f"data.root={data.root}, first {min(paths & own)}; train on another data set beside it, or on none"
+        )
+
+
 def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[list[Video], list[Video]]:
     """Split a training list into (train, validation) as the data set's settings say. Raises DataError."""
     if not data.folds:

@@ -10,6 +10,7 @@ entries are there):
     video      (N,) index into the split's videos; clip (N,) which clip of the video
     center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate)
     valid      (N,) false for a test video that cannot be decoded: its frames are zeros and it counts as wrong
+With an auxiliary data set to train on as well, a training batch is {"main": batch, "auxiliary": batch}.
 Views of one clip are neighbours, and so are clips of one video; a video's views may spread over several batches, so
 that memory does not grow with their number.
 """
@@ -20,17 +21,19 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
-from datamodules.lists import DataError, Dataset, Video, VideoLists, hold_out
+from datamodules.lists import DataError, Dataset, Video, VideoLists, check_apart, hold_out
 from datamodules.store import FrameStore, Track, build_store
 from datamodules.transforms import (
     Window,
@@ -43,6 +46,7 @@ from datamodules.transforms import (
     view_windows,
 )
 
+AUXILIARY = 2**32  # added to the seed, so that an auxiliary data set has draws of its own
 COLOUR_VIDEOS = 500  # at most so many training videos say what the principal components of their colours are
 
 Example = dict[str, np.ndarray | int | float | bool]
@@ -173,14 +177,19 @@ class _TrainOrder(Sampler[tuple[int, int, int]]):
     """The clips of an epoch, in an order seeded from (seed, epoch); each process takes an equal share.
 
     Each video comes `train_clips` times, or where `balanced`, classes equally often. What does not fill a batch on
-    every process is left out of the epoch (another remainder in each).
+    every process is left out of the epoch (another remainder in each). With `steps`, an epoch has so many full batches
+    instead, for which the videos come round as often as it takes.
     """
 
-    def __init__(self, clips: TrainClips, batch_size: int, rank: int, world: int) -> None:
+    def __init__(self, clips: TrainClips, batch_size: int, rank: int, world: int, steps: int | None = None) -> None:
         self.clips, self.rank, self.world = clips, rank, world
-        self.num_clips = len(clips.videos) * clips.spec.train_clips
+        self.draws = clips.spec.train_clips
+        self.num_clips = len(clips.videos) * self.draws
         share = self.num_clips // world
         self.length = share // batch_size * batch_size if share >= batch_size else share
+        if steps is not None:
+            self.length, self.draws = steps * batch_size, 1
+            self.num_clips = self.length * world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -192,11 +201,11 @@ class _TrainOrder(Sampler[tuple[int, int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         rng = np.random.default_rng([self.clips.seed, self.epoch])
-        videos, spec = self.clips.videos, self.clips.spec
-        if spec.balanced:
+        videos = self.clips.videos
+        if self.clips.spec.balanced:
             order = clip_rules.balanced_order([video.labels for video in videos], self.num_clips, rng)
         else:
-            order = clip_rules.shuffled_order(len(videos), spec.train_clips, self.num_clips, rng)
+            order = clip_rules.shuffled_order(len(videos), self.draws, self.num_clips, rng)
         for video, draw in order[self.rank :: self.world][: self.length].tolist():
             yield self.epoch, video, draw
 
@@ -226,24 +235,49 @@ class VideoDataModule(L.LightningDataModule):
     `prepare_data` makes or checks the videos and decodes each once into the frame store; `setup` opens the store.
     `batch_size` counts clips per process in training, `test_batch_size` views. Raises DataError for anything wrong with
     the files or settings.
+
+    `auxiliary` is a second data set to train on (multi-task training, Simonyan & Zisserman 2014, section 4): clips of
+    all videos of its lists, of training and test alike, of the same specification and with flow as the main data set
+    computes it. Each batch then has `batch_size` clips of both. Epochs and tests are the main data set's.
     """
 
     def __init__(
-        self, dataset: Dataset, spec: ClipSpec, *, batch_size: int, test_batch_size: int, workers: int, seed: int
+        self,
+        dataset: Dataset,
+        spec: ClipSpec,
+        *,
+        batch_size: int,
+        test_batch_size: int,
+        workers: int,
+        seed: int,
+        auxiliary: Dataset | None = None,
     ) -> None:
         super().__init__()
         clip_rules.check(spec)
+        if auxiliary is not None and (auxiliary.validation or auxiliary.folds):
+            raise DataError(
+                f"auxiliary.validation={auxiliary.validation:g}, auxiliary.folds={auxiliary.folds}: an auxiliary data "
+                "set is trained on whole; set both to 0"
+            )
         self.dataset, self.spec, self.seed, self.workers = dataset, spec, seed, workers
         self.batch_size, self.test_batch_size = batch_size, test_batch_size
-        self._lists: VideoLists | None = None
+        self.auxiliary = auxiliary
         self._store: FrameStore | None = None
 
-    @property
+    @cached_property
     def lists(self) -> VideoLists:
         """The data set's lists, read once."""
-        if self._lists is None:
-            self._lists = self.dataset.read()
-        return self._lists
+        return self.dataset.read()
+
+    @cached_property
+    def auxiliary_lists(self) -> VideoLists | None:
+        """The auxiliary data set's lists, read once."""
+        return self.auxiliary.read() if self.auxiliary is not None else None
+
+    @property
+    def auxiliary_classes(self) -> tuple[str, ...]:
+        """Classes of the auxiliary data set; none without one."""
+        return self.auxiliary_lists.classes if self.auxiliary_lists else ()
 
     @property
     def tracks(self) -> list[Track]:
@@ -253,7 +287,8 @@ class VideoDataModule(L.LightningDataModule):
     def prepare_data(self) -> None:
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
         if self._store is None:
-            prepare_store(self.dataset, self.tracks, available_cores())
+            for dataset in filter(None, (self.dataset, self.auxiliary)):
+                prepare_store(dataset, self.tracks, available_cores())
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store, hold out groups for validation and check that every process has something to do."""
@@ -278,20 +313,23 @@ class VideoDataModule(L.LightningDataModule):
         # Everything is built by now (`prepare_data`), so this only opens it.
         store = prepare_store(self.dataset, self.tracks, 1, lists=self.lists)
         train, validation = hold_out(self.dataset, self.lists.train)
-        broken = {video.path: why for video in train if (why := store.videos[video.path].damage(video.path))}
-        if broken and self.dataset.undecodable != "skip":
-            raise DataError(
-                f"{len(broken)} of {len(train)} training videos cannot be decoded whole, first "
-                f"{next(iter(broken.values()))}; replace them, or train on the others with data.undecodable=skip"
-            )
-        decodable = [video for video in train if video.path not in broken]
-        if not decodable:
-            raise DataError(f"none of the {len(train)} training videos of {self.dataset.folder()} can be decoded whole")
         classes, mirror = len(self.lists.classes), self.dataset.mirror
-        self.train_clips = TrainClips(decodable, store, self.spec, classes, mirror, self.seed)
+        whole = _whole_videos(self.dataset, "data", train, store)
+        self.train_clips = TrainClips(whole, store, self.spec, classes, mirror, self.seed)
+        self.auxiliary_clips = self._open_auxiliary()
         self.validation_views = TestViews(validation, store, self.spec, classes, mirror)
         self.test_views = TestViews(self.lists.test, store, self.spec, classes, mirror)
         self._store = store
+
+    def _open_auxiliary(self) -> TrainClips | None:
+        lists = self.auxiliary_lists
+        if self.auxiliary is None or lists is None:
+            return None
+        check_apart(self.auxiliary, lists, self.dataset, self.lists)
+        store = prepare_store(self.auxiliary, self.tracks, 1, lists=lists)
+        whole = _whole_videos(self.auxiliary, "auxiliary", [*lists.train, *lists.test], store)
+        classes, mirror = len(lists.classes), self.auxiliary.mirror
+        return TrainClips(whole, store, self.spec, classes, mirror, self.seed + AUXILIARY)
 
     @property
     def store(self) -> FrameStore:
@@ -327,9 +365,14 @@ class VideoDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def train_dataloader(self) -> DataLoader:
-        """Random clips, shuffled anew in each epoch."""
-        return self._loader(self.train_clips, self._train_order(*self._process()), self.batch_size)
+    def train_dataloader(self) -> DataLoader | CombinedLoader:
+        """Random clips, shuffled anew in each epoch; beside those of the auxiliary data set, if there is one."""
+        main = self._loader(self.train_clips, self._train_order(*self._process()), self.batch_size)
+        if self.auxiliary_clips is None:
+            return main
+        order = _TrainOrder(self.auxiliary_clips, self.batch_size, *self._process(), steps=len(main))
+        auxiliary = self._loader(self.auxiliary_clips, order, self.batch_size)
+        return CombinedLoader({"main": main, "auxiliary": auxiliary}, "min_size")  # they have equally many batches
 
     def view_loader(self, views: TestViews) -> DataLoader:
         """This process's share of some views, in order."""
@@ -349,16 +392,40 @@ class VideoDataModule(L.LightningDataModule):
         What is stored of them (frame size, flow) is part of the run's settings.
         """
         described = {
-            split: [(video.path, video.labels, self.store.videos[video.path].frames) for video in views.videos]
-            for split, views in (
-                ("train", self.train_clips),
-                ("validation", self.validation_views),
-                ("test", self.test_views),
-            )
+            "train": _described(self.train_clips),
+            "validation": _described(self.validation_views),
+            "test": _described(self.test_views),
+            "classes": self.lists.classes,
+            "store": _key(self.store),
         }
-        key = self.store.folder.name.rpartition("-")[2]  # without the root's name, which may differ elsewhere
-        described |= {"classes": self.lists.classes, "store": key}
+        if self.auxiliary_clips is not None:
+            clips = self.auxiliary_clips
+            described["auxiliary"] = [_described(clips), self.auxiliary_classes, _key(clips.store)]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _whole_videos(dataset: Dataset, node: str, videos: list[Video], store: FrameStore) -> list[Video]:
+    """The videos to train on that decode whole; others are refused or left out, as the data set's settings say."""
+    name = "training" if node == "data" else node
+    broken = {video.path: why for video in videos if (why := store.videos[video.path].damage(video.path))}
+    if broken and dataset.undecodable != "skip":
+        raise DataError(
+            f"{len(broken)} of {len(videos)} {name} videos cannot be decoded whole, first "
+            f"{next(iter(broken.values()))}; replace them, or train on the others with {node}.undecodable=skip"
+        )
+    whole = [video for video in videos if video.path not in broken]
+    if not whole:
+        raise DataError(f"none of the {len(videos)} {name} videos of {dataset.folder()} can be decoded whole")
+    return whole
+
+
+def _described(clips: _Clips) -> list[tuple]:
+    return [(video.path, video.labels, clips.store.videos[video.path].frames) for video in clips.videos]
+
+
+def _key(store: FrameStore) -> str:
+    """A store's key without the root's name, which may differ elsewhere."""
+    return store.folder.name.rpartition("-")[2]
 
 
 def tracks(dataset: Dataset, spec: ClipSpec) -> list[Track]:
