@@ -9,6 +9,10 @@ Every video shows one shape moving over a textured ground, seen by a slightly sw
   consecutive frames of a video are, as a bag, equally likely in both classes of a pair: even a network that sees each
   motion perfectly stays at 1/2 unless it knows which came earlier.
 - `camouflage` (on request): `motion`, with a shape cut from the ground's own texture, which only its motion gives away.
+- `shift` (on request): a shape is there for two frames and jumps left or right between them, in the first half of a
+  training video and in the second half of a test video. The frames of a video are, as a bag, equally likely in both
+  classes. A network that knows a motion only at the times at which it has seen it learns the training videos and stays
+  at 1/2 in the test.
 
 Frames are a torus: what leaves on one side enters on the other, so that no position tells of the past. Pixel values in
 this file are those of a 64-pixel frame and scale with `size`. x points right, y down, positive angles turn clockwise.
@@ -22,7 +26,7 @@ import multiprocessing
 import os
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -50,7 +54,10 @@ TEST_GROUPS = {1: range(1, 8), 2: range(8, 15), 3: range(15, 22)}  # per split, 
 LEG = (16, 20)
 LAG = 40
 REST = 17
-MIN_FRAMES = REST - 1 + LAG + LEG[1] + REST
+ORDER_FRAMES = REST - 1 + LAG + LEG[1] + REST
+
+# Per family; `appearance` shows motions of all kinds, and 20 frames are the clip of the lecture's toy networks.
+MIN_FRAMES = {"appearance": ORDER_FRAMES, "motion": 20, "order": ORDER_FRAMES, "camouflage": 20, "shift": 20}
 
 
 # ---------------------------------------------------------------- shapes and classes
@@ -81,10 +88,17 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "Dots": _dots,
     "Flag": lambda x, y: np.minimum(_box(x + 0.4, y, 0.22, 0.9), _box(x - 0.15, y + 0.5, 0.55, 0.38)),
     "Hourglass": lambda x, y: np.maximum(abs(x) - abs(y) * 0.9 - 0.08, abs(y) - 0.8) * 0.8,
+    "Square": lambda x, y: _box(x, y, 0.8, 0.8),
     "Crescent": lambda x, y: np.maximum(np.hypot(x, y) - 0.95, 0.75 - np.hypot(x - 0.5, y)),
 }
 
-REVERSAL = {"Right": "Left", "Down": "Up", "CounterClockwise": "Clockwise", "RestThenMove": "MoveThenRest"}
+REVERSAL = {
+    "Right": "Left",
+    "Down": "Up",
+    "CounterClockwise": "Clockwise",
+    "RestThenMove": "MoveThenRest",
+    "JumpRight": "JumpLeft",
+}
 DIRECTIONS = {"Left": (-1, 0), "Right": (1, 0), "Up": (0, -1), "Down": (0, 1)}
 TURNS_AND_TRAVELS = (*DIRECTIONS, "Clockwise", "CounterClockwise")
 SEQUENCES = {
@@ -100,6 +114,7 @@ CLASSES: dict[str, dict[str, tuple[str, str | None]]] = {
     "motion": {f"Motion{m}": ("Flag", m) for m in TURNS_AND_TRAVELS},
     "order": {f"Order{m}": (shape, m) for m, shape in SEQUENCES.items()},
     "camouflage": {f"Camouflage{m}": ("Flag", m) for m in TURNS_AND_TRAVELS},
+    "shift": {f"Shift{m}": ("Square", m) for m in ("JumpLeft", "JumpRight")},
 }
 
 
@@ -115,6 +130,7 @@ class Scene:
     colour:     RGB of the shape, (3,) in 0..255; None: it carries the ground's texture
     positions:  (n, 2) x and y of the shape's centre before the camera moves it, pixels, not wrapped
     angles:     (n,) radians
+    visible:    (n,) bool, whether the shape is there
     camera:     (n, 2) shift of everything visible, pixels
     period:     (2,) the shape appears again every so many pixels along x and y; divides `size`
     ground:     (size, size, 3) uint8, periodic texture
@@ -126,6 +142,7 @@ class Scene:
     colour: np.ndarray | None
     positions: np.ndarray
     angles: np.ndarray
+    visible: np.ndarray
     camera: np.ndarray
     period: tuple[int, int]
     ground: np.ndarray
@@ -135,26 +152,37 @@ class Scene:
 def make_scene(seed: int, family: str, name: str, group: int, clip: int, size: int = 64, frames: int = 96) -> Scene:
     """The scene of clip number `clip` of class `name` of `family`; the same arguments always give the same scene."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), group, clip])
-    return draw_scene(rng, family, name, make_ground(seed, group, size), frames)
+    return draw_scene(rng, family, name, make_ground(seed, group, size), frames, late=group in TEST_GROUPS[1])
 
 
-def draw_scene(rng: np.random.Generator, family: str, name: str, ground: np.ndarray, frames: int) -> Scene:
-    """A random scene of a class; generators in equal states give opposite classes scenes that are reversals in time."""
+def draw_scene(
+    rng: np.random.Generator, family: str, name: str, ground: np.ndarray, frames: int, late: bool = False
+) -> Scene:
+    """A random scene of a class; generators in equal states give opposite classes scenes that are reversals in time.
+
+    `late` puts the jump of the `shift` family into the second half of the video, of which `frames` is an even number:
+    a jump and its reversal are in different halves, so of these scenes one is `late` and the other is not.
+    """
     size = len(ground)
     shape, motion = CLASSES[family][name]
     motion = motion or str(rng.choice([*TURNS_AND_TRAVELS, *SEQUENCES]))
-    path, turn, repeats = _motion(REVERSAL.get(motion, motion), frames, rng)
+    backwards = motion in REVERSAL
+    path, turn, visible, repeats = _motion(REVERSAL.get(motion, motion), frames, late != backwards, rng)
     positions = rng.uniform(0, size, 2) + path * size / 64
     angles = rng.uniform(0, 2 * np.pi) + turn
-    camera = rng.uniform(0, size, 2) + _sway(frames, rng) * size / 64
-    if motion in REVERSAL:
-        positions, angles, camera = positions[::-1], angles[::-1], camera[::-1]
+    # In both halves of a video with a jump the camera does the same; or where the shape is seen on the camera's way
+    # would tell in which order to put a bag of frames.
+    period = frames // 2 if family == "shift" else LAG
+    camera = rng.uniform(0, size, 2) + _sway(frames, period, rng) * size / 64
+    if backwards:
+        positions, angles, visible, camera = positions[::-1], angles[::-1], visible[::-1], camera[::-1]
     return Scene(
         shape=shape,
         radius=rng.uniform(10.5, 12.5) * size / 64,
         colour=None if family == "camouflage" else _bright_colour(rng),
         positions=positions,
         angles=angles,
+        visible=visible,
         camera=camera,
         period=(size // repeats[0], size // repeats[1]),
         ground=ground,
@@ -162,17 +190,26 @@ def draw_scene(rng: np.random.Generator, family: str, name: str, ground: np.ndar
     )
 
 
-def _motion(motion: str, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Path (n, 2) in pixels, turn (n,) in radians, both from 0, and how often the shape repeats along x and y.
+def _motion(
+    motion: str, frames: int, late: bool, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
+    """Path (n, 2) in pixels, turn (n,) in radians, both from 0, whether the shape is there (n,), and how often it
+    repeats along x and y.
 
     A turn over 15 frames stays below 180 degrees and a travel below 32 pixels, half of what looks the same again, so
     that two frames so far apart still tell the direction.
     """
-    time, still = np.arange(frames), np.zeros(frames)
+    time, still, always = np.arange(frames), np.zeros(frames), np.ones(frames, bool)
     if motion == "Clockwise":
-        return np.zeros((frames, 2)), np.deg2rad(rng.uniform(5, 11)) * time, (1, 1)
+        return np.zeros((frames, 2)), np.deg2rad(rng.uniform(5, 11)) * time, always, (1, 1)
     if motion in DIRECTIONS:
-        return np.outer(rng.uniform(1, 2) * time, DIRECTIONS[motion]), still, (1, 1)
+        return np.outer(rng.uniform(1, 2) * time, DIRECTIONS[motion]), still, always, (1, 1)
+    if motion == "JumpLeft":
+        # There for two frames only: were it there before and after, its first and last place would tell the class at
+        # whatever time it jumps. Each half begins and ends with a frame of bare ground.
+        landing = int(rng.integers(2, frames // 2 - 1)) + late * (frames // 2)
+        path = np.outer(rng.uniform(6, 12) * (time >= landing), DIRECTIONS["Left"])
+        return path, still, (time == landing - 1) | (time == landing), (1, 1)
 
     # A leg ends where it began: the shape has a double half a frame away, whose place it takes. Otherwise the places
     # of the rests would tell which leg came first.
@@ -184,13 +221,16 @@ def _motion(motion: str, frames: int, rng: np.random.Generator) -> tuple[np.ndar
         np.outer(32 * np.clip((time - start) / leg, 0, 1), DIRECTIONS[heading])
         for start, heading in zip((first, first + LAG), legs, strict=False)
     )
-    return path, still, (2, 1) if legs[0] in ("Left", "Right") else (1, 2)
+    return path, still, always, (2, 1) if legs[0] in ("Left", "Right") else (1, 2)
 
 
-def _sway(frames: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, 2) pixels: a slow swing along each axis, whose reversal in time is as likely as itself."""
+def _sway(frames: int, period: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, 2) pixels: a slow swing along each axis, whose reversal in time is as likely as itself.
+
+    After `period` frames it is where it was.
+    """
     amplitude, phase, swings = rng.uniform(0.5, 1.5, 2), rng.uniform(0, 2 * np.pi, 2), rng.integers(1, 3, 2)
-    return amplitude * np.sin(2 * np.pi * swings * np.arange(frames)[:, None] / LAG + phase)
+    return amplitude * np.sin(2 * np.pi * swings * np.arange(frames)[:, None] / period + phase)
 
 
 @lru_cache(maxsize=4)
@@ -248,6 +288,8 @@ def _around(scene: Scene, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
 
 def coverage(scene: Scene, t: int) -> np.ndarray:
     """Share of each pixel that the shape covers at frame `t`: (size, size) float32 in 0..1."""
+    if not scene.visible[t]:
+        return np.zeros_like(scene.ground[..., 0], np.float32)
     rotation, centre, rows, columns = _around(scene, t)
     table = _distances(scene.shape)
     scale = (len(table) - 1) / 2 / TABLE_REACH / scene.radius
@@ -327,10 +369,15 @@ class MovingShapes(UCF101):
 
     data_seed: seed of everything in it
     size:      width and height, pixels, even
-    frames:    per video, at least 93, so that all times of the `order` family fit in
+    frames:    per video, at least 93, so that all times of the `order` family fit in; without `appearance` and `order`
+               at least 20; with `shift` an even number
     fps:       frames per second
     families:  of classes, in the order of their labels
     clips:     videos per class in each of the 25 groups, by family
+
+    In the `shift` family the group decides when a shape jumps: late in g01 to g07, which split 1 tests, early in all
+    others. A set with this family therefore has split 1 only, and validation, on groups of the training list, tells
+    nothing of late jumps. A clip should be the whole video: data.frames=20 sampling.frames=20.
     """
 
     LAYOUT: ClassVar[str] = """\
@@ -352,7 +399,9 @@ data/moving_shapes/                      data.root; made by the first run
     frames: int = 96
     fps: int = 25
     families: list[str] = field(default_factory=lambda: ["appearance", "motion", "order"])
-    clips: dict[str, int] = field(default_factory=lambda: {"appearance": 6, "motion": 6, "order": 8, "camouflage": 6})
+    clips: dict[str, int] = field(
+        default_factory=lambda: {"appearance": 6, "motion": 6, "order": 8, "camouflage": 6, "shift": 30}
+    )
 
     def folder(self) -> Path:
         """The set's own folder in the root; its name holds a hash of all that decides what is in the videos."""
@@ -402,8 +451,11 @@ data/moving_shapes/                      data.root; made by the first run
                 raise DataError(f"data.clips.{family}={self.clips.get(family)}: expected 1 to 99 videos per group")
         if self.size < 32 or self.size % 2:
             raise DataError(f"data.size={self.size}: expected an even number of pixels, at least 32")
-        if self.frames < MIN_FRAMES:
-            raise DataError(f"data.frames={self.frames}: expected at least {MIN_FRAMES}, which the order family needs")
+        least, family = max((MIN_FRAMES[family], family) for family in self.families)
+        if self.frames < least:
+            raise DataError(f"data.frames={self.frames}: expected at least {least}, which the {family} family needs")
+        if "shift" in self.families and self.frames % 2:
+            raise DataError(f"data.frames={self.frames}: the shift family needs two equal halves; set an even number")
         if self.data_seed < 0 or self.fps < 1:
             raise DataError(f"data.data_seed={self.data_seed}, data.fps={self.fps}: expected at least 0 and 1")
 
@@ -411,7 +463,8 @@ data/moving_shapes/                      data.root; made by the first run
         classes = [(family, name) for family in self.families for name in CLASSES[family]]
         for _, name in classes:
             (folder / name).mkdir(parents=True)
-        write_lists(folder, {name: self.clips[family] for family, name in classes})
+        splits = [1] if "shift" in self.families else list(TEST_GROUPS)
+        write_lists(folder, {name: self.clips[family] for family, name in classes}, splits)
         tasks = [(family, name, group) for group in GROUPS for family, name in classes]
         total = len(GROUPS) * sum(self.clips[family] for family, _ in classes)
         print(f"generating {total} videos in {self.folder()}", flush=True)
@@ -437,15 +490,15 @@ def video_path(name: str, group: int, clip: int) -> str:
     return f"{name}/v_{name}_g{group:02d}_c{clip:02d}.mp4"
 
 
-def write_lists(folder: Path, clips: dict[str, int]) -> None:
-    """Write UCF101's list files for classes with so many `clips` per group."""
+def write_lists(folder: Path, clips: dict[str, int], splits: Iterable[int]) -> None:
+    """Write UCF101's list files of some splits for classes with so many `clips` per group."""
     ids = {name: number for number, name in enumerate(clips, start=1)}
     (folder / "classInd.txt").write_text("".join(f"{number} {name}\n" for name, number in ids.items()))
-    for split, held_out in TEST_GROUPS.items():
+    for split in splits:
         lists: dict[str, list[str]] = {"train": [], "test": []}
         for name, group in product(clips, GROUPS):
             paths = [video_path(name, group, clip) for clip in range(1, clips[name] + 1)]
-            if group in held_out:
+            if group in TEST_GROUPS[split]:
                 lists["test"] += paths
             else:
                 lists["train"] += [f"{path} {ids[name]}" for path in paths]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
 import av
@@ -32,6 +34,7 @@ from datamodules.moving_shapes import (
     write_lists,
 )
 
+SHIFTS = ("ShiftJumpLeft", "ShiftJumpRight")
 ORDER_PAIRS = [("OrderLeftThenRight", "OrderRightThenLeft"), ("OrderMoveThenRest", "OrderRestThenMove")]
 REVERSED_PAIRS = [
     ("motion", "MotionLeft", "MotionRight"),
@@ -42,8 +45,8 @@ REVERSED_PAIRS = [
 ]
 
 
-def draw(family: str, name: str, seed: int) -> Scene:
-    return draw_scene(np.random.default_rng(seed), family, name, make_ground(0, 1, 64), 96)
+def draw(family: str, name: str, seed: int, frames: int = 96, late: bool = False) -> Scene:
+    return draw_scene(np.random.default_rng(seed), family, name, make_ground(0, 1, 64), frames, late)
 
 
 # ---------------------------------------------------------------- what a classifier could learn from parts of a video
@@ -76,14 +79,20 @@ def whole_path(scene: Scene, t: int) -> np.ndarray:
     return np.diff(scene.positions, axis=0).ravel()
 
 
-def accuracy(describe, family: str, names: tuple[str, ...]) -> tuple[float, float]:
+def seen_place(scene: Scene, t: int) -> np.ndarray:
+    return one_frame(scene, int(np.flatnonzero(scene.visible)[t % 2]))
+
+
+def accuracy(describe, family: str, names: tuple[str, ...], frames: int = 96) -> tuple[float, float]:
     """Nearest neighbour trained on groups 8 to 25, tested on 1 to 7: accuracy, and five standard errors of chance."""
     features, labels, held_out = [], [], []
     rng = np.random.default_rng(1)
     for group in range(1, 26):
         for label, name in enumerate(names):
             for clip in range(72 // len(names)):
-                features.append(describe(make_scene(0, family, name, group, clip), int(rng.integers(80))))
+                features.append(
+                    describe(make_scene(0, family, name, group, clip, 64, frames), int(rng.integers(frames - 16)))
+                )
                 labels.append(label)
                 held_out.append(group <= 7)
     x, y, test = np.array(features), np.array(labels), np.array(held_out)
@@ -119,6 +128,12 @@ def test_the_whole_path_of_order_tells_all(names):
 def test_motion_and_background_of_appearance_tell_nothing(describe):
     score, margin = accuracy(describe, "appearance", tuple(CLASSES["appearance"]))
     assert abs(score - 1 / 6) < margin
+
+
+@pytest.mark.parametrize("describe", [seen_place, background])
+def test_one_frame_of_shift_tells_nothing(describe):
+    score, margin = accuracy(describe, "shift", SHIFTS, 20)
+    assert abs(score - 1 / 2) < margin
 
 
 # ---------------------------------------------------------------- order: the same windows in both classes of a pair
@@ -171,6 +186,75 @@ def test_rests_are_longer_than_windows_and_long_clips_see_every_move(name):
         for begin in range(96 - 75):  # 16 frames at 5 fps span 76
             seen = steps[begin : begin + 75]
             assert all(seen[max(a - begin, 0) : max(b - begin, 0)].sum() >= 10 for a, b in edges.reshape(-1, 2))
+
+
+# ---------------------------------------------------------------- shift: the same frames in both classes
+
+
+def frame_bag(scene: Scene, length: int) -> Counter:
+    """All windows of a video, as they are seen, in no order."""
+    frames = render(scene, noise=False)
+    return Counter(frames[t : t + length].tobytes() for t in range(len(frames) - length + 1))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_both_jumps_have_the_same_bag_of_frames(seed, late):
+    left, right = (draw("shift", name, seed, 20, late) for name in SHIFTS)
+    assert frame_bag(left, 1) == frame_bag(right, 1)
+    assert frame_bag(left, 2) != frame_bag(right, 2)
+
+
+def seen_steps(groups: range) -> tuple[np.ndarray, np.ndarray]:
+    """How far the shape is seen to move right from each frame to the next, (videos, 19), and whether it jumps right."""
+    scenes = [make_scene(0, "shift", n, g, c, 32, 20) for n, g, c in product(SHIFTS, groups, range(10))]
+    both = np.stack([scene.visible[1:] & scene.visible[:-1] for scene in scenes])
+    steps = np.stack([np.diff(scene.positions + scene.camera, axis=0)[:, 0] for scene in scenes])
+    return both * steps, np.repeat([False, True], len(scenes) // 2)
+
+
+def test_weights_for_each_time_know_jumps_only_when_they_were_and_shared_weights_at_any_time():
+    steps, right = seen_steps(range(8, 20))
+    weights = np.linalg.lstsq(steps, right - 0.5, rcond=None)[0]
+    for groups, score in [(range(20, 26), 1), (range(1, 8), 1 / 2)]:
+        steps, right = seen_steps(groups)
+        assert ((steps @ weights > 0) == right).mean() == pytest.approx(score, abs=0.02)
+        assert ((steps.sum(axis=1) > 0) == right).all()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_jump_backwards_is_the_opposite_jump_in_the_other_half(late):
+    left, right = draw("shift", "ShiftJumpLeft", 3, 20, late), draw("shift", "ShiftJumpRight", 3, 20, not late)
+    for field in ("positions", "angles", "visible", "camera"):
+        assert np.array_equal(getattr(right, field), getattr(left, field)[::-1])
+    assert np.array_equal(render(right, noise=False), render(left, noise=False)[::-1])
+
+
+def test_jumps_are_early_in_training_and_late_in_the_test_of_split_1():
+    for name, group in product(SHIFTS, range(1, 26)):
+        half = slice(11, 19) if group <= 7 else slice(1, 9)  # but for a frame of bare ground at either end
+        for clip in range(1, 6):
+            visible = make_scene(0, "shift", name, group, clip, 32, 20).visible
+            assert visible.sum() == visible[half].sum() == 2 and np.ptp(np.flatnonzero(visible)) == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_every_jump_time_is_equally_likely_in_both_classes(late):
+    times = [Counter(int(draw("shift", n, s, 20, late).visible.argmax()) for s in range(1400)) for n in SHIFTS]
+    first = 11 if late else 1
+    assert set(times[0]) == set(times[1]) == set(range(first, first + 7))
+    assert all(abs(count - 200) < 5 * np.sqrt(200) for each in times for count in each.values())
+
+
+@pytest.mark.parametrize(("name", "sign"), [("ShiftJumpLeft", -1), ("ShiftJumpRight", 1)])
+def test_jumps_go_where_they_are_called_and_neither_too_far_nor_too_near(name, sign):
+    for seed in range(50):
+        scene = draw("shift", name, seed, 20)
+        (x, y), before = np.diff(scene.positions[scene.visible], axis=0)[0], int(scene.visible.argmax())
+        assert 6 <= sign * x <= 12 and y == 0  # beyond one cell of a 4x4 pooling, far from half the torus
+        assert (np.diff(scene.angles) == 0).all()
+        assert np.linalg.norm(np.diff(scene.camera, axis=0)[before]) < 3
+        assert not coverage(scene, 0).any() and coverage(scene, before).any()
 
 
 # ---------------------------------------------------------------- motions and shapes
@@ -276,7 +360,8 @@ def test_true_flow_is_the_cameras_outside_the_shape():
 def small(tmp_path, monkeypatch) -> MovingShapes:
     """The order family with four groups, two for training and two for testing in split 1."""
     monkeypatch.setattr(moving_shapes, "GROUPS", (2, 7, 8, 25))
-    return MovingShapes(root=str(tmp_path / "one"), size=32, families=["order"], clips={"order": 1})
+    clips = dict.fromkeys(CLASSES, 1)
+    return MovingShapes(root=str(tmp_path / "one"), size=32, families=["order"], clips=clips)
 
 
 def test_set_does_not_depend_on_the_number_of_workers(small, tmp_path):
@@ -315,7 +400,7 @@ def test_videos_decode_to_their_scenes_and_every_frame_is_coded_by_itself(small)
 
 def test_default_set_is_balanced_and_large_enough(tmp_path):
     data = MovingShapes()
-    write_lists(tmp_path, {name: data.clips[family] for family in data.families for name in CLASSES[family]})
+    write_lists(tmp_path, {name: data.clips[family] for family in data.families for name in CLASSES[family]}, [1])
     train = (tmp_path / "trainlist01.txt").read_text().splitlines()
     test = (tmp_path / "testlist01.txt").read_text().splitlines()
     assert Counter(line.split("/")[0] for line in train) == {
@@ -325,6 +410,40 @@ def test_default_set_is_balanced_and_large_enough(tmp_path):
     assert (tmp_path / "classInd.txt").read_text().splitlines()[0] == "1 AppearanceDisc"
     assert train[0] == "AppearanceDisc/v_AppearanceDisc_g08_c01.mp4 1"
     assert test[0] == "AppearanceDisc/v_AppearanceDisc_g01_c01.mp4"
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "digest", "brightness"),
+    [
+        ("appearance", "AppearanceRing", "96f31c5f7474e210", 84.14),
+        ("motion", "MotionClockwise", "991d10bdce1aab19", 80.64),
+        ("order", "OrderRestThenMove", "32d9bfc700ed38da", 88.35),
+        ("camouflage", "CamouflageRight", "db7c2d07aff9133b", 75.89),
+    ],
+)
+def test_the_same_settings_give_the_same_videos_as_ever(family, name, digest, brightness):
+    """Where this must change, GENERATOR must, too."""
+    scene = make_scene(0, family, name, 3, 1)
+    numbers = np.concatenate([scene.positions, scene.angles[:, None], scene.camera], axis=1)
+    described = np.round(numbers, 6).tolist(), round(scene.radius, 6), scene.period, scene.noise_seed
+    assert sha256(repr(described).encode()).hexdigest()[:16] == digest
+    assert render(scene)[40].mean() == pytest.approx(brightness, abs=0.05)
+
+
+def test_the_same_settings_have_the_same_folder_as_ever():
+    assert MovingShapes().folder().name == "seed0-64px-96f-e5ccc6"
+    assert MovingShapes(families=["camouflage", "motion"], size=48).folder().name == "seed0-48px-96f-d63092"
+
+
+def test_a_set_with_jumps_has_split_1_only(small):
+    jumps = replace(small, families=["shift", "motion"], frames=20)
+    jumps.prepare(workers=1)
+    lists = jumps.read()
+    assert lists.families == {"shift": SHIFTS, "motion": tuple(CLASSES["motion"])} and not lists.chance
+    assert {video.group for video in lists.test} == {"g02", "g07"}
+    assert {video.group for video in lists.train} == {"g08", "g25"}
+    with pytest.raises(DataError, match=r"data\.split=2: the lists have the splits 1"):
+        replace(jumps, split=2).read()
 
 
 def test_interrupted_generation_leaves_nothing(small, monkeypatch):
@@ -360,7 +479,10 @@ def test_other_settings_never_share_a_folder():
         ({"families": []}, "data.families="),
         ({"clips": {"order": 0}}, "data.clips.order=0: expected 1 to 99"),
         ({"size": 33}, "data.size=33: expected an even number"),
-        ({"frames": 60}, "data.frames=60: expected at least 93"),
+        ({"frames": 60}, "data.frames=60: expected at least 93, which the order family needs"),
+        ({"families": ["shift", "appearance"], "frames": 92}, "data.frames=92: expected at least 93, which the appear"),
+        ({"families": ["motion"], "frames": 19}, "data.frames=19: expected at least 20, which the motion family"),
+        ({"families": ["shift"], "frames": 21}, "data.frames=21: the shift family needs two equal halves; set an even"),
         ({"data_seed": -1}, "data.data_seed=-1"),
     ],
 )
