@@ -229,7 +229,7 @@ def check_apart(auxiliary: Dataset, its_lists: VideoLists, data: Dataset, lists:
     paths, own = ({video.path for video in [*both.train, *both.test]} for both in (its_lists, lists))
     if paths & own:
         raise DataError(
-            f"auxiliary.root={auxiliary.root}: {len(paths & own)} of its {len(paths)} videos are those of "
+            f"auxiliary_data.root={auxiliary.root}: {len(paths & own)} of its {len(paths)} videos are those of "
             f"data.root={data.root}, first {min(paths & own)}; train on another data set beside it, or on none"
         )
 

@@ -256,8 +256,8 @@ class VideoDataModule(L.LightningDataModule):
         clip_rules.check(spec)
         if auxiliary is not None and (auxiliary.validation or auxiliary.folds):
             raise DataError(
-                f"auxiliary.validation={auxiliary.validation:g}, auxiliary.folds={auxiliary.folds}: an auxiliary data "
-                "set is trained on whole; set both to 0"
+                f"auxiliary_data.validation={auxiliary.validation:g}, auxiliary_data.folds={auxiliary.folds}: an "
+                "auxiliary data set is trained on whole; set both to 0"
             )
         self.dataset, self.spec, self.seed, self.workers = dataset, spec, seed, workers
         self.batch_size, self.test_batch_size = batch_size, test_batch_size
@@ -327,7 +327,7 @@ class VideoDataModule(L.LightningDataModule):
             return None
         check_apart(self.auxiliary, lists, self.dataset, self.lists)
         store = prepare_store(self.auxiliary, self.tracks, 1, lists=lists)
-        whole = _whole_videos(self.auxiliary, "auxiliary", [*lists.train, *lists.test], store)
+        whole = _whole_videos(self.auxiliary, "auxiliary_data", [*lists.train, *lists.test], store)
         classes, mirror = len(lists.classes), self.auxiliary.mirror
         return TrainClips(whole, store, self.spec, classes, mirror, self.seed + AUXILIARY)
 
@@ -406,7 +406,7 @@ class VideoDataModule(L.LightningDataModule):
 
 def _whole_videos(dataset: Dataset, node: str, videos: list[Video], store: FrameStore) -> list[Video]:
     """The videos to train on that decode whole; others are refused or left out, as the data set's settings say."""
-    name = "training" if node == "data" else node
+    name = "training" if node == "data" else "auxiliary"
     broken = {video.path: why for video in videos if (why := store.videos[video.path].damage(video.path))}
     if broken and dataset.undecodable != "skip":
         raise DataError(

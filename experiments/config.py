@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Optional
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,12 +25,14 @@ from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, Vide
 from vidfusion.strategies import STRATEGIES
 
 CONFIGS = Path(__file__).parent / "configs"
-WORDS = ("strategy", "dataset", "recipe", "clip")  # each names a preset, configs/<word>/<name>.yaml
+# Each names a preset, configs/<word>/<name>.yaml; `auxiliary` names one of configs/dataset, or none.
+WORDS = ("strategy", "dataset", "recipe", "clip", "auxiliary")
 
 # Settings that say where and how something runs, not what comes out: they are no part of a run's identity.
 PLACES = (
     "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides", "wandb",
     "data.root", "data.stores", "data.max_store",
+    "auxiliary_data.root", "auxiliary_data.stores", "auxiliary_data.max_store",
     "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
 )  # fmt: skip
 
@@ -43,6 +45,8 @@ class TrainerConfig:
     precision:   `32-true`, `bf16-mixed` or `16-mixed`
     threads:     of the processor, per run: one is the most efficient for tiny networks, and a sweep without a GPU runs
                  so many points side by side as the cores allow
+    channels_last: keep a pixel's channels together in memory, which convolutions take best
+    compile:     translate the network with torch.compile, which takes minutes and then saves time on a GPU
     workers:     processes that load clips, per device (0: the training process itself)
     test_batch_size: views scored at once, which bounds memory and does not change scores
     """
@@ -51,6 +55,8 @@ class TrainerConfig:
     devices: int = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     threads: int = 1
+    channels_last: bool = True
+    compile: bool = False
     workers: int = 0
     test_batch_size: int = 64
 
@@ -60,14 +66,16 @@ class RunConfig:
     """One run: what is trained on what, how, and where its output goes.
 
     `strategy`, `dataset`, `recipe` and `clip` are the names of the presets that filled `model` and `sampling`, `data`,
-    `training`, and `sampling`. `results` is the folder of all output, `sweep` the sweep that the run belongs to, and
-    `overrides` are the other `key=value` words as they were given.
+    `training`, and `sampling`. `auxiliary` names a second data set, `auxiliary_data`, which the network is trained on
+    too. `results` is the folder of all output, `sweep` the sweep that the run belongs to, and `overrides` are the other
+    `key=value` words as they were given.
     """
 
     strategy: str
     dataset: str
     recipe: str
     clip: str
+    auxiliary: str = "none"
     seed: int = 0
     sweep: str = ""
     results: str = "results"
@@ -75,6 +83,7 @@ class RunConfig:
     model: StrategyConfig = field(default_factory=StrategyConfig)
     sampling: ClipSpec = field(default_factory=ClipSpec)
     data: Dataset = field(default_factory=Dataset)
+    auxiliary_data: Optional[Dataset] = None  # noqa: UP045 - OmegaConf resolves this at run time on Python 3.10 too
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
@@ -99,8 +108,10 @@ class RunConfig:
 
         Adding a setting with a default that keeps the old behaviour therefore keeps every id.
         """
-        defaults = _flat(dataclasses.asdict(_defaults(self.strategy_class, type(self.data))))
+        defaults = _flat(dataclasses.asdict(_defaults(self.strategy_class, type(self.data), type(self.auxiliary_data))))
         settings = _flat(dataclasses.asdict(self))
+        if self.model.weights:
+            settings["model.weights"] = _content(Path(self.model.weights))  # wherever that file lies
         changed = {name: value for name, value in settings.items() if defaults.get(name, dataclasses.MISSING) != value}
         return {name: value for name, value in changed.items() if not is_place(name)}
 
@@ -111,7 +122,17 @@ class RunConfig:
 
     def clip_shape(self) -> ClipShape:
         """What the network needs to know of a clip."""
-        return ClipShape(self.sampling.frames, self.sampling.flow_frames, self.sampling.crop, self.data.flow.bound)
+        clip = self.sampling
+        both_directions = clip.flow_direction == "both"
+        return ClipShape(clip.frames, clip.flow_frames, clip.crop, self.data.flow.bound, both_directions)
+
+
+def _content(path: Path) -> str:
+    """8 hex digits of what is in a file. Raises ValueError where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    except OSError as error:
+        raise ValueError(f"model.weights={path}: cannot be read ({error.strerror}); give a file of weights") from None
 
 
 def _digest(settings: dict[str, Any]) -> str:
@@ -130,8 +151,8 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _defaults(strategy: type[VideoClassifier], dataset: type[Dataset]) -> RunConfig:
-    return RunConfig("", "", "", "", model=strategy.Config(), data=dataset())
+def _defaults(strategy: type[VideoClassifier], dataset: type[Dataset], auxiliary: type[Dataset | None]) -> RunConfig:
+    return RunConfig("", "", "", "", model=strategy.Config(), data=dataset(), auxiliary_data=auxiliary())
 
 
 def names(word: str) -> list[str]:
@@ -146,10 +167,15 @@ def did_you_mean(name: str, known: list[str]) -> str:
 
 
 def _preset(word: str, name: str) -> dict[str, Any]:
+    """What a preset's file says; over what the one says that it `extends`."""
     if name not in names(word):
         raise ValueError(f"{word}={name}: no such preset. {did_you_mean(name, names(word))}")
-    loaded = OmegaConf.to_container(OmegaConf.load(CONFIGS / word / f"{name}.yaml"))
-    return loaded if isinstance(loaded, dict) else {}  # a file of comments only changes nothing
+    loaded = OmegaConf.load(CONFIGS / word / f"{name}.yaml")
+    if "extends" in loaded:
+        base = _preset(word, loaded.pop("extends"))
+        loaded = OmegaConf.merge(base, loaded)
+    preset = OmegaConf.to_container(loaded)
+    return preset if isinstance(preset, dict) else {}  # a file of comments only changes nothing
 
 
 def parse(arguments: list[str]) -> dict[str, str]:
@@ -176,11 +202,20 @@ def compose(arguments: list[str]) -> RunConfig:
         raise ValueError(f"strategy= is missing. Known: {', '.join(names('strategy'))}")
     presets = {word: _preset(word, name) for word, name in chosen.items()}
     strategy = STRATEGIES[presets["strategy"].pop("class")]
-    # A strategy may have something to add to a preset of another word, such as its own form of the lecture's clip.
-    additions = presets["strategy"].pop("with", {})
-    for word, name in chosen.items():
-        presets[f"{word} addition"] = additions.get(f"{word}={name}", {})
-    config = OmegaConf.structured(_defaults(strategy, DATASETS[chosen["dataset"]]))
+    # A strategy may have something to add to presets of other words, such as its own schedule to recipe=published, or
+    # its second data set to each first one.
+    for words, addition in presets["strategy"].pop("with", {}).items():
+        if all(chosen.get(word) == name for word, name in parse(words.split()).items()):
+            chosen["auxiliary"] = addition.pop("auxiliary", chosen.get("auxiliary", "none"))
+            presets[f"strategy/{chosen['strategy']}.yaml with {words}"] = addition
+    chosen["auxiliary"] = pairs.get("auxiliary", chosen.get("auxiliary", "none"))
+    auxiliary = type(None)
+    if (name := chosen["auxiliary"]) != "none":
+        if name not in DATASETS:
+            raise ValueError(f"auxiliary={name}: no such data set. {did_you_mean(name, ['none', *DATASETS])}")
+        presets["auxiliary"] = {"auxiliary_data": _preset("dataset", name)["data"]}
+        auxiliary = DATASETS[name]
+    config = OmegaConf.structured(_defaults(strategy, DATASETS[chosen["dataset"]], auxiliary))
     for source, preset in presets.items():
         config = _merge(config, preset, f"configs/{source}")
     given = [f"{key}={value}" for key, value in pairs.items() if key not in (*WORDS, "sweep")]
@@ -189,13 +224,14 @@ def compose(arguments: list[str]) -> RunConfig:
         if key not in WORDS:
             _check_key(config, key)
             config = _merge(config, OmegaConf.from_dotlist([f"{key}={value}"]), f"{key}={value}")
-    net = strategy.nets[config.model.size]
+    net = strategy.network(OmegaConf.to_object(config.model))
     if config.sampling.resize is None:
         config.sampling.resize = list(net.resize)
     if config.sampling.crop is None:
         config.sampling.crop = net.crop
-    if OmegaConf.is_missing(config.data, "root"):
-        raise ValueError(f"data.root is missing: dataset={chosen['dataset']} needs the folder of its videos")
+    for node, word in (("data", "dataset"), ("auxiliary_data", "auxiliary")):
+        if config[node] is not None and OmegaConf.is_missing(config[node], "root"):
+            raise ValueError(f"{node}.root is missing: {word}={chosen[word]} needs the folder of its videos")
     run: RunConfig = OmegaConf.to_object(config)
     _check(run)
     return run

@@ -8,6 +8,7 @@ strategy: a frame has T = 1, and a strategy only says how far into time the firs
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 Extent = tuple[int, int]  # temporal kernel and stride of a convolution
+PerChannel = float | tuple[float, ...]  # one value for all colours, or one for each
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class LRN:
 class FrameNet:
     """A frame CNN.
 
-    `norm` an LRN where `Conv.norm` says so, or `batch`: BatchNorm after every convolution instead. `fc` widths of the
-    fully connected layers, each with ReLU and dropout; none means global average pooling. `resize` height and width of
-    stored frames and `crop` side of the input, pixels. Pixels enter as (value - mean) / std.
+    `norm` an LRN where `Conv.norm` says so, or `batch`: BatchNorm after every convolution instead. `pooling` takes the
+    `max` or the `average`. `fc` widths of the fully connected layers, each with ReLU and dropout; none means global
+    average pooling. `resize` height and width of stored frames and `crop` side of the input, pixels. Pixels enter as
+    (value - mean) / std. A `backbone` is a torchvision network's name, whose layers stand in the place of `convs`.
     """
 
     convs: tuple[Conv, ...]
@@ -56,9 +59,11 @@ class FrameNet:
     resize: tuple[int, int]
     crop: int
     norm: LRN | Literal["batch"] = field(default_factory=LRN)
+    pooling: Literal["max", "average"] = "max"
     dropout: float = 0.5
-    mean: float = 117.0
-    std: float = 1.0
+    mean: PerChannel = 117.0
+    std: PerChannel = 1.0
+    backbone: str = ""
 
 
 # Karpathy et al. 2014, section 3: the 170x170 net. Padding is not printed; valid conv1 and ceil pools give the 7x7x256
@@ -163,9 +168,14 @@ class _Float32LRN(nn.LocalResponseNorm):
         return super().forward(maps.to(torch.promote_types(maps.dtype, torch.float32))).to(maps.dtype)
 
 
-def trunk(net: FrameNet, in_channels: int, extents: tuple[Extent, ...] = ()) -> nn.Sequential:
+def trunk(net: FrameNet, in_channels: int, extents: tuple[Extent, ...] = (), inflate: bool = False) -> nn.Sequential:
     """The convolutions of `net`. `extents` gives the temporal kernel and stride of the first ones (others: 1, 1), all
-    valid in time; pooling is spatial and, as in Caffe, rounds up. (N, in_channels, T, H, W) -> (N, C', T', H', W')."""
+    valid in time; pooling is spatial and, as in Caffe, rounds up. A torchvision backbone can be inflated instead.
+    (N, in_channels, T, H, W) -> (N, C', T', H', W')."""
+    if net.backbone:
+        from vidfusion.torchvision_nets import TorchvisionTrunk  # here: torchvision takes a second to import
+
+        return TorchvisionTrunk(net.backbone, in_channels, extents, inflate)
     layers: list[nn.Module] = []
     for index, conv in enumerate(net.convs):
         kernel, stride = extents[index] if index < len(extents) else (1, 1)
@@ -189,7 +199,8 @@ def trunk(net: FrameNet, in_channels: int, extents: tuple[Extent, ...] = ()) -> 
         pool = []
         if conv.pool:
             size, step = conv.pool
-            pool = [nn.MaxPool3d((1, size, size), (1, step, step), ceil_mode=True)]
+            kind = nn.MaxPool3d if net.pooling == "max" else nn.AvgPool3d
+            pool = [kind((1, size, size), (1, step, step), ceil_mode=True)]
         after_pool = isinstance(net.norm, LRN) and net.norm.after_pool
         layers += pool + norm if after_pool else norm + pool
         in_channels = conv.channels
@@ -208,17 +219,78 @@ def feature_shape(module: nn.Module, channels: int, frames: int, size: int) -> t
         raise ValueError(f"sampling.crop={size} is too small: the network's layers leave nothing of it") from None
 
 
-def fully_connected(in_features: int, widths: tuple[int, ...], dropout: float) -> nn.Sequential:
-    """Fully connected layers on flattened maps, each with ReLU and dropout: (N, C, T, H, W) -> (N, widths[-1])."""
-    layers: list[nn.Module] = [nn.Flatten()]
-    for width in widths:
-        layers += [nn.Linear(in_features, width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        in_features = width
-    return nn.Sequential(*layers)
+def fully_connected(
+    shape: Sequence[int], widths: tuple[int, ...], dropout: float, keep_time: bool = False
+) -> tuple[nn.Sequential, int]:
+    """Fully connected layers on maps of `shape` (C, T, H, W), each with ReLU and dropout, and the width of the last.
 
-
-def head(shape: torch.Size, widths: tuple[int, ...], dropout: float, num_classes: int) -> nn.Sequential:
-    """Classifier on maps of `shape` (C, T, H, W): fully connected layers, or without any global average pooling."""
+    Without widths global average pooling (and dropout) stands in their place: over space and time, or with `keep_time`
+    over space only, each frame's features beside the other's. (N, C, T, H, W) -> (N, width).
+    """
+    channels, frames, height, width = shape
     if not widths:
-        return nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(shape[0], num_classes))
-    return nn.Sequential(*fully_connected(shape.numel(), widths, dropout), nn.Linear(widths[-1], num_classes))
+        kept = frames if keep_time else 1
+        drop = [nn.Dropout(dropout)] if dropout else []
+        return nn.Sequential(nn.AdaptiveAvgPool3d((kept, 1, 1)), nn.Flatten(), *drop), channels * kept
+    layers: list[nn.Module] = [nn.Flatten()]
+    features = channels * frames * height * width
+    for width in widths:
+        layers += [nn.Linear(features, width), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        features = width
+    return nn.Sequential(*layers), features
+
+
+class Classifier(nn.Linear):
+    """The layer under the softmax: features (N, F) -> logits (N, C).
+
+    For multi-task training (Simonyan & Zisserman 2014, section 4) a second data set has a layer of its own on the same
+    features, `auxiliary`; `answers_auxiliary` says for which of the two the next input is meant.
+    """
+
+    def __init__(self, features: int, num_classes: int) -> None:
+        super().__init__(features, num_classes)
+        self.auxiliary: nn.Linear | None = None
+        self.answers_auxiliary = False
+
+    def add_auxiliary(self, num_classes: int) -> None:
+        """Make the second data set's layer."""
+        self.auxiliary = nn.Linear(self.in_features, num_classes, device=self.weight.device)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits for the classes of the data set that is asked for."""
+        return self.auxiliary(features) if self.answers_auxiliary else super().forward(features)
+
+
+def head(
+    shape: Sequence[int], widths: tuple[int, ...], dropout: float, num_classes: int, keep_time: bool = False
+) -> nn.Sequential:
+    """`fully_connected` layers and a `Classifier` on maps of `shape` (C, T, H, W)."""
+    layers, features = fully_connected(shape, widths, dropout, keep_time)
+    return nn.Sequential(*layers, Classifier(features, num_classes))
+
+
+def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_channels: Sequence[int]) -> None:
+    """Draw all weights anew. Norms keep their ones and zeros. `input_channels`: of the clips that the module sees.
+
+    gaussian: as C3D's Caffe release, which the papers before it leave open: convolutions of sigma 0.01 and bias 1, but
+              0 in those that read the input; fully connected layers of sigma 0.005 and bias 1, the classifier 0.01 and
+              0; LSTMs uniform in +-0.01 with bias 0 (LRCN's release)
+    kaiming:  He et al. 2015, fan-out, for convolutions and fully connected layers; the classifier sigma 0.01; bias 0;
+              LSTMs stay as they are
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.LSTM) and scheme == "gaussian":
+            for name, parameter in layer.named_parameters():
+                nn.init.uniform_(parameter, -0.01, 0.01) if "weight" in name else nn.init.zeros_(parameter)
+        if not isinstance(layer, nn.Conv3d | nn.Linear):
+            continue
+        if isinstance(layer, Classifier):
+            nn.init.normal_(layer.weight, std=0.01)
+        elif scheme == "kaiming":
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            nn.init.normal_(layer.weight, std=0.01 if isinstance(layer, nn.Conv3d) else 0.005)
+        if layer.bias is not None:
+            reads_input = isinstance(layer, nn.Conv3d) and layer.in_channels in input_channels
+            ones = scheme == "gaussian" and not reads_input and not isinstance(layer, Classifier)
+            nn.init.constant_(layer.bias, float(ones))

@@ -8,9 +8,12 @@ of their own and whose probabilities are averaged.
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import inspect
 import math
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Optional, Protocol
 
@@ -19,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidfusion.backbones import Classifier, FrameNet, PerChannel
 from vidfusion.metrics import HitAtK, PerClassHits, ViewVotes, Votes
 
 
@@ -26,12 +30,30 @@ from vidfusion.metrics import HitAtK, PerClassHits, ViewVotes, Votes
 class StrategyConfig:
     """Settings that every strategy has (config node `model`); a strategy adds its own.
 
-    size:    `tiny` (32 pixels, for the embedded data set), `small`, or `published`
-    dropout: share of units dropped in fully connected layers, 0 to below 1 (unset: the size's own)
+    size:          `tiny` (32 pixels, for the embedded data set), `small`, or `published`
+    dropout:       share of units dropped before the classifier and in fully connected layers, 0 to below 1 (unset: the
+                   size's own)
+    batch_norm:    BatchNorm after every convolution, in the place of the network's own normalisation
+    head:          the network's `own`, or `gap`: global average pooling and the classifier, without the fully connected
+                   layers that hold most of the published networks' weights
+    backbone:      a torchvision network, such as resnet18, in the place of the frame CNN (unset: the paper's). `size`
+                   then chooses the crop only: 32, 112 or 224 pixels
+    pretrained:    the backbone's ImageNet weights by torchvision's name for them, such as DEFAULT
+    weights:       file with a state dict to start from: this suite's, or a public port of C3D's
+    channel_order: of the colours, as the network sees them
+    mean, std:     by which pixels 0-255 are normalised, one value or one for each channel (unset: the network's own)
     """
 
     size: Literal["tiny", "small", "published"] = "tiny"
-    dropout: Optional[float] = None  # noqa: UP045 - OmegaConf resolves this at run time on Python 3.10 too
+    dropout: Optional[float] = None  # noqa: UP045 - OmegaConf resolves these at run time on Python 3.10 too
+    batch_norm: bool = False
+    head: Literal["own", "gap"] = "own"
+    backbone: Optional[str] = None  # noqa: UP045
+    pretrained: Optional[str] = None  # noqa: UP045
+    weights: Optional[str] = None  # noqa: UP045
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    mean: Optional[list[float]] = None  # noqa: UP045
+    std: Optional[list[float]] = None  # noqa: UP045
 
 
 @dataclass
@@ -39,22 +61,31 @@ class TrainingConfig:
     """How a network is trained (config node `training`, filled by `recipe=`).
 
     steps:           optimiser steps in all
+    multiply_adds:   train for so many multiply-adds instead, forward and backward: `steps` follows from the network
+                     (0: as `steps` says)
     batch_size:      clips per step, over all processes
     optimizer:       `sgd` or `adamw`
     lr:              peak learning rate
+    head_lr_factor:  times `lr` for the classifier, such as 10 for a new one on a trained network
+    bias_lr_factor:  times `lr` for biases
     momentum:        of SGD;  nesterov: its Nesterov form
     weight_decay:    on weight matrices and kernels only (not on biases and norms)
     schedule:        `constant`; `step`: times `gamma` at each of `milestones` (steps); `cosine` to 0
     warmup:          steps of linear warm-up from 0
     label_smoothing: 0 to below 1
     clip_norm:       largest gradient norm (0: not limited)
+    init:            how weights are drawn: `torch` (PyTorch's defaults), `gaussian` (C3D's), `kaiming`
+    trained_layers:  train only the last so many layers with weights, of each stream (0: all; 1: the classifier)
     select:          test the `last` checkpoint, or the `best` on validation by Video Hit@1 (needs data.validation)
     """
 
     steps: int = 1000
+    multiply_adds: float = 0.0
     batch_size: int = 32
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.01
+    head_lr_factor: float = 1.0
+    bias_lr_factor: float = 1.0
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
@@ -64,17 +95,20 @@ class TrainingConfig:
     warmup: int = 0
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
+    init: Literal["torch", "gaussian", "kaiming"] = "torch"
+    trained_layers: int = 0
     select: Literal["last", "best"] = "last"
 
 
 class ClipShape(NamedTuple):
-    """What one clip looks like to a network: RGB frames T, flow fields L, side of the crop in pixels, and the
-    displacement in pixels that the 8-bit flow's largest value stands for."""
+    """What one clip looks like to a network: RGB frames T, flow fields L, side of the crop in pixels, the displacement
+    in pixels that the 8-bit flow's largest value stands for, and whether half of the fields lead back in time."""
 
     frames: int
     flow_frames: int
     crop: int
     flow_bound: float
+    both_directions: bool = False
 
 
 class Net(Protocol):
@@ -83,35 +117,48 @@ class Net(Protocol):
 
     resize: tuple[int, int]
     crop: int
-    mean: float
-    std: float
+    mean: PerChannel
+    std: PerChannel
     fc: tuple[int, ...]
     dropout: float
+
+
+# Height and width of stored frames, and side of the crop, that a torchvision backbone gets for a size.
+BACKBONE_INPUTS = {"tiny": ((36, 36), 32), "small": ((128, 128), 112), "published": ((256, 340), 224)}
+
+
+def freeze_all_but_last(part: nn.Module, layers: int) -> None:
+    """Keep the gradients of a network's last `layers` layers with weights only, and of the norms after them.
+
+    Raises ValueError for more layers than there are.
+    """
+    modules = [module for module in part.modules() if not list(module.children()) and list(module.parameters())]
+    weighted = [module for module in modules if any(p.ndim > 1 for p in module.parameters())]
+    if layers > len(weighted):
+        raise ValueError(f"training.trained_layers={layers}: the network has {len(weighted)} layers with weights")
+    first = modules.index(weighted[-layers])
+    for module in modules[:first]:
+        module.requires_grad_(False)
 
 
 class VideoClassifier(L.LightningModule):
     """Trains a strategy on clips and scores videos by the mean over their clips' probabilities.
 
     A subclass sets `nets` (its network's table for each size), `Config`, `order_matters` (whether the order of a clip's
-    frames can change its scores), `streams` (names of the dict that `forward` returns, if any), and
-    `subtracts_mean_flow`.
+    frames can change its scores), `streams` (names of the dict that `forward` returns, if any) and `input_channels` (of
+    what its first convolutions read).
     """
 
     Config: ClassVar[type[StrategyConfig]] = StrategyConfig
-    order_matters: ClassVar[bool]
+    order_matters: bool
     nets: ClassVar[dict[str, Net]]
     streams: ClassVar[tuple[str, ...]] = ()
-    subtracts_mean_flow: bool = True
+    input_channels: tuple[int, ...] = (3,)
 
     def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__()
         self.config, self.clip, self.num_classes, self.training_config = config, clip, num_classes, training
-        self.net = self.nets[config.size]
-        if config.dropout is not None and not self.net.fc:
-            raise ValueError(
-                f"model.dropout={config.dropout}: at model.size={config.size} no fully connected layer has "
-                "units to drop; leave it unset or choose another size"
-            )
+        self.net = self.network(config)
         self.dropout_rate = self.net.dropout if config.dropout is None else config.dropout
         self.modalities = tuple(name for name in inspect.signature(self.forward).parameters if name in ("rgb", "flow"))
         self.seed = 0
@@ -123,6 +170,35 @@ class VideoClassifier(L.LightningModule):
         self.provenance: dict = {}  # plain data that checkpoints carry: configuration, data set, class names
         self.test_votes: Votes | None = None  # every test clip's scores, after a test
 
+    @classmethod
+    def network(cls, config: StrategyConfig, nets: dict[str, Net] | None = None) -> Net:
+        """The table of the network that the settings describe, out of `nets` (none: the class's own).
+
+        Raises ValueError for settings that do not fit.
+        """
+        net = (nets or cls.nets)[config.size]
+        if config.backbone:
+            from vidfusion import torchvision_nets  # here: torchvision takes a second to import
+
+            if config.backbone not in (known := torchvision_nets.names()):
+                close = " or ".join(difflib.get_close_matches(config.backbone, known, n=2)) or ", ".join(known)
+                raise ValueError(f"model.backbone={config.backbone}: unknown to torchvision. Did you mean {close}?")
+            resize, crop = BACKBONE_INPUTS[config.size]
+            mean, std = torchvision_nets.pixels(config.backbone)
+            net = FrameNet((), (), resize, crop, backbone=config.backbone, dropout=0.0, mean=mean, std=std)
+        elif config.pretrained:
+            raise ValueError(f"model.pretrained={config.pretrained}: only a model.backbone has ImageNet weights")
+        if config.batch_norm and not config.backbone:  # the backbones have their own
+            net = dataclasses.replace(net, norm="batch")
+        if config.head == "gap":
+            net = dataclasses.replace(net, fc=())
+        for name in ("mean", "std"):
+            if (given := getattr(config, name)) is not None:
+                if len(given) not in (1, 3):
+                    raise ValueError(f"model.{name}={given}: expected one value, or one for each of 3 channels")
+                net = dataclasses.replace(net, **{name: tuple(given)})
+        return net
+
     @property
     def rows(self) -> tuple[str, ...]:
         """The rows of a results table that this run fills: each stream, then all together (the empty name)."""
@@ -131,23 +207,29 @@ class VideoClassifier(L.LightningModule):
     # -- from a batch to probabilities -------------------------------------------------------------------------------
 
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The normalised floats that `forward` takes, on the batch's device.
-
-        Flow is in pixels, less each whole field's mean displacement (Simonyan & Zisserman 2014, section 3.1).
-        """
+        """The normalised floats that `forward` takes, on the batch's device; flow is in pixels."""
         inputs = {}
         if "rgb" in self.modalities:
-            inputs["rgb"] = (batch["rgb"].float() - self.net.mean) / self.net.std
+            rgb = batch["rgb"].flip(1) if self.config.channel_order == "bgr" else batch["rgb"]
+            mean, std = (torch.tensor(x, device=rgb.device).view(-1, 1, 1, 1) for x in (self.net.mean, self.net.std))
+            inputs["rgb"] = (rgb.float() - mean) / std
         if "flow" in self.modalities:
-            flow = (batch["flow"].float() - 128) * (self.clip.flow_bound / 127)
-            inputs["flow"] = flow - batch["flow_mean"][..., None, None] if self.subtracts_mean_flow else flow
+            inputs["flow"] = (batch["flow"].float() - 128) * (self.clip.flow_bound / 127)
         return inputs
 
+    def over_time(self, scores: Tensor) -> Tensor:
+        """One answer from probabilities along time, (N, S, C) -> (N, C): their mean."""
+        return scores.mean(1)
+
+    def step_gains(self, steps: int) -> Tensor | None:
+        """How much the loss of each of `steps` predictions along time counts, (S,); None: all alike."""
+        return None
+
     def probabilities(self, logits: Tensor | dict[str, Tensor]) -> Tensor:
-        """Class probabilities of each of `rows`, (N, R, C): the mean over predictions along time, then over streams."""
+        """Class probabilities of each of `rows`, (N, R, C): one over predictions along time, the mean over streams."""
         streams = list(logits.values()) if isinstance(logits, dict) else [logits]
         scores = [logit.float().softmax(-1) for logit in streams]
-        scores = [score.mean(1) if score.ndim == 3 else score for score in scores]
+        scores = [self.over_time(score) if score.ndim == 3 else score for score in scores]
         fused = torch.stack(scores).mean(0)
         return torch.stack([*(scores if self.streams else []), fused], 1)
 
@@ -155,17 +237,48 @@ class VideoClassifier(L.LightningModule):
         """Cross-entropy, uniform over a sample's labels; every prediction along time and every stream has its own."""
         if isinstance(logits, dict):
             return torch.stack([self.loss(logit, target) for logit in logits.values()]).sum()
+        smoothing = self.training_config.label_smoothing
         share = target.float() / target.sum(1, keepdim=True)
-        if logits.ndim == 3:
-            share = share.repeat_interleave(logits.shape[1], 0)
-            logits = logits.flatten(0, 1)
-        return F.cross_entropy(logits.float(), share, label_smoothing=self.training_config.label_smoothing)
+        if logits.ndim == 2:
+            return F.cross_entropy(logits.float(), share, label_smoothing=smoothing)
+        steps = logits.shape[1]
+        share = share.repeat_interleave(steps, 0)
+        losses = F.cross_entropy(logits.flatten(0, 1).float(), share, label_smoothing=smoothing, reduction="none")
+        gains = self.step_gains(steps)
+        return (losses if gains is None else losses.view(-1, steps) * gains.to(losses)).mean()
+
+    # -- what is trained ---------------------------------------------------------------------------------------------
+
+    def add_auxiliary(self, num_classes: int) -> None:
+        """Train on a second data set too, with a classifier of its own on each stream's features."""
+        for layer in self._classifiers():
+            layer.add_auxiliary(num_classes)
+
+    def _classifiers(self) -> list[Classifier]:
+        return [layer for layer in self.modules() if isinstance(layer, Classifier)]
+
+    def load_imagenet(self) -> None:
+        """Give every backbone that sees colours the ImageNet weights that `model.pretrained` names."""
+        from vidfusion.torchvision_nets import TorchvisionTrunk
+
+        for layer in self.modules():
+            if isinstance(layer, TorchvisionTrunk) and layer.in_channels == 3:
+                layer.load_imagenet(self.config.pretrained)
+
+    def freeze(self) -> None:
+        """Leave only the last `training.trained_layers` of each stream to be trained."""
+        if layers := self.training_config.trained_layers:
+            for part in [getattr(self, stream) for stream in self.streams] or [self]:
+                freeze_all_but_last(part, layers)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock."""
+        """Start the clock, and keep the statistics of frozen norms."""
         self._epoch_started = time.monotonic()
+        for layer in self.modules():
+            if isinstance(layer, nn.BatchNorm3d) and not layer.weight.requires_grad:
+                layer.eval()
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Seed dropout from (seed, step), so that a resumed run goes on as if it had never stopped.
@@ -175,16 +288,36 @@ class VideoClassifier(L.LightningModule):
         """
         torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
 
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """One optimiser step's loss."""
-        logits = self(**self.inputs(batch))
-        loss = self.loss(logits, batch["target"])
-        with torch.no_grad():
-            scores = self.probabilities(logits)[:, -1]
-            self.train_hits.update(scores, batch["target"])
-            self.train_metrics["hit1"].update(scores, batch["target"])
-        self.log("train/loss", loss, batch_size=len(batch["target"]), on_step=False, on_epoch=True, sync_dist=True)
+    def training_step(self, batch: dict, batch_index: int) -> Tensor:
+        """One optimiser step's loss: of a batch, or the sum over a batch of each data set, `main` and `auxiliary`."""
+        main, auxiliary = (batch["main"], batch["auxiliary"]) if "auxiliary" in batch else (batch, None)
+        logits = self(**self.inputs(main))
+        loss = self.loss(logits, main["target"])
+        self._count(logits, main["target"])
+        if auxiliary is not None:
+            loss = loss + self.auxiliary_loss(auxiliary)
+        self.log("train/loss", loss, batch_size=len(main["target"]), on_step=False, on_epoch=True, sync_dist=True)
         return loss
+
+    def auxiliary_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """The second data set's loss, which leaves the first one's classifiers untouched."""
+        classifiers = [layer for layer in self._classifiers() if layer.auxiliary]
+        for layer in classifiers:
+            layer.answers_auxiliary = True
+        loss = self.loss(self.forward_auxiliary(**self.inputs(batch)), batch["target"])
+        for layer in classifiers:
+            layer.answers_auxiliary = False
+        return loss
+
+    def forward_auxiliary(self, **clips: Tensor) -> Tensor | dict[str, Tensor]:
+        """What `forward` returns, for clips of the second data set."""
+        return self(**clips)
+
+    @torch.no_grad()
+    def _count(self, logits: Tensor | dict[str, Tensor], target: Tensor) -> None:
+        scores = self.probabilities(logits)[:, -1]
+        self.train_hits.update(scores, target)
+        self.train_metrics["hit1"].update(scores, target)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training accuracy, over its clips as they were drawn, and keep it for the record."""
@@ -208,13 +341,18 @@ class VideoClassifier(L.LightningModule):
     def configure_optimizers(self) -> dict:
         """The optimiser and per-step schedule that `training` describes."""
         config = self.training_config
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        others = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        heads = {parameter for layer in self._classifiers() for parameter in layer.parameters()}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                lr = config.lr * (config.head_lr_factor if parameter in heads else 1)
+                lr *= config.bias_lr_factor if name.rpartition(".")[2].startswith("bias") else 1
+                groups[config.weight_decay if parameter.ndim > 1 else 0.0, lr].append(parameter)
+        groups = [{"params": groups[key], "weight_decay": key[0], "lr": key[1]} for key in sorted(groups, reverse=True)]
         if config.optimizer == "adamw":
-            optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=config.lr)
+            optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups)
         else:
-            optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+            optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -787,7 +787,7 @@ def test_lightning_draws_each_epoch_of_both_and_goes_on_where_it_stopped(root, o
 
 def test_an_auxiliary_data_set_must_be_another_one_and_whole(root, other_root, tmp_path):
     with pytest.raises(
-        DataError, match=r"auxiliary.root=.*: 8 of its 8 videos are those of data.root=.*first train/a0"
+        DataError, match=r"auxiliary_data.root=.*: 8 of its 8 videos are those of data.root=.*first train/a0"
     ):
         opened(root, auxiliary=beside(root, train=TRAIN, test=[]))
     link = tmp_path / "link"
@@ -796,11 +796,11 @@ def test_an_auxiliary_data_set_must_be_another_one_and_whole(root, other_root, t
         opened(root, auxiliary=beside(link, train=[], test=["test/e0.avi"]))
     for settings in ({"validation": 0.5}, {"folds": 2}):
         with pytest.raises(
-            DataError, match=r"auxiliary.validation=.*, auxiliary.folds=.* trained on whole; set both to"
+            DataError, match=r"auxiliary_data.validation=.*, auxiliary_data.folds=.* trained on whole; set both to"
         ):
             make(root, auxiliary=beside(other_root, **settings))
     broken = beside(other_root, test=[BROKEN])
-    refused = r"1 of 4 auxiliary videos cannot be decoded whole, first .*/broken.avi: .*with auxiliary.undecodable=skip"
+    refused = r"1 of 4 auxiliary videos cannot be decoded whole, first .*/broken.avi: .*auxiliary_data.undecodable=skip"
     with pytest.raises(DataError, match=refused):
         opened(root, auxiliary=broken)
     skipping = opened(root, auxiliary=replace(broken, undecodable="skip"))

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from datamodules import DATASETS
-from experiments.config import CONFIGS, PLACES, WORDS, compose, is_place, names
+from datamodules import clips as clip_rules
+from experiments.config import PLACES, WORDS, compose, is_place, names
 from experiments.record import command
 from experiments.sweep import SWEEPS, read_points
 from vidfusion.strategies import STRATEGIES
@@ -25,19 +26,79 @@ def test_every_strategy_preset_composes_and_builds(strategy, clip):
     assert run.sampling.resize == list(run.strategy_class.nets["tiny"].resize)
 
 
-@pytest.mark.parametrize("dataset", names("dataset"))
+@pytest.mark.parametrize(
+    ("strategy", "dataset"),
+    [(name, "ucf101") for name in names("strategy")] + [("c3d", name) for name in names("dataset")],
+)
 @pytest.mark.parametrize("recipe", names("recipe"))
-def test_every_dataset_and_recipe_preset_composes(dataset, recipe):
-    words = ["strategy=c3d", f"dataset={dataset}", f"recipe={recipe}", *DATASET_SETTINGS.get(dataset, [])]
-    assert isinstance(compose(words).data, DATASETS[dataset])
+def test_every_dataset_and_recipe_preset_composes(strategy, dataset, recipe):
+    run = compose(
+        [f"strategy={strategy}", f"dataset={dataset}", f"recipe={recipe}", *DATASET_SETTINGS.get(dataset, [])]
+    )
+    assert isinstance(run.data, DATASETS[dataset])
+    clip_rules.check(run.sampling)
+    assert run.model.size == ("published" if recipe == "published" else "tiny")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "dataset", "expected"),
+    [
+        # specs: batch, steps, learning rate, views
+        ("slow_fusion", "moving_shapes", (32, 15_625_000, 0.001, 20, "random", "4crop")),
+        ("slow_fusion", "ucf101", (32, 40_000, 0.001, 50, "random", "4crop")),
+        ("c3d", "moving_shapes", (30, 1_900_000, 0.003, 10, "random", "center")),
+        ("c3d", "ucf101", (30, 20_000, 0.0001, "all", "random", "center")),
+        ("c3d_search", "ucf101", (30, 5_072, 0.003, "all", "random", "center")),
+        ("two_stream", "hmdb51", (256, 80_000, 0.01, 25, "even", "10crop")),
+        ("two_stream_trajectory", "hmdb51", (256, 80_000, 0.01, 25, "even", "10crop")),
+        ("cnn_lstm", "ucf101", (24, 30_000, 0.001, "all", "even", "10crop")),
+        ("snippets_lstm", "ucf101", (32, 30_000, 0.0003, 1, "even", "center")),
+        ("snippets_pool", "ucf101", (32, 30_000, 0.00001, 1, "even", "center")),
+    ],
+)
+def test_published_recipes_are_the_papers(strategy, dataset, expected):
+    run = compose([f"strategy={strategy}", f"dataset={dataset}", "recipe=published"])
+    training, clip = run.training, run.sampling
+    found = (training.batch_size, training.steps, training.lr, clip.test_clips, clip.test_sampling, clip.test_views)
+    assert found == expected
+    assert (training.optimizer, training.momentum, training.init) == ("sgd", 0.9, "gaussian")
+
+
+def test_a_preset_says_what_differs_from_the_one_it_extends():
+    base, run = compose(["strategy=two_stream"]), compose(["strategy=two_stream_no_mean"])
+    assert run.model == dataclasses.replace(base.model, mean_subtraction=False)
+    assert run.sampling == base.sampling and run.strategy_class is base.strategy_class
+
+
+def test_a_second_data_set_comes_from_the_strategy_or_the_command_line():
+    assert compose(["strategy=two_stream", "dataset=ucf101"]).auxiliary_data is None
+    run = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.split=2"])
+    assert run.auxiliary == "hmdb51" and isinstance(run.auxiliary_data, DATASETS["hmdb51"])
+    assert run.auxiliary_data.split == 2
+    other = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary=none"])
+    assert other.auxiliary_data is None and other.id != run.id
+    moved = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.root=elsewhere"])
+    assert moved.id == compose(["strategy=two_stream_multi_task", "dataset=ucf101"]).id
+    assert compose(shlex.split(command(run))[2:]) == run
+    with pytest.raises(ValueError, match=r"auxiliary=hmdb: no such data set. Did you mean hmdb51"):
+        compose(["strategy=c3d", "auxiliary=hmdb"])
+    with pytest.raises(ValueError, match=r"auxiliary_data\.root is missing: auxiliary=folder"):
+        compose(["strategy=c3d", "auxiliary=folder"])
+
+
+def test_weights_are_part_of_a_runs_identity_by_their_content(tmp_path):
+    for name, content in (("one", b"1"), ("same", b"1"), ("other", b"2")):
+        (tmp_path / name).write_bytes(content)
+    ids = [compose([*BASE, f"model.weights={tmp_path}/{name}"]).id for name in ("one", "same", "other")]
+    assert ids[0] == ids[1] != ids[2] and compose(BASE).id not in ids
+    with pytest.raises(ValueError, match=r"model\.weights=/nowhere: cannot be read"):
+        print(compose([*BASE, "model.weights=/nowhere"]).id)
 
 
 def test_presets_and_registries_name_the_same():
     assert set(names("dataset")) == set(DATASETS)
-    classes = {
-        yaml.safe_load((CONFIGS / "strategy" / f"{name}.yaml").read_text())["class"] for name in names("strategy")
-    }
-    assert classes == set(STRATEGIES)
+    classes = {compose([f"strategy={name}"]).strategy_class for name in names("strategy")}
+    assert classes == set(STRATEGIES.values())
 
 
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
@@ -124,7 +185,7 @@ def test_settings_that_change_the_numbers_change_the_id(word):
 
 def test_every_setting_is_a_place_or_part_of_the_identity():
     """The split of the settings into the two, whole: a new setting must be put on one side here."""
-    run = compose(BASE)
+    run = compose([*BASE, "auxiliary=moving_shapes"])
     leaves = set()
 
     def walk(node, prefix):
@@ -139,24 +200,28 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
     places = {name for name in leaves if is_place(name)}
     assert places == {
         "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
-        "data.root", "data.stores", "data.max_store",
+        *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in ("root", "stores", "max_store")),
         "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
         "wandb.mode", "wandb.project", "wandb.entity", "wandb.private",
     }  # fmt: skip
     assert {place.split(".")[0] for place in PLACES} <= {name.split(".")[0] for name in leaves}
     assert leaves - places == {
-        *(f"model.{name}" for name in ("size", "dropout")),
+        *(f"model.{name}" for name in (
+            "size", "dropout", "batch_norm", "head", "backbone", "pretrained", "weights", "channel_order", "mean",
+            "std", "layout", "temporal_depths", "pool5")),
         *(f"sampling.{name}" for name in (
             "frames", "flow_frames", "flow_direction", "stride", "fps", "span", "train_clips", "test_clips",
             "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour",
             "balanced")),
-        *(f"data.{name}" for name in (
+        *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in (
             "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
             "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
         *(f"training.{name}" for name in (
-            "steps", "batch_size", "optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
-            "gamma", "warmup", "label_smoothing", "clip_norm", "select")),
-        "trainer.devices", "trainer.precision", "trainer.threads",
+            "steps", "multiply_adds", "batch_size", "optimizer", "lr", "head_lr_factor", "bias_lr_factor", "momentum",
+            "nesterov", "weight_decay", "schedule", "milestones",
+            "gamma", "warmup", "label_smoothing", "clip_norm", "init", "trained_layers", "select")),
+        "auxiliary",
+        *(f"trainer.{name}" for name in ("devices", "precision", "threads", "channels_last", "compile")),
     }  # fmt: skip
 
 

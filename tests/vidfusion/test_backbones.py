@@ -113,7 +113,7 @@ def test_a_crop_of_which_nothing_is_left_is_refused():
 
 def test_heads():
     maps = torch.rand(2, 5, 1, 3, 3)
-    averaging = head(maps.shape[1:], (), 0.5, 4)
+    averaging = head(maps.shape[1:], (), 0.0, 4)
     torch.testing.assert_close(averaging(maps), averaging[-1](maps.mean((2, 3, 4))))
     connected = head(maps.shape[1:], (8, 7), 0.25, 4)
     linear = [layer for layer in connected if isinstance(layer, nn.Linear)]

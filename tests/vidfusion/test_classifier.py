@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from vidfusion.backbones import initialise
 from vidfusion.classifier import ClipShape, TrainingConfig, VideoClassifier
 from vidfusion.metrics import hits_at_k
 from vidfusion.strategies import STRATEGIES
@@ -119,6 +120,81 @@ def test_probabilities_are_means_of_softmax_over_steps_then_streams():
     assert two.rows == ("spatial", "temporal", "")
     parts = [logits[stream].softmax(-1) for stream in two.streams]
     torch.testing.assert_close(two.probabilities(logits), torch.stack([*parts, (parts[0] + parts[1]) / 2], 1))
+
+
+def test_colours_come_in_the_order_and_scale_that_the_weights_expect():
+    kind = STRATEGIES["single_frame"]
+    config = kind.Config(channel_order="bgr", mean=[10.0, 20.0, 30.0], std=[2.0])
+    model = kind(config, ClipShape(1, 0, SIDE, 20.0), CLASSES, TrainingConfig())
+    rgb = torch.tensor([100, 50, 60], dtype=torch.uint8).view(1, 3, 1, 1, 1)  # red, green, blue
+    found = model.inputs({"rgb": rgb})["rgb"].flatten().tolist()
+    assert found == [(60 - 10) / 2, (50 - 20) / 2, (100 - 30) / 2]
+    with pytest.raises(ValueError, match=r"model\.mean=\[1\.0, 2\.0\]: expected one value, or one for each"):
+        kind(kind.Config(mean=[1.0, 2.0]), ClipShape(1, 0, SIDE, 20.0), CLASSES, TrainingConfig())
+
+
+# -- weights at the start, and which of them are trained -------------------------------------------------------------
+
+
+def test_gaussian_weights_are_c3ds():
+    kind = STRATEGIES["c3d"]
+    model = kind(kind.Config(size="small"), ClipShape(16, 0, 32, 20.0), CLASSES, TrainingConfig())
+    torch.manual_seed(0)
+    initialise(model, "gaussian", model.input_channels)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv3d | nn.Linear)]
+    biases = [set(layer.bias.tolist()) for layer in layers]
+    assert biases == [{0.0}] + [{1.0}] * (len(layers) - 2) + [{0.0}]
+    sigmas = [float(layer.weight.detach().std()) for layer in layers]
+    expected = [0.01] * 8 + [0.005] * 2 + [0.01]
+    assert sigmas == pytest.approx(expected, rel=0.06)
+
+
+def test_kaiming_weights_keep_the_size_of_gradients():
+    kind = STRATEGIES["two_stream"]
+    model = kind(kind.Config(), ClipShape(1, 4, 32, 20.0), CLASSES, TrainingConfig())
+    torch.manual_seed(0)
+    initialise(model, "kaiming", model.input_channels)
+    conv = [layer for layer in model.temporal if isinstance(layer, nn.Conv3d)][1]
+    fan_out = conv.out_channels * math.prod(conv.kernel_size)
+    assert float(conv.weight.detach().std()) == pytest.approx(math.sqrt(2 / fan_out), rel=0.05)
+    assert float(model.temporal[-1].weight.detach().std()) == pytest.approx(0.01, rel=0.15)
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm3d)]
+    assert norms and all(torch.equal(norm.weight, torch.ones_like(norm.weight)) for norm in norms)
+
+
+def test_lstm_weights_are_lrcns():
+    model = build("cnn_lstm", 4)
+    initialise(model, "gaussian", model.input_channels)
+    for name, parameter in model.lstm.named_parameters():
+        largest = float(parameter.detach().abs().max())
+        assert largest == 0 if "bias" in name else 0.0099 < largest <= 0.01
+
+
+def test_learning_rates_of_the_classifier_and_of_biases_have_their_own_factors():
+    model = build("late_fusion", 2, lr=0.5, head_lr_factor=10, bias_lr_factor=2, weight_decay=0.25)
+    groups = model.configure_optimizers()["optimizer"].param_groups
+    found = {
+        name: (group["lr"], group["weight_decay"])
+        for group in groups
+        for name, parameter in model.named_parameters()
+        if any(parameter is member for member in group["params"])
+    }
+    assert found.keys() == dict(model.named_parameters()).keys()
+    last = max(int(name.split(".")[1]) for name in found if name.startswith("head."))
+    assert found[f"head.{last}.weight"] == (5.0, 0.25) and found[f"head.{last}.bias"] == (10.0, 0.0)
+    assert found["towers.0.weight"] == (0.5, 0.25)
+    assert found["towers.1.weight"] == (0.5, 0.0) and found["towers.1.bias"] == (1.0, 0.0)  # BatchNorm
+
+
+def test_only_the_last_layers_are_trained_where_asked():
+    model = build("late_fusion", 2, dropout=0.5, trained_layers=2, lr=0.1, steps=3)
+    model.freeze()
+    before = copy.deepcopy(model.state_dict())
+    fit(model, toy_batches(model, 3), 1)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith("head.")}, "frozen norms keep their statistics too"
+    with pytest.raises(ValueError, match=r"training\.trained_layers=9: the network has 7 layers with weights"):
+        build("late_fusion", 2, trained_layers=9).freeze()
 
 
 # -- optimiser and schedule ------------------------------------------------------------------------------------------

@@ -5,8 +5,11 @@ from vidfusion.strategies.c3d import C3D
 from vidfusion.strategies.cnn_lstm import CNNLSTM
 from vidfusion.strategies.early_fusion import EarlyFusion
 from vidfusion.strategies.late_fusion import LateFusion
+from vidfusion.strategies.lecture import Lecture
 from vidfusion.strategies.single_frame import SingleFrame
 from vidfusion.strategies.slow_fusion import SlowFusion
+from vidfusion.strategies.snippets_lstm import SnippetsLSTM
+from vidfusion.strategies.snippets_pool import SnippetsPool
 from vidfusion.strategies.two_stream import TwoStream
 
 STRATEGIES: dict[str, type[VideoClassifier]] = {
@@ -17,4 +20,7 @@ STRATEGIES: dict[str, type[VideoClassifier]] = {
     "c3d": C3D,
     "two_stream": TwoStream,
     "cnn_lstm": CNNLSTM,
+    "snippets_lstm": SnippetsLSTM,
+    "snippets_pool": SnippetsPool,
+    "lecture": Lecture,
 }

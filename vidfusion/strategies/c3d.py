@@ -4,68 +4,114 @@
 
 The first layer already sees motion over 3 frames, and the view widens to the whole clip of 16.
 
-Deviations: weights start as PyTorch's defaults draw them. `tiny` is narrow, with BatchNorm everywhere and a
-global average head; `small` is half as wide on 64-pixel crops.
+`model.layout=search` is the smaller network of section 3.2, one convolution per stage, on which the paper compares
+temporal depths: all of 1, 3, 5 or 7, increasing 3 3 5 5 7, decreasing 7 5 5 3 3.
+
+Deviations: weights start as PyTorch's defaults draw them, unless `training.init=gaussian`. `tiny` is narrow, with
+BatchNorm everywhere and a global average head; `small` is half as wide on 64-pixel crops. With `model.backbone` the
+network is that backbone with its 3x3 kernels inflated to 3x3x3.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor, nn
 
-from vidfusion.backbones import feature_shape, head
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.backbones import PerChannel, feature_shape, head, trunk
+from vidfusion.classifier import ClipShape, Net, StrategyConfig, TrainingConfig, VideoClassifier
 
 
 @dataclass(frozen=True)
 class C3DNet:
     """Widths of the convolutions of each of the five stages and of the fully connected layers (none: global average
-    pooling), and the input they are meant for. `batch_norm` after every convolution. Pixels: (value - mean) / std."""
+    pooling), and the input they are meant for. `norm=batch`: BatchNorm after every convolution. Pixels enter as
+    (value - mean) / std."""
 
     stages: tuple[tuple[int, ...], ...]
     fc: tuple[int, ...]
     resize: tuple[int, int]
     crop: int
-    batch_norm: bool = False
+    norm: Literal["none", "batch"] = "none"
     dropout: float = 0.5
-    mean: float = 117.0  # one constant in the place of Sports-1M's mean volume, which cannot be distributed
-    std: float = 1.0
+    mean: PerChannel = 117.0  # one constant in the place of Sports-1M's mean volume, which cannot be distributed
+    std: PerChannel = 1.0
 
 
-C3D_NETS = {
+NETS = {
     "published": C3DNet(((64,), (128,), (256, 256), (512, 512), (512, 512)), (4096, 4096), (128, 171), 112),
     "small": C3DNet(((32,), (64,), (128, 128), (256, 256), (256, 256)), (1024, 1024), (72, 96), 64, std=58.0),
-    "tiny": C3DNet(((8,), (16,), (32, 32), (48, 48), (48, 48)), (), (36, 36), 32, batch_norm=True, dropout=0, std=58.0),
+    "tiny": C3DNet(((8,), (16,), (32, 32), (48, 48), (48, 48)), (), (36, 36), 32, "batch", dropout=0, std=58.0),
 }
+SEARCH_NETS = {
+    "published": dataclasses.replace(
+        NETS["published"], stages=((64,), (128,), (256,), (256,), (256,)), fc=(2048, 2048)
+    ),
+    "small": dataclasses.replace(NETS["small"], stages=((32,), (64,), (128,), (128,), (128,)), fc=(512, 512)),
+    "tiny": dataclasses.replace(NETS["tiny"], stages=((8,), (16,), (32,), (32,), (32,))),
+}
+
+
+@dataclass
+class C3DConfig(StrategyConfig):
+    """layout:          `c3d` with eight convolutions, or `search` with five
+    temporal_depths: frames that the kernels of each of the five stages span, odd
+    pool5:           how the last pooling treats an odd edge: `ceil` as the Caffe release (7 -> 4, windows {0,1} ...
+                     {6}), `floor` (7 -> 3), or `padded` as the PyTorch ports (7 -> 4, windows {0} {1,2} ...)
+    """
+
+    layout: Literal["c3d", "search"] = "c3d"
+    temporal_depths: list[int] = field(default_factory=lambda: [3, 3, 3, 3, 3])
+    pool5: Literal["ceil", "floor", "padded"] = "ceil"
 
 
 class C3D(VideoClassifier):
     """The homogeneous 3-D network; see the file's docstring."""
 
-    nets = C3D_NETS
+    Config = C3DConfig
+    nets = NETS
     order_matters = True
 
-    def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
+    def __init__(self, config: C3DConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__(config, clip, num_classes, training)
         if clip.frames < 8:
             raise ValueError(f"c3d needs sampling.frames >= 8, got {clip.frames}: four poolings halve the clip")
-        net = self.net
-        layers: list[nn.Module] = []
-        channels = 3
-        for stage, widths in enumerate(net.stages):
-            for width in widths:
-                layers.append(nn.Conv3d(channels, width, 3, padding=1, bias=not net.batch_norm))
-                layers += [nn.BatchNorm3d(width)] if net.batch_norm else []
-                layers.append(nn.ReLU(inplace=True))
-                channels = width
-            extent = 1 if stage == 0 else 2  # time is not pooled at first, to keep early motion
-            # Caffe's pooling rounds up: pool5 makes 4x4 of 7x7.
-            layers.append(nn.MaxPool3d((extent, 2, 2), ceil_mode=True))
-        self.trunk = nn.Sequential(*layers)
+        self.trunk = trunk(self.net, 3, inflate=True) if config.backbone else _trunk(self.net, config)
         shape = feature_shape(self.trunk, 3, clip.frames, clip.crop)
-        self.head = head(shape, net.fc, self.dropout_rate, num_classes)
+        self.head = head(shape, self.net.fc, self.dropout_rate, num_classes)
+
+    @classmethod
+    def network(cls, config: C3DConfig) -> Net:
+        """The table of the layout and size."""
+        depths = config.temporal_depths
+        if len(depths) != 5 or any(depth < 1 or depth % 2 == 0 for depth in depths):
+            raise ValueError(f"model.temporal_depths={depths}: expected five odd numbers, one for each stage")
+        if config.backbone and (config.layout, config.pool5, depths) != ("c3d", "ceil", [3] * 5):
+            raise ValueError(
+                f"model.layout={config.layout}, model.pool5={config.pool5}, model.temporal_depths={depths}: they "
+                f"belong to C3D's own network, leave them out with model.backbone={config.backbone}"
+            )
+        return super().network(config, SEARCH_NETS if config.layout == "search" else NETS)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, C)."""
         return self.head(self.trunk(rgb))
+
+
+def _trunk(net: C3DNet, config: C3DConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    channels = 3
+    for stage, (widths, depth) in enumerate(zip(net.stages, config.temporal_depths, strict=True)):
+        for width in widths:
+            kernel, padding = (depth, 3, 3), (depth // 2, 1, 1)
+            layers.append(nn.Conv3d(channels, width, kernel, padding=padding, bias=net.norm != "batch"))
+            layers += [nn.BatchNorm3d(width)] if net.norm == "batch" else []
+            layers.append(nn.ReLU(inplace=True))
+            channels = width
+        extent = 1 if stage == 0 else 2  # time is not pooled at first, to keep early motion
+        layers.append(nn.MaxPool3d((extent, 2, 2), ceil_mode=True))  # Caffe's pooling rounds up: 7x7 becomes 4x4
+    if config.pool5 != "ceil":
+        layers[-1] = nn.MaxPool3d(2, padding=(0, 1, 1) if config.pool5 == "padded" else 0)
+    return nn.Sequential(*layers)

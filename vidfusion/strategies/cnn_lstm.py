@@ -5,19 +5,22 @@
 Motion shows in how the features change from step to step, over as long as the clip lasts: the one strategy that reads
 a clip spanning the whole video.
 
-Deviations: weights start as PyTorch's defaults draw them. `tiny` and `small` have the single-frame network's
-convolutions; those of `tiny` are half as wide, with a stride for the first pool, since a clip costs 16 frames of them.
-BatchNorm in `tiny` sees all frames of a batch.
+Deviations: weights start as PyTorch's defaults draw them, but the forget gates' bias is 1, unless
+`training.init=gaussian`. `tiny` and `small` have the single-frame network's convolutions; those of `tiny` are half as
+wide, with a stride for the first pool, since a clip costs 16 frames of them. BatchNorm in `tiny` sees all frames of a
+batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar, Literal, Optional
 
+import torch
 from torch import Tensor, nn
 
-from vidfusion.backbones import KARPATHY, LRCN_HYBRID, Conv, feature_shape, fully_connected, trunk
+from vidfusion.backbones import KARPATHY, LRCN_HYBRID, Classifier, Conv, FrameNet, feature_shape, fully_connected, trunk
 from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
 
 NETS = {
@@ -33,30 +36,57 @@ NETS = {
 
 @dataclass
 class CNNLSTMConfig(StrategyConfig):
-    """hidden: cells of the LSTM"""
+    """hidden: cells of each LSTM layer;  layers: LSTMs one above the other (unset: the size's own)
+    gain:   the loss of step t of T counts 1 (`constant`) or t / T (`linear`)
+    answer: a clip's probabilities are the `mean` over steps, the `last` step's, the `max` over steps, or the mean
+            `weighted` by t / T; the max is divided by its sum
+    """
 
-    hidden: int = 256
+    hidden: Optional[int] = None  # noqa: UP045 - see StrategyConfig
+    layers: Optional[int] = None  # noqa: UP045
+    gain: Literal["constant", "linear"] = "constant"
+    answer: Literal["mean", "last", "max", "weighted"] = "mean"
 
 
 class CNNLSTM(VideoClassifier):
     """A frame CNN under an LSTM; see the file's docstring."""
 
+    name: ClassVar[str] = "cnn_lstm"
     Config = CNNLSTMConfig
-    nets = NETS
+    nets: ClassVar[dict[str, FrameNet]] = NETS
+    lstm_sizes: ClassVar[dict[str, tuple[int, int]]] = dict.fromkeys(NETS, (256, 1))  # cells, layers
     order_matters = True
 
     def __init__(self, config: CNNLSTMConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__(config, clip, num_classes, training)
         if clip.frames < 2:
-            raise ValueError(f"cnn_lstm needs sampling.frames >= 2, got {clip.frames}: one step per frame")
-        net = self.net
-        self.trunk = trunk(net, 3)
+            raise ValueError(f"{self.name} needs sampling.frames >= 2, got {clip.frames}: one step per frame")
+        hidden, layers = self.lstm_sizes[config.size]
+        hidden, layers = config.hidden or hidden, config.layers or layers
+        self.trunk = trunk(self.net, 3)
         shape = feature_shape(self.trunk, 3, 1, clip.crop)
-        self.fc6 = fully_connected(shape.numel(), net.fc, self.dropout_rate)
-        self.lstm = nn.LSTM(net.fc[-1], config.hidden, batch_first=True)
-        nn.init.ones_(self.lstm.bias_ih_l0[config.hidden : 2 * config.hidden])  # forget gates: remember at first
+        self.fc6, features = fully_connected(shape, self.net.fc, self.dropout_rate)
+        self.lstm = nn.LSTM(features, hidden, layers, batch_first=True)
+        for layer in range(layers):  # forget gates: remember at first
+            nn.init.ones_(getattr(self.lstm, f"bias_ih_l{layer}")[hidden : 2 * hidden])
         self.dropout = nn.Dropout(min(self.dropout_rate, 0.5))  # after the LSTM: 0.5 where fc6 has 0.9
-        self.classifier = nn.Linear(config.hidden, num_classes)
+        self.classifier = Classifier(hidden, num_classes)
+
+    def step_gains(self, steps: int) -> Tensor | None:
+        """1, or rising linearly to 1 over the clip (Ng et al. 2015, section 3.3)."""
+        return _rising(steps) if self.config.gain == "linear" else None
+
+    def over_time(self, scores: Tensor) -> Tensor:
+        """The clip's probabilities from those of its steps, (N, T, C) -> (N, C), as `answer` says."""
+        if self.config.answer == "last":
+            return scores[:, -1]
+        if self.config.answer == "max":
+            largest = scores.amax(1)
+            return largest / largest.sum(1, keepdim=True)
+        if self.config.answer == "weighted":
+            gains = _rising(scores.shape[1]).to(scores)
+            return (scores * gains[:, None]).sum(1) / gains.sum()
+        return scores.mean(1)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, T, C), one for each step."""
@@ -65,3 +95,7 @@ class CNNLSTM(VideoClassifier):
         features = self.fc6(self.trunk(every_frame)).view(batch, frames, -1)  # (N, T, F)
         states, _ = self.lstm(features)  # (N, T, hidden)
         return self.classifier(self.dropout(states))
+
+
+def _rising(steps: int) -> Tensor:
+    return torch.arange(1, steps + 1) / steps

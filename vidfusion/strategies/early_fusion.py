@@ -12,24 +12,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vidfusion.backbones import KARPATHY, feature_shape, head, trunk
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.backbones import feature_shape, head
+from vidfusion.classifier import ClipShape, TrainingConfig
+from vidfusion.karpathy import KarpathyClassifier, KarpathyConfig
 
 
-class EarlyFusion(VideoClassifier):
+class EarlyFusion(KarpathyClassifier):
     """A 2-D network whose first convolution spans the clip; see the file's docstring."""
 
-    nets = KARPATHY
     order_matters = True
 
-    def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
+    def __init__(self, config: KarpathyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__(config, clip, num_classes, training)
         if clip.frames < 2:
             raise ValueError(f"early_fusion needs sampling.frames >= 2, got {clip.frames}; one cannot be fused")
-        net = self.net
-        self.trunk = trunk(net, 3, extents=((clip.frames, 1),))
+        self.trunk = self.build_trunk(extents=((clip.frames, 1),))
         shape = feature_shape(self.trunk, 3, clip.frames, clip.crop)
-        self.head = head(shape, net.fc, self.dropout_rate, num_classes)
+        self.head = head(shape, self.net.fc, self.dropout_rate, num_classes)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, C)."""

@@ -18,26 +18,26 @@ import dataclasses
 
 from torch import Tensor
 
-from vidfusion.backbones import KARPATHY, feature_shape, head, trunk
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.backbones import KARPATHY, feature_shape, head
+from vidfusion.classifier import ClipShape, TrainingConfig
+from vidfusion.karpathy import KarpathyClassifier, KarpathyConfig
 
 NETS = {**KARPATHY, "tiny": dataclasses.replace(KARPATHY["tiny"], fc=(128,))}
 
 
-class LateFusion(VideoClassifier):
+class LateFusion(KarpathyClassifier):
     """Shared towers that meet in the fully connected layers; see the file's docstring."""
 
     nets = NETS
     order_matters = True
 
-    def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
+    def __init__(self, config: KarpathyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__(config, clip, num_classes, training)
         if clip.frames < 2:
             raise ValueError(f"late_fusion needs sampling.frames >= 2, got {clip.frames}: one tower for each frame")
-        net = self.net
-        self.towers = trunk(net, 3)  # temporal extent 1: the same weights on every frame
+        self.towers = self.build_trunk()  # temporal extent 1: the same weights on every frame
         shape = feature_shape(self.towers, 3, clip.frames, clip.crop)
-        self.head = head(shape, net.fc, self.dropout_rate, num_classes)
+        self.head = head(shape, self.net.fc, self.dropout_rate, num_classes, keep_time=True)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, C)."""

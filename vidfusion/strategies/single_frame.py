@@ -12,24 +12,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vidfusion.backbones import KARPATHY, feature_shape, head, trunk
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.backbones import feature_shape, head
+from vidfusion.classifier import ClipShape, TrainingConfig
+from vidfusion.karpathy import KarpathyClassifier, KarpathyConfig
 
 
-class SingleFrame(VideoClassifier):
+class SingleFrame(KarpathyClassifier):
     """The 2-D network; see the file's docstring."""
 
-    nets = KARPATHY
     order_matters = False
 
-    def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
+    def __init__(self, config: KarpathyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__(config, clip, num_classes, training)
         if clip.frames < 1:
             raise ValueError(f"single_frame needs sampling.frames >= 1, got {clip.frames}: it sees frames only")
-        net = self.net
-        self.trunk = trunk(net, 3)
+        self.trunk = self.build_trunk()
         shape = feature_shape(self.trunk, 3, 1, clip.crop)
-        self.head = head(shape, net.fc, self.dropout_rate, num_classes)
+        self.head = head(shape, self.net.fc, self.dropout_rate, num_classes)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, T, C), one for each frame."""

@@ -12,26 +12,25 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vidfusion.backbones import KARPATHY, feature_shape, head, trunk
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.backbones import feature_shape, head
+from vidfusion.classifier import ClipShape, TrainingConfig
+from vidfusion.karpathy import KarpathyClassifier, KarpathyConfig
 
 
-class SlowFusion(VideoClassifier):
+class SlowFusion(KarpathyClassifier):
     """A network whose first three convolutions fuse time step by step; see the file's docstring."""
 
-    nets = KARPATHY
     order_matters = True
 
-    def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
+    def __init__(self, config: KarpathyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__(config, clip, num_classes, training)
         if clip.frames < 10:
             raise ValueError(f"slow_fusion needs sampling.frames >= 10, got {clip.frames}; three layers halve them")
-        net = self.net
         after_conv1 = (clip.frames - 4) // 2 + 1
         after_conv2 = (after_conv1 - 2) // 2 + 1
-        self.trunk = trunk(net, 3, extents=((4, 2), (2, 2), (after_conv2, 2)))
+        self.trunk = self.build_trunk(extents=((4, 2), (2, 2), (after_conv2, 2)))
         shape = feature_shape(self.trunk, 3, clip.frames, clip.crop)
-        self.head = head(shape, net.fc, self.dropout_rate, num_classes)
+        self.head = head(shape, self.net.fc, self.dropout_rate, num_classes)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, C)."""

@@ -8,31 +8,63 @@ Motion is an input: the temporal stream sees displacements, each field less its 
 stream is trained on its own loss; nothing couples them (but a limit on the joint gradient, `training.clip_norm`), so
 one run gives the numbers of two.
 
-Deviations: flow is OpenCV's DIS, not Brox's; `tiny` and `small` as in `backbones.py`.
+Deviations: flow is OpenCV's DIS, not Brox's; trajectories are followed within the crop and held at its edge; `tiny` and
+`small` as in `backbones.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal, Optional
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vidfusion.backbones import CNN_M_2048, FrameNet, feature_shape, head, trunk
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier, freeze_all_but_last
 
 
 @dataclass
 class TwoStreamConfig(StrategyConfig):
-    """mean_subtraction: subtract from each flow field its mean displacement (section 3.1)"""
+    """stacking:         `flow` at the same place in every field, or along each pixel's `trajectory` (section 3.1)
+    mean_subtraction: subtract from each flow field its mean displacement (section 3.1)
+    spatial_dropout:  of the spatial stream (unset: `dropout`, as in the temporal one)
+    spatial_training: `all` layers of the spatial stream, or of a trained one the `last_layer` only (section 6, table 1)
+    """
 
+    stacking: Literal["flow", "trajectory"] = "flow"
     mean_subtraction: bool = True
+    spatial_dropout: Optional[float] = None  # noqa: UP045 - see StrategyConfig
+    spatial_training: Literal["all", "last_layer"] = "all"
 
 
-def _stream(net: FrameNet, channels: int, crop: int, dropout: float | None, num_classes: int) -> nn.Sequential:
+def trajectory_stack(flow: Tensor) -> Tensor:
+    """Displacements along each pixel's path instead of at its place: (N, 2, L, H, W) -> the same, in pixels.
+
+    Point p_1 is the pixel; p_k = p_{k-1} + d_{k-1}(p_{k-1}), and entry k is d_k(p_k), between pixels bilinear
+    (Simonyan & Zisserman 2014, equation 2). Paths that leave the window go on from its edge.
+    """
+    height, width = flow.shape[-2:]
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij"
+    )
+    points = torch.stack([columns, rows], -1).to(flow)  # (H, W, 2), x then y
+    largest = points.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    along = []
+    for field in flow.unbind(2):
+        grid = (2 * points / largest - 1).expand(len(flow), height, width, 2)
+        along.append(F.grid_sample(field, grid, padding_mode="border", align_corners=True))
+        points = points + along[-1].permute(0, 2, 3, 1)
+    return torch.stack(along, 2)
+
+
+def _stream(net: FrameNet, channels: int, crop: int, dropout: float, num_classes: int) -> nn.Sequential:
     layers = trunk(net, channels)
     shape = feature_shape(layers, channels, 1, crop)
-    return nn.Sequential(*layers, *head(shape, net.fc, net.dropout if dropout is None else dropout, num_classes))
+    # A backbone stays whole, for its ImageNet weights.
+    return nn.Sequential(*([layers] if net.backbone else layers), *head(shape, net.fc, dropout, num_classes))
 
 
 class TwoStream(VideoClassifier):
@@ -50,16 +82,54 @@ class TwoStream(VideoClassifier):
                 "two_stream needs sampling.frames=1 and sampling.flow_frames >= 1, got "
                 f"{clip.frames} and {clip.flow_frames}"
             )
+        if config.stacking == "trajectory" and clip.both_directions:
+            raise ValueError(
+                "model.stacking=trajectory with sampling.flow_direction=both: a path leads forwards only; choose "
+                "model.stacking=flow or sampling.flow_direction=forward"
+            )
+        if config.spatial_training == "last_layer" and not (config.weights or config.pretrained):
+            raise ValueError(
+                "model.spatial_training=last_layer: the layers below would stay as they were drawn; give trained ones "
+                "with model.weights=, or with model.backbone= and model.pretrained="
+            )
         net = self.net
-        self.subtracts_mean_flow = config.mean_subtraction
         # The temporal net has no second normalisation, to save memory (section 5).
-        temporal = dataclasses.replace(
-            net, convs=(net.convs[0], dataclasses.replace(net.convs[1], norm=False), *net.convs[2:])
-        )
-        self.spatial = _stream(net, 3, clip.crop, config.dropout, num_classes)
-        self.temporal = _stream(temporal, 2 * clip.flow_frames, clip.crop, config.dropout, num_classes)
+        temporal = net
+        if not net.backbone:
+            conv1, conv2, *others = net.convs
+            temporal = dataclasses.replace(net, convs=(conv1, dataclasses.replace(conv2, norm=False), *others))
+        self.input_channels = (3, 2 * clip.flow_frames)
+        spatial_dropout = self.dropout_rate if config.spatial_dropout is None else config.spatial_dropout
+        self.spatial = _stream(net, 3, clip.crop, spatial_dropout, num_classes)
+        self.temporal = _stream(temporal, 2 * clip.flow_frames, clip.crop, self.dropout_rate, num_classes)
+
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Normalised frames, and flow as it is stacked, less each whole field's mean displacement."""
+        inputs = super().inputs(batch)
+        if self.config.stacking == "trajectory":
+            inputs["flow"] = trajectory_stack(inputs["flow"])
+        if self.config.mean_subtraction:
+            inputs["flow"] = inputs["flow"] - batch["flow_mean"][..., None, None]
+        return inputs
+
+    def add_auxiliary(self, num_classes: int) -> None:
+        """The second data set is the temporal stream's alone (section 4)."""
+        self.temporal[-1].add_auxiliary(num_classes)
+
+    def forward_auxiliary(self, rgb: Tensor, flow: Tensor) -> dict[str, Tensor]:
+        """Logits of the temporal stream."""
+        return {"temporal": self.temporal(self._stack(flow))}
+
+    def freeze(self) -> None:
+        """Leave of the spatial stream only the last layer to be trained, where that is asked for."""
+        super().freeze()
+        if self.config.spatial_training == "last_layer":
+            freeze_all_but_last(self.spatial, 1)
 
     def forward(self, rgb: Tensor, flow: Tensor) -> dict[str, Tensor]:
         """(N, 3, 1, H, W) and (N, 2, L, H, W) -> logits (N, C) of each stream."""
-        stack = flow.transpose(1, 2).flatten(1, 2).unsqueeze(2)  # (N, 2L, 1, H, W), channels x1 y1 x2 y2 ...
-        return {"spatial": self.spatial(rgb), "temporal": self.temporal(stack)}
+        return {"spatial": self.spatial(rgb), "temporal": self.temporal(self._stack(flow))}
+
+    @staticmethod
+    def _stack(flow: Tensor) -> Tensor:
+        return flow.transpose(1, 2).flatten(1, 2).unsqueeze(2)  # (N, 2L, 1, H, W), channels x1 y1 x2 y2 ...

@@ -1,0 +1,87 @@
+"""The lecture's three toy networks."""
+
+import pytest
+import torch
+from torch import nn
+
+from experiments.config import compose
+from vidfusion.classifier import TrainingConfig
+from vidfusion.layers import multiply_adds
+from vidfusion.strategies.lecture import Lecture
+
+CLASSES = 10
+
+
+def build(preset: str, device: str = "cpu", **changes: int) -> Lecture:
+    run = compose([f"strategy={preset}"])
+    torch.manual_seed(0)
+    with torch.device(device):
+        return run.strategy_class(run.model, run.clip_shape()._replace(**changes), CLASSES, TrainingConfig())
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "macs", "shapes"),
+    [
+        ("lecture_late", 2_952, 39.81e6, [(12, 20, 64, 64), (12, 20, 16, 16), (24, 20, 16, 16)]),
+        ("lecture_early", 9_108, 27.21e6, [(12, 1, 64, 64), (12, 1, 16, 16), (24, 1, 16, 16)]),
+        ("lecture_3d", 8_784, 89.58e6, [(12, 20, 64, 64), (12, 5, 16, 16), (24, 5, 16, 16)]),
+    ],
+)
+def test_sizes_and_counts_are_the_lectures(preset, parameters, macs, shapes):
+    model = build(preset, "meta")
+    assert model.clip[:3] == (20, 0, 64)
+    found = []
+    for layer in model.trunk:
+        if not isinstance(layer, nn.ReLU):
+            layer.register_forward_hook(lambda layer, inputs, output: found.append(tuple(output.shape[1:])))
+    assert model(torch.empty(1, 3, 20, 64, 64, device="meta")).shape == (1, CLASSES)
+    assert found == shapes
+    assert sum(parameter.numel() for parameter in model.trunk.parameters()) == parameters
+    assert sum(parameter.numel() for parameter in model.head.parameters()) == 24 * CLASSES + CLASSES
+    counts = multiply_adds(model)
+    assert sum(value for name, value in counts.items() if name.startswith("trunk")) == pytest.approx(macs, rel=1e-3)
+
+
+def test_flattened_late_fusion_reads_every_place_of_every_frame():
+    model = build("lecture_late_flatten", "meta")
+    assert next(layer for layer in model.head if isinstance(layer, nn.Linear)).in_features == 122_880
+    assert model.order_matters and not build("lecture_late", "meta").order_matters
+
+
+def features(model: Lecture, rgb: torch.Tensor) -> torch.Tensor:
+    if model.config.fusion == "early":
+        rgb = rgb.transpose(1, 2).flatten(1, 2).unsqueeze(2)
+    return model.trunk(rgb)
+
+
+def test_a_clip_that_is_4_frames_later_shifts_the_3d_networks_features_by_one_and_not_the_early_ones():
+    generator = torch.Generator().manual_seed(0)
+    longer = torch.rand(1, 3, 32, 64, 64, generator=generator, dtype=torch.float64)
+    clip, later = longer[:, :, 4:], longer[:, :, :28]  # `later` shows at frame t + 4 what `clip` shows at t
+    with torch.no_grad():
+        model = build("lecture_3d").double()
+        before, after = features(model, clip), features(model, later)
+        # Position j sees frames 4j - 5 to 4j + 8, of 28: 2, 3 and 4 do not see beyond the clip's ends.
+        torch.testing.assert_close(after[:, :, 3:5], before[:, :, 2:4])
+        assert not torch.allclose(after[:, :, 2:4], before[:, :, 2:4], atol=1e-3)
+
+        model = build("lecture_early", frames=28).double()
+        before, after = features(model, clip), features(model, later)
+        assert before.shape[2] == 1
+        assert not torch.allclose(after, before, atol=1e-3)
+
+
+def test_late_fusion_with_the_mean_is_blind_to_the_order_of_frames():
+    rgb = torch.rand(2, 3, 20, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for preset, same in (("lecture_late", True), ("lecture_late_flatten", False), ("lecture_3d", False)):
+            model = build(preset).double()
+            assert torch.allclose(model(rgb), model(rgb.flip(2)), atol=1e-9) == same
+
+
+def test_what_the_lecture_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="the lecture's networks have neither"):
+        compose_and_build = compose(["strategy=lecture_3d", "model.batch_norm=true"])
+        compose_and_build.strategy_class(
+            compose_and_build.model, compose_and_build.clip_shape(), CLASSES, TrainingConfig()
+        )

@@ -1,0 +1,167 @@
+"""Trajectories, training modes and the second data set (Simonyan & Zisserman 2014, sections 3.1, 4 and 6)."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from experiments.config import compose
+from vidfusion.classifier import TrainingConfig
+from vidfusion.strategies.two_stream import TwoStream, trajectory_stack
+
+CLASSES = 5
+
+
+def build(*words: str, preset: str = "two_stream", **training: object) -> TwoStream:
+    run = compose([f"strategy={preset}", *words])
+    torch.manual_seed(0)
+    return run.strategy_class(run.model, run.clip_shape(), CLASSES, TrainingConfig(**training))
+
+
+def batch(model: TwoStream, count: int = 4, classes: int = CLASSES) -> dict[str, Tensor]:
+    generator, crop, fields = torch.Generator().manual_seed(1), model.clip.crop, model.clip.flow_frames
+    return {
+        "rgb": torch.randint(0, 256, (count, 3, 1, crop, crop), generator=generator, dtype=torch.uint8),
+        "flow": torch.randint(1, 256, (count, 2, fields, crop, crop), generator=generator, dtype=torch.uint8),
+        "flow_mean": torch.rand(count, 2, fields, generator=generator),
+        "target": torch.eye(classes, dtype=torch.bool)[torch.arange(count) % classes],
+    }
+
+
+# -- trajectories ----------------------------------------------------------------------------------------------------
+
+
+def test_trajectories_of_a_linear_field_are_known():
+    """d_k(p) = A_k (p - c): bilinear interpolation is exact, and p_k is a product of matrices."""
+    size, fields = 33, 4
+    centre = torch.tensor([16.0, 16.0], dtype=torch.float64)
+    turns = [0.02, -0.03, 0.05, 0.01]
+    shrink = [0.97, 0.99, 0.95, 0.98]  # paths stay inside
+    matrices = [
+        s * torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]], dtype=torch.float64) - torch.eye(2)
+        for a, s in zip(turns, shrink, strict=True)
+    ]
+    y, x = torch.meshgrid(*(2 * [torch.arange(size, dtype=torch.float64)]), indexing="ij")
+    place = torch.stack([x, y], -1) - centre  # (H, W, 2)
+    flow = torch.stack([(place @ matrix.T).permute(2, 0, 1) for matrix in matrices], 1)[None]  # (1, 2, L, H, W)
+    found = trajectory_stack(flow)
+    inside = place.norm(dim=-1) < 15  # those in the corners would turn out of the window
+    for field in range(fields):
+        expected = (place @ matrices[field].T).permute(2, 0, 1)
+        torch.testing.assert_close(found[0, :, field][:, inside], expected[:, inside])
+        place = place + place @ matrices[field].T
+
+
+def test_trajectories_are_those_of_a_slow_loop():
+    generator = torch.Generator().manual_seed(0)
+    flow = 2 * torch.randn(1, 2, 3, 6, 7, dtype=torch.float64, generator=generator)
+    found = trajectory_stack(flow)
+
+    def sample(field: Tensor, x: float, y: float) -> list[float]:
+        x, y = min(max(x, 0.0), 6.0), min(max(y, 0.0), 5.0)
+        left, top = min(int(x), 5), min(int(y), 4)
+        a, b = x - left, y - top
+        corners = [((1 - a) * (1 - b), 0, 0), (a * (1 - b), 0, 1), ((1 - a) * b, 1, 0), (a * b, 1, 1)]
+        return [sum(w * float(field[c, top + i, left + j]) for w, i, j in corners) for c in range(2)]
+
+    for row, column in ((0, 0), (2, 3), (5, 6), (4, 1)):
+        x, y = float(column), float(row)
+        for field in range(3):
+            step = sample(flow[0, :, field], x, y)
+            assert found[0, :, field, row, column].tolist() == pytest.approx(step)
+            x, y = x + step[0], y + step[1]
+
+
+def test_the_first_field_is_taken_in_place_and_a_still_one_changes_nothing():
+    flow = torch.randn(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(trajectory_stack(flow)[:, :, 0], flow[:, :, 0])
+    flow[:, :, :2] = 0
+    torch.testing.assert_close(trajectory_stack(flow), flow)
+
+
+def test_the_mean_of_the_whole_field_is_subtracted_after_the_path_was_followed():
+    with_mean = build(preset="two_stream_trajectory_no_mean")
+    without = build(preset="two_stream_trajectory")
+    clips = batch(with_mean)
+    path, less = with_mean.inputs(clips)["flow"], without.inputs(clips)["flow"]
+    torch.testing.assert_close(less, path - clips["flow_mean"][..., None, None])
+    pixels = (clips["flow"].float() - 128) * (with_mean.clip.flow_bound / 127)
+    torch.testing.assert_close(path, trajectory_stack(pixels))
+
+
+def test_a_path_leads_forwards_only():
+    with pytest.raises(ValueError, match=r"model\.stacking=trajectory with sampling\.flow_direction=both"):
+        build("model.stacking=trajectory", preset="two_stream_bidirectional")
+
+
+# -- what is trained -------------------------------------------------------------------------------------------------
+
+
+def trained(model: nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def test_only_the_last_layer_of_the_spatial_stream_is_trained_where_asked(tmp_path):
+    (tmp_path / "weights").write_bytes(b"")
+    model = build("model.spatial_training=last_layer", f"model.weights={tmp_path}/weights")
+    model.freeze()
+    every = {name for name, _ in model.named_parameters()}
+    last = f"spatial.{len(model.spatial) - 1}."
+    assert trained(model) == {name for name in every if name.startswith(("temporal.", last))}
+    groups = model.configure_optimizers()["optimizer"].param_groups
+    assert sum(len(group["params"]) for group in groups) == len(trained(model))
+    with pytest.raises(ValueError, match=r"model\.spatial_training=last_layer: .*model\.weights="):
+        build("model.spatial_training=last_layer")
+
+
+def test_each_stream_has_its_own_dropout():
+    model = build("model.size=small", "model.dropout=0.9", "model.spatial_dropout=0.5")
+    for stream, rate in ((model.spatial, 0.5), (model.temporal, 0.9)):
+        assert {layer.p for layer in stream if isinstance(layer, nn.Dropout)} == {rate}
+
+
+def test_the_last_layers_of_each_stream_are_the_ones_trained():
+    model = build("model.size=small", trained_layers=3)
+    model.freeze()
+    for stream in (model.spatial, model.temporal):
+        layers = [layer for layer in stream if isinstance(layer, nn.Conv3d | nn.Linear)]
+        assert [layer.weight.requires_grad for layer in layers] == [False] * 5 + [True] * 3
+
+
+# -- two data sets ---------------------------------------------------------------------------------------------------
+
+
+def gradients(model: nn.Module) -> dict[str, bool]:
+    return {name: parameter.grad is not None for name, parameter in model.named_parameters()}
+
+
+def test_a_batch_of_one_data_set_leaves_the_others_classifier_untouched():
+    model = build(preset="two_stream_multi_task")
+    model.add_auxiliary(7)
+    last = f"temporal.{len(model.temporal) - 1}"
+    main = batch(model)
+    model.loss(model(**model.inputs(main)), main["target"]).backward()
+    found = gradients(model)
+    assert all(grad != name.startswith(f"{last}.auxiliary") for name, grad in found.items())
+
+    model.zero_grad()
+    model.auxiliary_loss(batch(model, classes=7)).backward()
+    found = gradients(model)
+    assert not found[f"{last}.weight"] and found[f"{last}.auxiliary.weight"] and found["temporal.0.weight"]
+    assert not any(grad for name, grad in found.items() if name.startswith("spatial")), "the temporal stream's alone"
+
+
+def test_the_losses_of_both_data_sets_are_summed(monkeypatch):
+    model = build(preset="two_stream_multi_task").eval()
+    model.add_auxiliary(7)
+    monkeypatch.setattr(model, "log", lambda *_, **__: None)
+    main, auxiliary = batch(model), batch(model, 6, classes=7)
+    with torch.no_grad():
+        both = model.training_step({"main": main, "auxiliary": auxiliary}, 0)
+        alone = model.training_step(main, 0)
+        last = model.temporal[-1].auxiliary
+        logits = model.temporal[:-1](model._stack(model.inputs(auxiliary)["flow"])) @ last.weight.T + last.bias
+        expected = -logits.log_softmax(1)[auxiliary["target"]].mean()
+    assert float(both - alone) == pytest.approx(float(expected), rel=1e-5)
+    assert model(**model.inputs(main))["temporal"].shape == (4, CLASSES), "answers for the first data set again"

@@ -1,0 +1,39 @@
+"""Beyond Short Snippets, recurrent: five stacked LSTMs read a frame per second (Ng et al. 2015, section 3.3).
+
+    frame t -> GoogLeNet -> LSTM 1(t) -> ... -> LSTM 5(t) -> scores(t);   step t's loss and answer count t / T
+
+Motion shows as in `cnn_lstm`, between frames a second apart. The four ways to answer are `model.answer`.
+
+Deviations: GoogLeNet is torchvision's, on 224-pixel crops instead of 220; it has BatchNorm. `small` and `tiny` have the
+frame CNN of `cnn_lstm` and fewer, narrower LSTMs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from vidfusion.backbones import FrameNet
+from vidfusion.classifier import BACKBONE_INPUTS
+from vidfusion.strategies import cnn_lstm
+from vidfusion.strategies.cnn_lstm import CNNLSTM, CNNLSTMConfig
+
+GOOGLENET = FrameNet((), (), *BACKBONE_INPUTS["published"], dropout=0.0, mean=127.5, std=127.5, backbone="googlenet")
+NETS = {**cnn_lstm.NETS, "published": GOOGLENET}
+
+
+@dataclass
+class SnippetsLSTMConfig(CNNLSTMConfig):
+    """As `cnn_lstm`'s, with the paper's choices."""
+
+    gain: Literal["constant", "linear"] = "linear"
+    answer: Literal["mean", "last", "max", "weighted"] = "weighted"
+
+
+class SnippetsLSTM(CNNLSTM):
+    """Stacked LSTMs on a frame CNN; see the file's docstring."""
+
+    name = "snippets_lstm"
+    Config = SnippetsLSTMConfig
+    nets: ClassVar[dict[str, FrameNet]] = NETS
+    lstm_sizes: ClassVar[dict[str, tuple[int, int]]] = {"published": (512, 5), "small": (256, 3), "tiny": (64, 2)}
