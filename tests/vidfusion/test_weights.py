@@ -1,0 +1,417 @@
+"""Weights of other files: the layouts of the public ports, written out here from their sources, and our own."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from vidfusion.classifier import ClipShape, TrainingConfig, VideoClassifier
+from vidfusion.strategies import STRATEGIES
+from vidfusion.strategies.c3d import C3D, C3D_NETS
+from vidfusion.weights import PORTS, load_weights, softmax_layers
+
+PRESETS = {
+    path.stem: OmegaConf.to_container(OmegaConf.load(path))
+    for path in sorted((Path(__file__).parents[2] / "experiments" / "configs" / "strategy").glob("*.yaml"))
+}
+every_preset = pytest.mark.parametrize("preset", PRESETS)
+CLASSES = 5
+NARROW = dataclasses.replace(
+    C3D_NETS["published"], stages=((3,), (4,), (5, 6), (6, 7), (7, 8)), fc=(9, 10), crop=48
+)  # its last maps are 3x3: pool5 makes 2x2 of them, with other windows by each setting but `floor`
+
+# Layers in the ports' own names and order, and the input that their weights were trained on.
+KEYS = {
+    "c3d-pytorch": [
+        *("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7", "fc8"),
+    ],
+    "mmaction2": [
+        *("backbone.conv1a.conv", "backbone.conv2a.conv", "backbone.conv3a.conv", "backbone.conv3b.conv"),
+        *("backbone.conv4a.conv", "backbone.conv4b.conv", "backbone.conv5a.conv", "backbone.conv5b.conv"),
+        *("backbone.fc6", "backbone.fc7", "cls_head.fc_cls"),
+    ],
+    "mmaction2-backbone": [
+        *("conv1a.conv", "conv2a.conv", "conv3a.conv", "conv3b.conv"),
+        *("conv4a.conv", "conv4b.conv", "conv5a.conv", "conv5b.conv", "fc6", "fc7"),
+    ],
+}
+INPUTS = {
+    "c3d-pytorch": {"pool5": "padded", "channel_order": "bgr", "mean": [90.25, 97.66, 101.41], "std": [1.0] * 3},
+    "mmaction2": {"pool5": "padded", "channel_order": "rgb", "mean": [104.0, 117.0, 128.0], "std": [1.0] * 3},
+}
+INPUTS["mmaction2-backbone"] = INPUTS["mmaction2"]
+PUBLISHED = [
+    *((64, 3, 3, 3, 3), (128, 64, 3, 3, 3), (256, 128, 3, 3, 3), (256, 256, 3, 3, 3), (512, 256, 3, 3, 3)),
+    *(3 * [(512, 512, 3, 3, 3)]),
+    *((4096, 8192), (4096, 4096)),
+]
+every_port = pytest.mark.parametrize("port", KEYS)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """C3D at `size=small` is NARROW."""
+    monkeypatch.setitem(C3D.nets, "small", NARROW)
+
+
+def build(preset: str = "c3d", classes: int = CLASSES, seed: int = 0, **config: object) -> VideoClassifier:
+    words = PRESETS[preset]
+    kind, sampling = STRATEGIES[words["class"]], words.get("sampling", {})
+    config = words.get("model", {}) | {"size": "small" if preset == "c3d" else "tiny"} | config
+    crop = sampling.get("crop", kind.nets[config["size"]].crop)
+    clip = ClipShape(sampling.get("frames", 0), sampling.get("flow_frames", 0), crop, 20.0)
+    torch.manual_seed(seed)
+    return kind(kind.Config(**config), clip, classes, TrainingConfig())
+
+
+def weights_of(model: VideoClassifier) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def in_layout(model: VideoClassifier, port: str) -> dict[str, Tensor]:
+    """Our weights under a port's names: layer by layer in the network's order."""
+    layers = [name.rpartition(".")[0] for name in model.state_dict() if name.endswith("weight")]
+    pairs = zip(layers, KEYS[port], strict=port != "mmaction2-backbone")
+    state = model.state_dict()
+    return {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for ours, theirs in pairs for kind in ("weight", "bias")}
+
+
+def port_state(port: str, classes: int = CLASSES) -> dict[str, Tensor]:
+    """Random weights of NARROW in a port's layout."""
+    generator, shapes, channels = torch.Generator().manual_seed(7), [], 3
+    for width in (width for stage in NARROW.stages for width in stage):
+        shapes.append((width, channels, 3, 3, 3))
+        channels = width
+    shapes += [(9, 8 * 2 * 2), (10, 9), (classes, 10)]
+    state = {}
+    for name, shape in zip(KEYS[port], shapes, strict=False):
+        scale = (2 / torch.Size(shape[1:]).numel()) ** 0.5
+        state[f"{name}.weight"] = scale * torch.randn(shape, generator=generator)
+        state[f"{name}.bias"] = torch.randn(shape[0], generator=generator)
+    return state
+
+
+def functional_c3d(state: dict[str, Tensor], port: str, clips: Tensor, **pool5: object) -> Tensor:
+    """The ports' network (padding before the last pool), in float64: (N, 3, T, H, W) -> logits (N, C)."""
+    layers = [(state[f"{name}.weight"].double(), state[f"{name}.bias"].double()) for name in KEYS[port]]
+    maps = clips.double()
+    for index, (weight, bias) in enumerate(layers[:8]):
+        maps = F.relu(F.conv3d(maps, weight, bias, stride=1, padding=1))
+        if index == 0:
+            maps = F.max_pool3d(maps, (1, 2, 2), (1, 2, 2))
+        elif index in (1, 3, 5):
+            maps = F.max_pool3d(maps, 2, 2)
+        elif index == 7:
+            maps = F.max_pool3d(maps, 2, 2, **(pool5 or {"padding": (0, 1, 1)}))
+    features = maps.flatten(1)
+    for weight, bias in layers[8:10]:
+        features = F.relu(F.linear(features, weight, bias))
+    return F.linear(features, *layers[10])
+
+
+def saved(folder, content: object, **how: bool):
+    torch.save(content, folder / "weights.pth", **how)
+    return folder / "weights.pth"
+
+
+def refused(model: VideoClassifier, path) -> str:
+    """The one-line message with which a file is refused; the network is left as it was."""
+    before = weights_of(model)
+    with pytest.raises(ValueError, match=r"^model\.weights=") as caught:
+        load_weights(model, path)
+    message = str(caught.value)
+    assert str(path) in message and "\n" not in message
+    assert equal(before, weights_of(model))
+    return message
+
+
+# -- the ports -------------------------------------------------------------------------------------------------------
+
+
+def test_every_port_is_tested():
+    assert PORTS.keys() == KEYS.keys()
+
+
+@every_port
+def test_published_files_fit_the_published_network(port, tmp_path):
+    classes = {"c3d-pytorch": 487, "mmaction2": 101}.get(port)
+    with torch.device("meta"):
+        model = build(classes=classes or 101, size="published", **INPUTS[port])
+        state = {}
+        for name, shape in zip(KEYS[port], PUBLISHED + [(classes, 4096)] * bool(classes), strict=True):
+            state |= {f"{name}.weight": torch.empty(shape), f"{name}.bias": torch.empty(shape[0])}
+    report = load_weights(model, saved(tmp_path, state))
+    assert (report.layout, report.loaded, len(report.new_head)) == (port, len(state), 0 if classes else 2)
+    assert report.loaded + len(report.new_head) == len(model.state_dict())
+
+
+@pytest.mark.parametrize("port", ["c3d-pytorch", "mmaction2"])
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "under state_dict"])
+def test_output_is_that_of_the_ports_own_network(port, wrapped, narrow, tmp_path):
+    state = port_state(port)
+    model = build(**INPUTS[port])
+    content = {"meta": {"epoch": 45}, "state_dict": state} if wrapped else state
+    report = load_weights(model, saved(tmp_path, content))
+    assert (report.layout, report.loaded, report.new_head, report.other_streams) == (port, 22, [], [])
+    clips = torch.randn(2, 3, 16, 48, 48, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        found = model.eval().double()(clips)
+    expected = functional_c3d(state, port, clips)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(expected, functional_c3d(state, port, clips, ceil_mode=True), rtol=1e-3)
+
+
+def test_caffes_own_windows_suit_caffes_weights(narrow, tmp_path):
+    state = port_state("c3d-pytorch")
+    model = build(**(INPUTS["c3d-pytorch"] | {"pool5": "ceil"}))
+    load_weights(model, saved(tmp_path, state))
+    clips = torch.randn(1, 3, 16, 48, 48, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        found = model.eval().double()(clips)
+    torch.testing.assert_close(
+        found, functional_c3d(state, "c3d-pytorch", clips, ceil_mode=True), rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("port", ["c3d-pytorch", "mmaction2"])
+def test_pixels_reach_the_weights_as_in_training(port, narrow, tmp_path):
+    state = port_state(port)
+    model = build(**INPUTS[port]).eval()
+    load_weights(model, saved(tmp_path, state))
+    rgb = torch.randint(0, 256, (2, 3, 16, 48, 48), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    red, green, blue = rgb.double().unbind(1)
+    if port == "c3d-pytorch":
+        clips = torch.stack([blue - 90.25, green - 97.66, red - 101.41], 1)
+    else:
+        clips = torch.stack([red - 104, green - 117, blue - 128], 1)
+    with torch.no_grad():
+        found = model.double()(model.inputs({"rgb": rgb})["rgb"].double())
+    torch.testing.assert_close(found, functional_c3d(state, port, clips), rtol=1e-5, atol=1e-5)
+
+
+@every_port
+def test_our_weights_round_trip(port, narrow, tmp_path):
+    saver = build(**INPUTS[port])
+    reader = build(seed=1, **INPUTS[port])
+    before = weights_of(reader)
+    old_format = {"_use_new_zipfile_serialization": False}  # PyTorch's before 1.6, that of the older files
+    report = load_weights(reader, saved(tmp_path, in_layout(saver, port), **old_format))
+    expected = weights_of(saver)
+    if port == "mmaction2-backbone":
+        assert report.new_head == list(expected)[-2:]
+        expected |= {name: before[name] for name in report.new_head}
+    assert equal(weights_of(reader), expected)
+    assert not equal(before, expected)
+
+
+def test_a_port_of_other_classes_brings_no_head(narrow, tmp_path):
+    model = build(classes=6, **INPUTS["mmaction2"])
+    before, state = weights_of(model), port_state("mmaction2", classes=CLASSES)
+    report = load_weights(model, saved(tmp_path, state))
+    *body, weight, bias = before
+    assert report.new_head == [weight, bias] and report.loaded == len(body) == 20
+    assert str(report) == f"mmaction2 layout, 20 tensors loaded; new head ({weight}, {bias})"
+    after = weights_of(model)
+    assert torch.equal(after[weight], before[weight]) and torch.equal(after[bias], before[bias])
+    assert all(torch.equal(after[name], tensor) for name, tensor in zip(body, list(state.values())[:20], strict=True))
+
+
+@every_port
+@pytest.mark.parametrize(
+    "change",
+    [{"pool5": "floor"}, {"channel_order": None}, {"mean": None}, {"std": [58.0] * 3}, {}],
+    ids=["pool5", "channel_order", "mean", "std", "all"],
+)
+def test_another_input_is_refused_with_the_words_that_set_it(port, change, narrow, tmp_path):
+    other_order = {"rgb": "bgr", "bgr": "rgb"}[INPUTS[port]["channel_order"]]
+    change = {name: other_order if name == "channel_order" else value for name, value in change.items()}
+    config = INPUTS[port] | change if change else {"pool5": "floor", "std": [2.0] * 3, "channel_order": other_order}
+    path = saved(tmp_path, port_state(port))
+    words = re.search(r"(model\.(?:pool5|channel_order|mean|std)=\S+ ?)+$", refused(build(**config), path))[0].split()
+    assert sorted(word.split("=")[0].removeprefix("model.") for word in words) == sorted(change or INPUTS[port])
+    given = OmegaConf.to_container(OmegaConf.from_dotlist(words))["model"]
+    assert {name: [float(x) for x in value] if isinstance(value, list) else value for name, value in given.items()} == {
+        name: value for name, value in INPUTS[port].items() if name in given
+    }
+    load_weights(build(**(config | given)), path)
+
+
+def test_another_network_is_told_what_the_port_is(narrow, tmp_path):
+    message = refused(build("slow_fusion"), saved(tmp_path, port_state("mmaction2")))
+    assert "(mmaction2 layout) does not fit SlowFusion" in message and "wrongly shaped" in message
+    assert message.endswith(
+        "these are weights of strategy=c3d model.size=published model.pool5=padded model.mean=[104,117,128] "
+        "model.std=[1,1,1]"
+    )
+
+
+# -- our own files ---------------------------------------------------------------------------------------------------
+
+
+@every_preset
+def test_every_network_takes_its_own_weights(preset, tmp_path):
+    saver, reader = build(preset, size="tiny"), build(preset, size="tiny", seed=1)
+    path, expected = saved(tmp_path, saver.state_dict()), weights_of(saver)
+    report = load_weights(reader, path)
+    assert equal(weights_of(reader), expected)
+    assert (report.layout, report.loaded, report.new_head) == ("vidfusion", len(expected), [])
+
+    wider = build(preset, classes=CLASSES + 1, size="tiny", seed=1)
+    before = weights_of(wider)
+    report = load_weights(wider, path)
+    heads = [name for name, tensor in before.items() if tensor.shape != expected[name].shape]
+    assert report.new_head == heads and len(heads) == 2 * max(len(wider.streams), 1)
+    assert equal(weights_of(wider), expected | {name: before[name] for name in heads})
+
+
+@every_preset
+def test_softmax_layers_are_those_that_grow_with_the_classes(preset):
+    five, six = (build(preset, classes, size="tiny").state_dict() for classes in (5, 6))
+    grown = [name.rpartition(".")[0] for name in five if five[name].shape != six[name].shape]
+    assert softmax_layers(build(preset, size="tiny")) == list(dict.fromkeys(grown))
+
+
+@pytest.mark.filterwarnings("ignore:::lightning")
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
+def test_a_runs_checkpoint_keeps_its_head_for_the_same_classes_only(tmp_path):
+    classes = list("abcde")
+    saver = build("single_frame")
+    saver.provenance = {"classes": classes}
+    batch = {
+        "rgb": torch.zeros(2, 3, 1, 32, 32, dtype=torch.uint8),
+        "target": torch.eye(CLASSES, dtype=torch.bool)[:2],
+    }
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(saver, DataLoader([batch], batch_size=None))
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    for known, new in ((classes, False), (None, False), (classes[::-1], True), (list("abcdx"), True)):
+        reader = build("single_frame", seed=1)
+        before = weights_of(reader)
+        reader.provenance = {} if known is None else {"classes": known}
+        report = load_weights(reader, tmp_path / "last.ckpt")
+        *_, weight, bias = before
+        assert report.new_head == ([weight, bias] if new else [])
+        assert report.loaded == len(before) - 2 * new
+        kept = {name: before[name] for name in report.new_head}
+        assert equal(weights_of(reader), saver.state_dict() | kept)
+
+
+@pytest.mark.parametrize("stream", ["spatial", "temporal"])
+def test_one_streams_file_leaves_the_other_stream_alone(stream, tmp_path):
+    saver, reader = build("two_stream"), build("two_stream", seed=1)
+    state = {name: tensor for name, tensor in saver.state_dict().items() if name.startswith(f"{stream}.")}
+    before = weights_of(reader)
+    report = load_weights(reader, saved(tmp_path, state))
+    (other,) = {"spatial", "temporal"} - {stream}
+    assert (report.loaded, report.new_head, report.other_streams) == (len(state), [], [other])
+    assert str(report) == f"vidfusion layout, {len(state)} tensors loaded; {other} stream as initialised"
+    assert equal(weights_of(reader), before | state)
+
+
+def test_half_a_stream_is_refused(tmp_path):
+    model = build("two_stream")
+    state = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("spatial.")}
+    first = next(iter(state))
+    shape = list(state.pop(first).shape)
+    message = refused(model, saved(tmp_path, state))
+    assert f"1 missing: {first} {shape}; choose the network" in message
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_mismatches_are_listed_under_both_names_with_both_shapes(narrow, tmp_path):
+    state = port_state("c3d-pytorch")
+    del state["conv3a.bias"]
+    state["conv2.weight"] = torch.zeros(4, 3, 3, 3)
+    state["conv6.weight"] = torch.zeros(2, 1)
+    model = build(**INPUTS["c3d-pytorch"])
+    ours = list(model.state_dict())
+    message = refused(model, saved(tmp_path, state))
+    assert "(c3d-pytorch layout) does not fit C3D" in message
+    assert f"1 missing: conv3a.bias (our {ours[5]}) [5]; " in message
+    assert "1 unexpected: conv6.weight [2, 1]; " in message
+    assert f"1 wrongly shaped: conv2.weight (our {ours[2]}) [4, 3, 3, 3] instead of [4, 3, 3, 3, 3]; " in message
+
+
+def test_long_lists_are_cut(tmp_path):
+    model = build("single_frame")
+    state = weights_of(model) | {f"more.{index}": torch.zeros(2) for index in range(13)}
+    message = refused(model, saved(tmp_path, state))
+    assert f"13 unexpected: {', '.join(f'more.{index} [2]' for index in range(10))} and 3 more; choose" in message
+    assert "missing" not in message and "wrongly shaped" not in message
+
+
+def test_keys_that_nobody_has_are_shown(tmp_path):
+    message = refused(build("single_frame"), saved(tmp_path, {"encoder.weight": torch.zeros(2)}))
+    assert "no known layout" in message and "1 found: encoder.weight;" in message
+    assert "vidfusion (of a SingleFrame), c3d-pytorch, mmaction2" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ([torch.zeros(2)], "holds list,"),
+        (torch.zeros(2), "holds Tensor,"),
+        ({}, "holds no tensor,"),
+        ({"state_dict": {}}, "holds no tensor,"),
+        ({"epoch": 3, "model": {}}, "'epoch' in it is int,"),
+        ({"state_dict": {"weight": 1.5}}, "'weight' in it is float,"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(content, found, tmp_path):
+    message = refused(build("single_frame"), saved(tmp_path, content))
+    assert found in message and "expected a state dict" in message
+
+
+class Attack:
+    """What a pickle may carry: a call that is made while it is read."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_file_that_brings_code_is_refused_and_runs_nothing(tmp_path):
+    path = saved(tmp_path, {"state_dict": {"weight": Attack(tmp_path / "attacked")}})
+    message = refused(build("single_frame"), path)
+    assert "weights_only=True" in message and "a pickle can run any code" in message and "mkdir" in message
+    assert not (tmp_path / "attacked").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "attacked").exists(), "the file is one that would have done it"
+
+
+def test_a_pickled_module_is_refused(tmp_path):
+    assert "it asks for torch.nn.modules.linear.Linear" in refused(
+        build("single_frame"), saved(tmp_path, nn.Linear(2, 2))
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights\n", b"PK\x03\x04 cut off"], ids=["empty", "text", "cut off"])
+def test_a_damaged_file_is_refused(content, tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    assert "damaged" in refused(build("single_frame"), path)
+
+
+def test_a_path_without_a_file_is_named(tmp_path):
+    assert "No such file" in refused(build("single_frame"), tmp_path / "nowhere.pth")
+    assert "directory" in refused(build("single_frame"), tmp_path)

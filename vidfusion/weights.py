@@ -1,0 +1,252 @@
+"""Pre-trained weights in (`model.weights=PATH`): finds out a file's layout, maps it onto a network and loads it.
+
+Layouts: `vidfusion`, a state dict of the same network or a run's `last.ckpt`; and PORTS, the public PyTorch ports of
+the C3D that was trained on Sports-1M. These hold one network (Tran et al. 2015, figure 3), but each was trained on an
+input of its own, which the network must be given again:
+
+- The original, in Caffe: BGR pixels 0-255 less a mean volume (3x16x128x171), and last 7x7 maps pooled in the windows
+  {0,1} {2,3} {4,5} {6}. The released file was trained on I380K, then on Sports-1M (facebookarchive/C3D, issue 84).
+- `c3d-pytorch` (DavideA/c3d-pytorch, `C3D_model.py`) is that file, by way of Keras (its issue 2), with padding before
+  the last pool: windows {0} {1,2} {3,4} {5,6}. Its `predict.py` feeds RGB less nothing and was tested by eye only;
+  Caffe's weights need BGR less the mean (its issues 1 and 4). A volume is no setting of ours: here it is the volume's
+  mean per channel (issue 1). Caffe's windows, `ceil`, suit these weights too.
+- `mmaction2` (open-mmlab/mmaction2, `backbones/c3d.py`, `configs/_base_/models/c3d_sports1m_pretrained.py`) pads alike.
+  It was fine-tuned on UCF101 in RGB less 104, 117 and 128 in this order, which is not Caffe's input.
+- `mmaction2-backbone` is the Sports-1M file that this fine-tuning began with: the same input, no softmax layer.
+
+All read 16 consecutive frames, resized to 128x171 and cropped to 112x112.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vidfusion.classifier import VideoClassifier
+
+SHOWN = 10  # keys of each kind that a message lists
+
+
+@dataclass(frozen=True)
+class Port:
+    """A public port of C3D.
+
+    `layers` names, in the network's order, of its convolutions and of fc6 and fc7; `head` that of its softmax layer, if
+    it has one. `pool5` the settings that suit its weights, the port's own first; `channel_order`, and `mean` and `std`
+    in that order, for pixels 0-255.
+    """
+
+    layers: tuple[str, ...]
+    head: str
+    pool5: tuple[str, ...]
+    channel_order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def names(self, model: VideoClassifier) -> dict[str, str]:
+        """The keys of our state dict by the file's, as far as `model` has such layers."""
+        heads, ours = softmax_layers(model), model.state_dict().keys()
+        layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv3d | nn.Linear)]
+        pairs = [*zip(self.layers, [name for name in layers if name not in heads], strict=False)]
+        pairs += [(self.head, heads[0])] if self.head else []
+        names = {f"{theirs}.{kind}": f"{name}.{kind}" for theirs, name in pairs for kind in ("weight", "bias")}
+        return {theirs: name for theirs, name in names.items() if name in ours}
+
+    def missing_words(self, model: VideoClassifier) -> list[str]:
+        """What to add to the command so that `model` gets the input that the weights were trained on."""
+        pool5 = getattr(model.config, "pool5", None)
+        found = {
+            "pool5": pool5,
+            "channel_order": model.config.channel_order,
+            "mean": _per_channel(model.net.mean),
+            "std": _per_channel(model.net.std),
+        }
+        wanted = {
+            "pool5": pool5 if pool5 in self.pool5 else self.pool5[0],
+            "channel_order": self.channel_order,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        return [f"model.{name}={_word(value)}" for name, value in wanted.items() if value != found[name]]
+
+
+_LAYERS = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7")
+_BACKBONE = Port(
+    layers=tuple(f"{name}.conv" if name.startswith("conv") else name for name in _LAYERS),
+    head="",
+    pool5=("padded",),
+    channel_order="rgb",
+    mean=(104.0, 117.0, 128.0),
+)
+PORTS = {
+    "c3d-pytorch": Port(
+        layers=("conv1", "conv2", *_LAYERS[2:]),
+        head="fc8",
+        pool5=("padded", "ceil"),
+        channel_order="bgr",
+        mean=(90.25, 97.66, 101.41),
+    ),
+    "mmaction2": replace(
+        _BACKBONE, layers=tuple(f"backbone.{name}" for name in _BACKBONE.layers), head="cls_head.fc_cls"
+    ),
+    "mmaction2-backbone": _BACKBONE,
+}
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What was loaded, as plain data for a run's record.
+
+    layout:        `vidfusion` or one of PORTS
+    loaded:        number of tensors loaded
+    new_head:      tensors of softmax layers that stay as initialised, since the file has none for these classes
+    other_streams: streams that stay as initialised, since the file holds another one only
+    """
+
+    layout: str
+    loaded: int
+    new_head: list[str] = field(default_factory=list)
+    other_streams: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{self.layout} layout, {self.loaded} tensors loaded"]
+        parts += [f"new head ({', '.join(self.new_head)})"] if self.new_head else []
+        parts += [f"{stream} stream as initialised" for stream in self.other_streams]
+        return "; ".join(parts)
+
+
+def softmax_layers(model: VideoClassifier) -> list[str]:
+    """Names of the layers whose outputs are the classes: the last linear one of each stream."""
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    return [[name for name in linear if name.startswith(stream)][-1] for stream in model.streams or ("",)]
+
+
+def load_weights(model: VideoClassifier, path: Path) -> WeightsReport:
+    """Loads the weights in a file into `model` and says what it did.
+
+    A softmax layer is loaded if its shape fits and, where both are known, its classes are the same in the same order;
+    otherwise it stays as initialised. So does a stream of which the file holds nothing, as when only the spatial
+    network was pre-trained (Simonyan & Zisserman 2014, section 5). Everything else must be there and fit.
+
+    Raises ValueError for a file that cannot be read as plain tensors, for any other mismatch, and for a port's weights
+    if `model` is not set to their input; nothing is loaded then.
+    """
+    state, classes = _read(path)
+    layout, names = _layout(model, state, path)
+    ours = model.state_dict()
+    found = {names[key]: tensor for key, tensor in state.items() if key in names}
+    other_streams = [stream for stream in model.streams if not any(name.startswith(f"{stream}.") for name in found)]
+    wanted = [name for name in ours if name.split(".")[0] not in other_streams]
+
+    same_classes = None in (classes, model.provenance.get("classes")) or classes == model.provenance["classes"]
+    new_head: list[str] = []
+    for layer in softmax_layers(model):
+        tensors = [name for name in wanted if name.rpartition(".")[0] == layer]
+        if not (same_classes and all(name in found and found[name].shape == ours[name].shape for name in tensors)):
+            new_head += tensors
+    found = {name: tensor for name, tensor in found.items() if name not in new_head}
+
+    their_names = {our_name: key for key, our_name in names.items()}
+    problems = _listed(
+        {
+            "missing": [
+                _both_names(name, their_names) + _shape(ours[name])
+                for name in wanted
+                if name not in found and name not in new_head
+            ],
+            "unexpected": [key + _shape(tensor) for key, tensor in state.items() if key not in names],
+            "wrongly shaped": [
+                f"{_both_names(name, their_names)}{_shape(tensor)} instead of{_shape(ours[name])}"
+                for name, tensor in found.items()
+                if tensor.shape != ours[name].shape
+            ],
+        }
+    )
+    words = PORTS[layout].missing_words(model) if layout in PORTS else []
+    if problems:
+        remedy = "choose the network that was saved, with the same model.size and sampling"
+        if layout in PORTS:
+            remedy = f"these are weights of {' '.join(['strategy=c3d model.size=published', *words])}"
+        raise ValueError(
+            f"model.weights={path} ({layout} layout) does not fit {type(model).__name__}: {problems}; {remedy}"
+        )
+    if words:
+        raise ValueError(
+            f"model.weights={path} ({layout} layout) needs the input that its weights were trained on: "
+            f"add {' '.join(words)}"
+        )
+    model.load_state_dict(found, strict=False)
+    return WeightsReport(layout, len(found), new_head, other_streams)
+
+
+def _layout(model: VideoClassifier, state: dict[str, Tensor], path: Path) -> tuple[str, dict[str, str]]:
+    """The layout that knows most of a file's keys, and our keys by the file's."""
+    layouts = {"vidfusion": {name: name for name in model.state_dict()}}
+    layouts |= {name: port.names(model) for name, port in PORTS.items()}
+    layout = max(layouts, key=lambda name: len(layouts[name].keys() & state.keys()))
+    if not layouts[layout].keys() & state.keys():
+        raise ValueError(
+            f"model.weights={path}: no known layout has such keys; {_listed({'found': list(state)})}; known: vidfusion "
+            f"(of a {type(model).__name__}), {', '.join(PORTS)}"
+        )
+    return layout, layouts[layout]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
+    """The state dict in a file, and the class names if it is a run's checkpoint. Runs no code that the file brings."""
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except OSError as error:
+        raise ValueError(
+            f"model.weights={path}: cannot be read ({error.strerror}); expected a file of weights"
+        ) from None
+    except Exception as error:  # torch.load raises a kind of its own for every way in which a file can be wrong
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise ValueError(
+            f"model.weights={path}: not a file of tensors alone{f' (it asks for {asked[1]})' if asked else ''}, or "
+            "damaged. Nothing else is opened (weights_only=True), since a pickle can run any code while it is read. If "
+            "you trust where it comes from, save its state dict to a file of its own and give that"
+        ) from None
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not state:
+        found = "no tensor" if state == {} else type(state).__name__
+        raise ValueError(f"model.weights={path}: holds {found}, expected a state dict (tensors by name)")
+    for name, value in state.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise ValueError(
+                f"model.weights={path}: {name!r} in it is {type(value).__name__}, expected a state dict (tensors by "
+                "name), or one under 'state_dict'"
+            )
+    return state, content.get("vidfusion", {}).get("provenance", {}).get("classes")
+
+
+def _listed(keys: dict[str, list[str]]) -> str:
+    """How many keys there are of each kind, and the first ones."""
+    return "; ".join(
+        f"{len(items)} {kind}: {', '.join(items[:SHOWN])}" + f" and {len(items) - SHOWN} more" * (len(items) > SHOWN)
+        for kind, items in keys.items()
+        if items
+    )
+
+
+def _both_names(name: str, their_names: dict[str, str]) -> str:
+    """A key as the file has it, and ours beside it where it differs."""
+    key = their_names.get(name, name)
+    return name if key == name else f"{key} (our {name})"
+
+
+def _shape(tensor: Tensor) -> str:
+    return f" {list(tensor.shape)}"
+
+
+def _per_channel(value: float | Sequence[float]) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, Sequence) else (value,) * 3
+
+
+def _word(value: str | tuple[float, ...]) -> str:
+    return value if isinstance(value, str) else f"[{','.join(f'{number:g}' for number in value)}]"
