@@ -9,6 +9,7 @@ import multiprocessing
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ from experiments.record import (
     write_scores,
 )
 from experiments.tracking import log_record, tracked_run
+from vidfusion.backbones import initialise
 from vidfusion.classifier import VideoClassifier
+from vidfusion.layers import multiply_adds
+from vidfusion.weights import load_weights
 
 # Lightning's advice on loggers, workers and folders says nothing about a run.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -48,15 +52,36 @@ def make_data(run: RunConfig) -> VideoDataModule:
         test_batch_size=run.trainer.test_batch_size,
         workers=run.trainer.workers,
         seed=run.seed,
+        auxiliary=run.auxiliary_data,
     )
 
 
-def make_model(run: RunConfig, num_classes: int) -> VideoClassifier:
-    """The run's network, with weights drawn from its seed; channels come last in memory, which is fastest."""
+def make_model(run: RunConfig, classes: Sequence[str], auxiliary_classes: Sequence[str] = ()) -> VideoClassifier:
+    """The run's network with the weights it starts from: drawn from the run's seed, over these ImageNet's, over these
+    `model.weights`. Its `training_config.steps` are those that `training.multiply_adds` allows."""
     L.seed_everything(run.seed, verbose=False)
-    model = run.strategy_class(run.model, run.clip_shape(), num_classes, run.training)
+    model = run.strategy_class(run.model, run.clip_shape(), len(classes), run.training)
     model.seed = run.seed
-    return model.to(memory_format=torch.channels_last_3d)
+    model.provenance = {"classes": list(classes), "pretrained": "none"}
+    if budget := run.training.multiply_adds:
+        per_step = 3 * sum(multiply_adds(model).values()) * run.training.batch_size  # backward costs two forward passes
+        model.training_config = dataclasses.replace(run.training, steps=max(1, round(budget / per_step)))
+    if run.training.init != "torch":
+        initialise(model, run.training.init, model.input_channels)
+    if run.model.pretrained:
+        model.load_imagenet()
+        model.provenance["pretrained"] = f"ImageNet ({run.model.backbone} {run.model.pretrained})"
+    if run.model.weights:
+        report = load_weights(model, Path(run.model.weights))
+        model.provenance["pretrained"] = f"{Path(run.model.weights).name} ({report})"
+    model.freeze()
+    if auxiliary_classes:
+        model.add_auxiliary(len(auxiliary_classes))
+    if run.trainer.channels_last:
+        model.to(memory_format=torch.channels_last_3d)
+    if run.trainer.compile:
+        model.compile()
+    return model
 
 
 def run_point(run: RunConfig, force: bool = False) -> bool:
@@ -87,7 +112,8 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
     data = make_data(run)
     data.prepare_data()
     data.setup()
-    model = make_model(run, data.num_classes)
+    model = make_model(run, data.lists.classes, data.auxiliary_classes)
+    steps = model.training_config.steps
     code, fingerprint = code_hash(run), data.fingerprint()
     record = read_record(folder)
     if record is not None and not force:
@@ -95,13 +121,12 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
             print(f"{run.id}: finished before, skipped (--force runs it again)", flush=True)
             return True
         print(f"{run.id}: finished before with other code or data, so it runs again", flush=True)
-    model.provenance = {
+    model.provenance |= {
         "id": run.id,
         "code": code,
         "fingerprint": fingerprint,
         "dataset": run.dataset_label,
         "split": run.data.split,
-        "classes": list(data.lists.classes),
         "config": dataclasses.asdict(run),
     }
     last = folder / "last.ckpt"
@@ -117,10 +142,10 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
         tags=[run.strategy, run.dataset_label, run.recipe],
         folder=Path(run.results),
     ) as wandb_logger:
-        epochs = -(-run.training.steps // data.steps_per_epoch(run.trainer.devices))
+        epochs = -(-steps // data.steps_per_epoch(run.trainer.devices))
         often = max(1, epochs // CHECKPOINTS)
         callbacks: list[Callback] = [
-            _Progress(run.id, run.training.steps, data.num_test_batches),
+            _Progress(run.id, steps, data.num_test_batches),
             ModelCheckpoint(
                 folder, "last", every_n_epochs=often, save_on_train_epoch_end=True, enable_version_counter=False
             ),
@@ -138,7 +163,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
             use_distributed_sampler=False,
             gradient_clip_val=run.training.clip_norm or None,
             check_val_every_n_epoch=often,
-            limit_val_batches=1.0 if run.data.validation else 0,
+            limit_val_batches=1.0 if data.validation_views.videos else 0,
             num_sanity_val_steps=0,
             deterministic="warn",  # some 3-D poolings have no deterministic form on a GPU
             logger=[CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],

@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vidfusion.backbones import Classifier
 from vidfusion.classifier import VideoClassifier
 
 SHOWN = 10  # keys of each kind that a message lists
@@ -121,9 +122,8 @@ class WeightsReport:
 
 
 def softmax_layers(model: VideoClassifier) -> list[str]:
-    """Names of the layers whose outputs are the classes: the last linear one of each stream."""
-    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    return [[name for name in linear if name.startswith(stream)][-1] for stream in model.streams or ("",)]
+    """Names of the layers whose outputs are the classes, one in each stream."""
+    return [name for name, layer in model.named_modules() if isinstance(layer, Classifier)]
 
 
 def load_weights(model: VideoClassifier, path: Path) -> WeightsReport:
@@ -222,6 +222,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
                 f"model.weights={path}: {name!r} in it is {type(value).__name__}, expected a state dict (tensors by "
                 "name), or one under 'state_dict'"
             )
+    state = {name: tensor for name, tensor in state.items() if ".auxiliary." not in name}  # a second data set's head
     return state, content.get("vidfusion", {}).get("provenance", {}).get("classes")
 
 

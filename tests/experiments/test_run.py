@@ -213,7 +213,7 @@ def test_best_on_validation_is_tested_where_the_recipe_says_so(run, place, tmp_p
         {video.group for video in data.train_clips.videos}
     )
     saved = torch.load(tmp_path / "results/runs" / best.id / "best.ckpt", weights_only=True)
-    model = make_model(best, data.num_classes)
+    model = make_model(best, data.lists.classes)
     model.load_state_dict(saved["state_dict"])
     with np.load(tmp_path / "results/runs" / best.id / "scores.npz") as stored:
         batch = next(iter(data.test_dataloader()))

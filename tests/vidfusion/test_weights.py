@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-from pathlib import Path
 
 import lightning as L
 import pytest
@@ -13,19 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vidfusion.classifier import ClipShape, TrainingConfig, VideoClassifier
-from vidfusion.strategies import STRATEGIES
-from vidfusion.strategies.c3d import C3D, C3D_NETS
+from experiments.config import compose, names
+from vidfusion.classifier import TrainingConfig, VideoClassifier
+from vidfusion.strategies.c3d import C3D, NETS
 from vidfusion.weights import PORTS, load_weights, softmax_layers
 
-PRESETS = {
-    path.stem: OmegaConf.to_container(OmegaConf.load(path))
-    for path in sorted((Path(__file__).parents[2] / "experiments" / "configs" / "strategy").glob("*.yaml"))
-}
-every_preset = pytest.mark.parametrize("preset", PRESETS)
+every_preset = pytest.mark.parametrize("preset", names("strategy"))
 CLASSES = 5
 NARROW = dataclasses.replace(
-    C3D_NETS["published"], stages=((3,), (4,), (5, 6), (6, 7), (7, 8)), fc=(9, 10), crop=48
+    NETS["published"], stages=((3,), (4,), (5, 6), (6, 7), (7, 8)), fc=(9, 10), crop=48
 )  # its last maps are 3x3: pool5 makes 2x2 of them, with other windows by each setting but `floor`
 
 # Layers in the ports' own names and order, and the input that their weights were trained on.
@@ -63,13 +58,12 @@ def narrow(monkeypatch):
 
 
 def build(preset: str = "c3d", classes: int = CLASSES, seed: int = 0, **config: object) -> VideoClassifier:
-    words = PRESETS[preset]
-    kind, sampling = STRATEGIES[words["class"]], words.get("sampling", {})
-    config = words.get("model", {}) | {"size": "small" if preset == "c3d" else "tiny"} | config
-    crop = sampling.get("crop", kind.nets[config["size"]].crop)
-    clip = ClipShape(sampling.get("frames", 0), sampling.get("flow_frames", 0), crop, 20.0)
+    config = {"size": "small" if preset == "c3d" else "tiny"} | config
+    lists = {name: f"[{','.join(map(str, value))}]" for name, value in config.items() if isinstance(value, list)}
+    settings = {name: value for name, value in (config | lists).items() if value is not None}
+    run = compose([f"strategy={preset}", *(f"model.{name}={value}" for name, value in settings.items())])
     torch.manual_seed(seed)
-    return kind(kind.Config(**config), clip, classes, TrainingConfig())
+    return run.strategy_class(run.model, run.clip_shape(), classes, TrainingConfig())
 
 
 def weights_of(model: VideoClassifier) -> dict[str, Tensor]:
