@@ -1,9 +1,10 @@
 """The record of a run: every number of it, and how it came about. Tables are made from records alone.
 
-<results>/runs/<id>/record.json   the record
-                    scores.npz    probabilities of every test clip, with its centre in seconds
-                    last.ckpt     the network
-                    error.txt     instead of a record: why the run failed
+<results>/runs/<id>/record.json     the record
+                    scores.npz      probabilities of every test clip, with its centre in seconds
+                    validation.npz  the same of the clips that training held out, where it did
+                    last.ckpt       the network
+                    error.txt       instead of a record: why the run failed
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import resource
 import shlex
 import subprocess
 import sys
+import zipfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ import numpy as np
 import torch
 
 from datamodules.video import VideoDataModule
-from experiments.config import RunConfig
+from experiments.config import RunConfig, is_place, parse
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layers import multiply_adds
 from vidfusion.metrics import HitAtK, PerClassHits, Votes
@@ -91,12 +94,31 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def write_scores(folder: Path, votes: Votes, rows: tuple[str, ...], videos: list[str]) -> None:
-    """Every test clip: `scores` (M, R, C), `video`, `clip`, `center` in seconds (M,), and `target` (M, C)."""
-    temporary = folder / f".scores.{os.getpid()}.npz"
+def write_scores(path: Path, votes: Votes, rows: Sequence[str], videos: Sequence[str]) -> None:
+    """Write M clips: `scores` (M, R, C), `video`, `clip`, `center` in seconds (M,), and `target` (M, C).
+
+    `rows` (R,) and `videos` are names; `video` counts in the latter.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     fields = {name: value.numpy() for name, value in votes._asdict().items()}
     np.savez_compressed(temporary, **fields, rows=np.array(rows), videos=np.array(videos))
-    os.replace(temporary, folder / "scores.npz")
+    os.replace(temporary, path)
+
+
+def read_scores(path: Path, row: str) -> tuple[Votes, list[str]]:
+    """One row of what `write_scores` wrote, as double `scores` (M, 1, C), and the names of the videos.
+
+    Raises ValueError for a file that is not whole.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as saved:
+            index = saved["rows"].tolist().index(row)
+            votes = Votes(*(torch.from_numpy(saved[name]) for name in Votes._fields))
+            return votes._replace(scores=votes.scores[:, [index]].double()), saved["videos"].tolist()
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} has no scores of {row} ({error}): delete its folder and run that point again"
+        ) from None
 
 
 def row_names(run: RunConfig, model: VideoClassifier) -> list[str]:
@@ -111,6 +133,9 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
     stored = [data.store.videos[video.path] for video in data.lists.test]
     undecodable = sum(not video.frames for video in stored)
     costs = multiply_adds(model)
+    classes = data.lists.classes
+    families = {family: [classes.index(name) for name in members] for family, members in data.lists.families.items()}
+    videos = votes.videos()
     rows = []
     for index, (stream, name) in enumerate(zip(model.rows, row_names(run, model), strict=True)):
         part = getattr(model, stream) if stream else model
@@ -119,7 +144,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         rows.append(
             {
                 "name": name,
-                **_accuracies(votes, index, data, model),
+                **accuracies(votes, videos, index, families, {} if stream else model.trained),
                 "parameters": sum(parameter.numel() for parameter in part.parameters()),
                 "macs_per_clip": macs,
                 # A backward pass costs two forward passes.
@@ -133,7 +158,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
     return {
         "format": FORMAT,
         "id": run.id,
-        "kind": "run",
+        "kind": "fold" if getattr(run.data, "folds", 0) else "run",
         "sweep": run.sweep,
         "command": command(run),
         "strategy": run.strategy,
@@ -146,6 +171,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         "clip": run.clip,
         "selection": "best on validation" if run.training.select == "best" else "last checkpoint",
         "pretrained": "none",
+        "given": given(run),
         "num_classes": len(data.lists.classes),
         "families": {family: len(members) for family, members in data.lists.families.items()},
         "chance": data.lists.chance,
@@ -176,7 +202,9 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         },
         "data": {
             "fingerprint": data.fingerprint(),
+            "files": data.store.folder.name.rpartition("-")[2],
             "classes": list(data.lists.classes),
+            "families": {family: list(members) for family, members in data.lists.families.items()},
             "training_videos": len(data.train_clips.videos),
             "store": data.store.settings,
             "notes": data.lists.notes,
@@ -192,30 +220,42 @@ def command(run: RunConfig) -> str:
     return shlex.join(["python", "experiments/run.py", *words, *run.overrides])
 
 
-def _accuracies(votes: Votes, row: int, data: VideoDataModule, model: VideoClassifier) -> dict[str, Any]:
-    """Metrics of one row over all test videos, and per family of classes; null where a metric says nothing."""
+def given(run: RunConfig) -> list[str]:
+    """The settings that were given by hand and change the numbers, but for the split: runs that share them, and their
+    presets but for the strategy's, are points of one comparison."""
+    words = parse(run.overrides).items()
+    return sorted(f"{key}={value}" for key, value in words if not is_place(key) and key != "data.split")
+
+
+def accuracies(
+    clips: Votes | None, videos: Votes, row: int, families: dict[str, list[int]], trained: dict[str, Any]
+) -> dict[str, Any]:
+    """Metrics of one row over all test videos, and per family of classes; null where a metric says nothing.
+
+    `clips` is None where there are scores of whole videos only. `families` holds class indices, `trained` the accuracy
+    in training (`clip_hit1`, `per_class`) where the row has one.
+    """
     metrics: dict[str, float | None] = {}
-    videos = votes.videos()
-    for level, scored in (("clip", votes), ("video", videos)):
+    for level, scored in (("clip", clips), ("video", videos)):
         for k in (1, 5):
             for prefix, only in (("", False), ("scored_", True)):
                 # Called, a metric counts these scores only; its `compute` would wait for other processes.
-                value = HitAtK(k, scored_only=only)(scored.scores[:, row], scored.target)
-                metrics[f"test/{prefix}{level}_hit{k}"] = _number(value)
-    per_class = PerClassHits(data.num_classes)
+                metric = HitAtK(k, scored_only=only)
+                value = None if scored is None else _number(metric(scored.scores[:, row], scored.target))
+                metrics[f"test/{prefix}{level}_hit{k}"] = value
+    per_class = PerClassHits(videos.target.shape[1])
     metrics["test/class_accuracy"] = _number(per_class(videos.scores[:, row], videos.target).nanmean())
-    is_last = row == len(model.rows) - 1
-    metrics["train/clip_hit1"] = model.trained.get("clip_hit1") if is_last else None
-    families = {}
-    for family, members in data.lists.families.items():
-        indices = [data.lists.classes.index(name) for name in members]
-        train = np.array(model.trained.get("per_class", []))
-        families[family] = {
+    metrics["train/clip_hit1"] = trained.get("clip_hit1")
+    train = np.array(trained.get("per_class", []))
+    shares = {
+        family: {
             "videos": int(per_class.total[indices].sum()),
             "video_hit1": _number(per_class.hits[indices].sum() / per_class.total[indices].sum()),
-            "train_clip_hit1": float(np.nanmean(train[indices])) if is_last and train.size else None,
+            "train_clip_hit1": float(np.nanmean(train[indices])) if train.size else None,
         }
-    return {"metrics": metrics, "families": families}
+        for family, indices in families.items()
+    }
+    return {"metrics": metrics, "families": shares}
 
 
 def _number(value: torch.Tensor) -> float | None:

@@ -178,12 +178,18 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
         if run.training.select == "best":
             best = torch.load(folder / "best.ckpt", weights_only=True, map_location=model.device)
             model.load_state_dict(best["state_dict"])
+        if data.validation_views.videos:
+            trainer.validate(model, datamodule=data, verbose=False)
         started = time.monotonic()
         trainer.test(model, datamodule=data, verbose=False)
         if not trainer.is_global_zero:
             return False
         record = make_record(run, model, data, time.monotonic() - started)
-        write_scores(folder, model.test_votes, row_names(run, model), [video.path for video in data.lists.test])
+        rows = row_names(run, model)
+        write_scores(folder / "scores.npz", model.test_votes, rows, [video.path for video in data.lists.test])
+        if model.validation_votes is not None:
+            held_out = [video.path for video in data.validation_views.videos]
+            write_scores(folder / "validation.npz", model.validation_votes, rows, held_out)
         votes = model.test_votes.videos()
         log_record(wandb_logger, record, data.lists.classes, votes.scores[:, -1].numpy(), votes.target.numpy())
         write_atomically(folder / "record.json", json.dumps(record, indent=1))

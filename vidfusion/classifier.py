@@ -168,6 +168,7 @@ class VideoClassifier(L.LightningModule):
         self.validation_metrics = nn.ModuleDict({f"{level}_hit{k}": HitAtK(k) for level in levels for k in (1, 5)})
         self.trained: dict = {"seconds": 0.0}  # so far; and the last epoch's Hit@1 over its clips, in all and per class
         self.provenance: dict = {}  # plain data that checkpoints carry: configuration, data set, class names
+        self.validation_votes: Votes | None = None  # every held-out clip's scores, after the last validation
         self.test_votes: Votes | None = None  # every test clip's scores, after a test
 
     @classmethod
@@ -384,8 +385,9 @@ class VideoClassifier(L.LightningModule):
         self._vote(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val/{clip,video}_hit{1,5}`."""
+        """Log `val/{clip,video}_hit{1,5}`, and keep the clip scores of all processes in `validation_votes`."""
         clips = self._views.clips()
+        self.validation_votes = self._of_all_processes(clips)
         votes = {"clip": clips, "video": clips.videos()}
         for name, metric in self.validation_metrics.items():
             level = votes[name.split("_")[0]]
@@ -405,11 +407,13 @@ class VideoClassifier(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Keep the clip scores of all processes in `test_votes`, in the order of the test list."""
-        votes = self._views.clips()
-        if self.trainer.world_size > 1:
-            parts: list[Votes | None] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(parts, votes)
-            votes = Votes(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
-            order = votes.video.argsort(stable=True)
-            votes = Votes(*(values[order] for values in votes))
-        self.test_votes = votes
+        self.test_votes = self._of_all_processes(self._views.clips())
+
+    def _of_all_processes(self, votes: Votes) -> Votes:
+        if self.trainer.world_size == 1:
+            return votes
+        parts: list[Votes | None] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, votes)
+        votes = Votes(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+        order = votes.video.argsort(stable=True)
+        return Votes(*(values[order] for values in votes))
