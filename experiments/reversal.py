@@ -106,7 +106,12 @@ def main(arguments: list[str]) -> None:
     print(f"{'':45} {'':22} video    opposite  own label  of a score")
     for folder in sorted((results / "runs").iterdir()):
         record = read_record(folder)
-        if record is None or record["dataset"] != "moving_shapes" or "motion" not in record["families"]:
+        if (
+            record is None
+            or record["kind"] != "run"
+            or record["dataset"] != "moving_shapes"
+            or "motion" not in record["families"]
+        ):
             continue
         run: RunConfig = compose(record["command"].split()[2:])
         run = replace(run, results=str(results))

@@ -18,8 +18,8 @@ import yaml
 
 from datamodules.video import available_cores, prepare_store, tracks
 from experiments.config import RunConfig, compose, did_you_mean
+from experiments.ensembles import update_tables
 from experiments.record import command
-from experiments.table import write_tables
 
 SWEEPS = Path(__file__).parent / "sweeps"
 
@@ -49,29 +49,34 @@ def read_points(name: str, overrides: list[str]) -> list[RunConfig]:
 
 
 def run_sweep(name: str, overrides: list[str], *, dry_run: bool, force: bool) -> int:
-    """Run what is not finished of a sweep and regenerate the tables. 0, or 1 where a point failed.
-
-    A point that fails does not stop the others; the last lines say which failed, and the command for each.
-    """
+    """Run every point of a sweep that is not finished (`run_all`). 0, or 1 where a point failed."""
     runs = read_points(name, overrides)
     if dry_run:
         print("\n".join(command(run) for run in runs))
         return 0
+    return 1 if run_all(name, runs, force) else 0
+
+
+def run_all(name: str, runs: list[RunConfig], force: bool) -> list[RunConfig]:
+    """Run what is not finished of these points and regenerate the tables; returns the points that failed.
+
+    A point that fails does not stop the others; the last lines say which failed, and the command for each.
+    """
     _prepare(runs)
     started, failed = time.monotonic(), []
     for done, (run, exit_code) in enumerate(_run_points(runs, force), start=1):
         if exit_code:
             failed.append(run)
         else:
-            write_tables(Path(run.results))
+            update_tables(Path(run.results))
         left = (time.monotonic() - started) / done * (len(runs) - done)
         print(f"{name}: {done} of {len(runs)} points done, about {left:.0f} s left", flush=True)
-    for path in write_tables(Path(runs[0].results)):
+    for path in update_tables(Path(runs[0].results)):
         print(f"wrote {path}")
     print(f"{len(runs) - len(failed)} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s")
     for run in failed:
         print(f"failed: {command(run)}", file=sys.stderr)
-    return 1 if failed else 0
+    return failed
 
 
 def _run_points(runs: list[RunConfig], force: bool) -> Iterator[tuple[RunConfig, int]]:

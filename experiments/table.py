@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README_START = "<!-- table: written by `python experiments/run.py --table results=results/reference` -->"
 README_END = "<!-- end of the table -->"
 ORDER = (
-    *("single_frame", "early_fusion", "late_fusion", "slow_fusion", "c3d"),
-    *("two_stream_spatial", "two_stream_temporal", "two_stream", "cnn_lstm"),
+    *("single_frame", "single_frame_multires", "single_frame_fovea", "single_frame_context"),
+    *("early_fusion", "late_fusion", "slow_fusion", "cnn_average", "c3d"),
+    *("two_stream_spatial", "two_stream_temporal", "two_stream", "two_stream_svm", "cnn_lstm"),
 )
 DASH = "—"
 
@@ -122,8 +123,10 @@ def fill_readme(readme: str, sections: list[Section]) -> str:
 def tables(records: list[dict], published: list[dict]) -> list[Section]:
     """Sections of our runs, then the literature's: Sports-1M always, other data sets if one of our sections has them.
 
-    A section never mixes two versions of the data of one split.
+    A section never mixes two versions of the data of one split. Runs on folds of the training list serve ensembles and
+    are no rows.
     """
+    records = [record for record in records if record.get("kind") != "fold"]
     alike = defaultdict(list)
     for record in records:
         shared = ("dataset", "num_classes", "recipe", "size", "protocol", "families")
@@ -237,6 +240,7 @@ def _section(records: list[dict], published: list[dict]) -> Section:
     cells[0] += [DASH] * (len(columns) - len(cells[0]))
     numbers = [dict(zip(HEAD, (*place, "chance"), strict=True)) | chance]
     notes: list[str] = []
+    fused: list[str] = []
     for row, label in zip(rows, _labels(rows), strict=True):
         frames, _ = row.statistic("frames_per_clip")
         line = [label, f"{row.common('clip')}, {_count(frames)} frame{'s' * (frames != 1)}"]
@@ -247,10 +251,12 @@ def _section(records: list[dict], published: list[dict]) -> Section:
             same = [entry for entry in theirs if entry["system"] == row.name and row.common("clip") == "native"]
             line.append(", ".join(_cited(entry, notes) for entry in same) or DASH)
         cells.append(line)
+        texts = dict.fromkeys(record["ensemble"]["text"] for record, _ in row.runs if "ensemble" in record)
+        fused += [f"{label}: {text}" for text in texts]
         numbers.append(dict(zip(HEAD, (*place, label), strict=True)) | _csv_row(row))
 
     title = f"{first['dataset']}, {_splits(splits)}, recipe {first['recipe']}, size {first['size']}"
-    notes = [f"[{number}] {note}" for number, note in enumerate(notes, start=1)]
+    notes = [f"[{number}] {note}" for number, note in enumerate(notes, start=1)] + fused
     return Section(title, _facts(records), columns, cells, notes, numbers)
 
 

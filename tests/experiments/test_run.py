@@ -53,7 +53,7 @@ def swept(place):
 
 def records(folder: Path) -> dict[str, dict]:
     found = [json.loads(path.read_text()) for path in (folder / "results" / "runs").glob("*/record.json")]
-    return {record["strategy"]: record for record in found}
+    return {record["strategy"]: record for record in found if record["kind"] == "run"}
 
 
 def test_sweep_makes_a_record_of_every_strategy_and_three_rows_of_two_stream(place, swept):
@@ -64,6 +64,24 @@ def test_sweep_makes_a_record_of_every_strategy_and_three_rows_of_two_stream(pla
     assert len(rows) == 9
     table = (place[0] / "results" / "table.md").read_text()
     assert all(f"| {row} " in table for row in ["chance", *rows])
+
+
+def test_sweep_derives_the_average_of_four_networks(place, swept):
+    (path,) = (place[0] / "results" / "runs").glob("cnn_average-*/record.json")
+    record, members = json.loads(path.read_text()), records(place[0])
+    four = ["single_frame", "early_fusion", "late_fusion", "slow_fusion"]
+    votes = []
+    for name in four:
+        with np.load(place[0] / "results" / "runs" / members[name]["id"] / "scores.npz") as saved:
+            votes.append(saved["scores"][:, 0].astype(np.float64))
+            target = saved["target"].argmax(1)
+    average = np.mean(votes, axis=0)
+    metrics = record["rows"][0]["metrics"]
+    assert metrics["test/clip_hit1"] == pytest.approx(np.mean(average.argmax(1) == target))
+    videos = average.reshape(42, 2, -1).mean(1)
+    assert metrics["test/video_hit1"] == pytest.approx(np.mean(videos.argmax(1) == target[::2]))
+    assert record["rows"][0]["parameters"] == sum(members[name]["rows"][0]["parameters"] for name in four)
+    assert re.search(r"^\| cnn_average ", (place[0] / "results" / "table.md").read_text(), re.M)
 
 
 def test_sweep_says_what_it_does_and_how_long_it_takes(swept):
@@ -221,6 +239,13 @@ def test_best_on_validation_is_tested_where_the_recipe_says_so(run, place, tmp_p
             scores = model.eval().probabilities(model(**model.inputs(batch)))
         clips = scores.view(-1, *scores.shape[1:]).numpy()
         assert np.allclose(stored["scores"][: len(clips)], clips, atol=1e-5)
+    with np.load(tmp_path / "results/runs" / best.id / "validation.npz") as stored:
+        assert stored["videos"].tolist() == [video.path for video in data.validation_views.videos]
+        batch = next(iter(data.val_dataloader()))
+        with torch.no_grad():
+            scores = model.probabilities(model(**model.inputs(batch))).numpy()
+        assert np.allclose(stored["scores"][: len(scores)], scores, atol=1e-5)
+        assert (stored["target"][: len(scores)] == batch["target"].numpy()).all()
 
 
 def test_undecodable_test_video_counts_as_wrong_and_is_shown(run, place, tmp_path):
