@@ -56,7 +56,7 @@ def code_hash(run: RunConfig) -> str:
 
     Other strategies' and data sets' files are left out: changing one network leaves the others' results valid.
     """
-    classes = (*run.strategy_class.__mro__, *type(run.data).__mro__)
+    classes = (*run.strategy_class.__mro__, *type(run.data).__mro__, *type(run.auxiliary_data).__mro__)
     own = {getattr(sys.modules[base.__module__], "__file__", None) for base in classes}
     shared = [ROOT / "experiments" / name for name in ("training.py", "config.py", "record.py")]
     shared += (ROOT / "vidfusion").glob("*.py")
@@ -137,18 +137,23 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
     families = {family: [classes.index(name) for name in members] for family, members in data.lists.families.items()}
     videos = votes.videos()
     rows = []
+    macs_of = {part: sum(n for layer, n in costs.items() if layer.startswith(part)) for part in model.streams or ("",)}
     for index, (stream, name) in enumerate(zip(model.rows, row_names(run, model), strict=True)):
         part = getattr(model, stream) if stream else model
-        macs = sum(macs for layer, macs in costs.items() if layer.startswith(stream))
+        streams = [stream] if stream else macs_of
+        passes = {part: 1 + model.has_auxiliary(part) for part in streams}  # of a batch of each data set
         frames = run.sampling.frames * (stream != "temporal") + run.sampling.flow_frames * (stream != "spatial")
         rows.append(
             {
                 "name": name,
                 **accuracies(votes, videos, index, families, {} if stream else model.trained),
                 "parameters": sum(parameter.numel() for parameter in part.parameters()),
-                "macs_per_clip": macs,
+                "macs_per_clip": sum(macs_of[part] for part in streams),
                 # A backward pass costs two forward passes.
-                "macs_training": 3 * macs * run.training.steps * run.training.batch_size,
+                "macs_training": 3
+                * sum(macs_of[part] * passes[part] for part in streams)
+                * model.training_config.steps
+                * run.training.batch_size,
                 "frames_per_clip": frames,
                 "clips_per_video": round(data.test_views.num_clips / len(stored), 2),
                 "frames_per_video": round(frames * data.test_views.num_clips / len(stored), 2),
@@ -158,7 +163,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
     return {
         "format": FORMAT,
         "id": run.id,
-        "kind": "fold" if getattr(run.data, "folds", 0) else "run",
+        "kind": "fold" if run.data.folds else "run",
         "sweep": run.sweep,
         "command": command(run),
         "strategy": run.strategy,
@@ -170,7 +175,8 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         "size": run.model.size,
         "clip": run.clip,
         "selection": "best on validation" if run.training.select == "best" else "last checkpoint",
-        "pretrained": "none",
+        "pretrained": model.provenance["pretrained"],
+        "auxiliary": run.auxiliary,
         "given": given(run),
         "num_classes": len(data.lists.classes),
         "families": {family: len(members) for family, members in data.lists.families.items()},

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import yaml
 
+from datamodules.lists import Dataset
 from datamodules.video import available_cores, prepare_store, tracks
 from experiments.config import RunConfig, compose, did_you_mean
 from experiments.ensembles import update_tables
@@ -109,12 +110,13 @@ def _run_points(runs: list[RunConfig], force: bool) -> Iterator[tuple[RunConfig,
 
 def _prepare(runs: list[RunConfig]) -> None:
     """Build each data set's frame store once, with all that the points need of it."""
-    by_data: dict[str, tuple[RunConfig, list]] = {}
+    stores: dict[str, tuple[Dataset, list]] = {}
     for run in runs:
-        _, needed = by_data.setdefault(repr((run.data, run.sampling.resize)), (run, []))
-        needed += [track for track in tracks(run.data, run.sampling) if track not in needed]
-    for run, needed in by_data.values():
-        prepare_store(run.data, needed, available_cores())
+        for data in filter(None, (run.data, run.auxiliary_data)):
+            _, needed = stores.setdefault(repr((data, run.sampling.resize)), (data, []))
+            needed += [track for track in tracks(run.data, run.sampling) if track not in needed]
+    for data, needed in stores.values():
+        prepare_store(data, needed, available_cores())
 
 
 def _point(run: RunConfig, force: bool) -> None:

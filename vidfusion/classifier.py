@@ -255,6 +255,11 @@ class VideoClassifier(L.LightningModule):
         for layer in self._classifiers():
             layer.add_auxiliary(num_classes)
 
+    def has_auxiliary(self, stream: str = "") -> bool:
+        """Whether a stream (or the whole network) is trained on a second data set too."""
+        part = getattr(self, stream) if stream else self
+        return any(isinstance(layer, Classifier) and layer.auxiliary is not None for layer in part.modules())
+
     def _classifiers(self) -> list[Classifier]:
         return [layer for layer in self.modules() if isinstance(layer, Classifier)]
 
