@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 Member = tuple[str, str]  # a run's id and the name of one of its rows
 
-ALIKE = ("dataset", "split", "seed", "protocol", "recipe", "size", "clip", "given")  # and classes and fingerprint
+# What members of an ensemble of `ensembles.yaml` share, beside the data's classes and fingerprint.
+ALIKE = ("dataset", "auxiliary", "split", "seed", "protocol", "recipe", "size", "clip", "given")
 CODE = hashlib.sha256(Path(__file__).with_name("fusing.py").read_bytes()).hexdigest()[:16]
 SETTINGS = ["members", "fuse", "fit", "folds", "cost", "results"]  # of the command
 
@@ -138,7 +139,7 @@ def _groups(records: Iterable[dict]) -> list[dict[str, list[Member]]]:
     groups: dict[str, dict[str, list[Member]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.get("kind") == "run" and "given" in record:  # earlier records do not tell
-            key = [*(record[name] for name in ALIKE), record["data"]["classes"], record["data"]["fingerprint"]]
+            key = [*(record.get(name) for name in ALIKE), record["data"]["classes"], record["data"]["fingerprint"]]
             for row in record["rows"]:
                 groups[json.dumps(key, sort_keys=True)][row["name"]].append((record["id"], row["name"]))
     return [dict(group) for group in groups.values()]

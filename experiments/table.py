@@ -26,7 +26,9 @@ README_END = "<!-- end of the table -->"
 ORDER = (
     *("single_frame", "single_frame_multires", "single_frame_fovea", "single_frame_context"),
     *("early_fusion", "late_fusion", "slow_fusion", "cnn_average", "c3d"),
-    *("two_stream_spatial", "two_stream_temporal", "two_stream", "two_stream_svm", "cnn_lstm"),
+    *("two_stream_spatial", "two_stream_temporal", "two_stream", "two_stream_svm"),
+    *("two_stream_multi_task_spatial", "two_stream_multi_task_temporal"),
+    *("two_stream_multi_task", "two_stream_multi_task_svm", "cnn_lstm"),
 )
 DASH = "—"
 
