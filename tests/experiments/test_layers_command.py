@@ -1,0 +1,223 @@
+"""`experiments/layers.py`: the table as text, JSON and Markdown, and the arithmetic of clips."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.config import compose
+from experiments.layers import main
+from vidfusion.layers import layer_table
+
+ROOT = Path(__file__).parents[2]
+C3D = ["strategy=c3d", "model.size=published"]
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Runs the command in an empty folder, where no data are."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> str:
+        assert main(list(words)) == 0, capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+        return capsys.readouterr().out
+
+    return run
+
+
+def grid_rows(text: str, first: str) -> list[list[str]]:
+    """The cells of the Markdown table whose first column is `first`."""
+    lines = iter(text.splitlines())
+    head = next(line for line in lines if line.startswith(f"| {first} "))
+    cells = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        assert line.count("|") == head.count("|") and len(line) == len(head)
+        cells.append([cell.strip() for cell in line.strip("|").split("|")])
+    return cells[1:]  # after the rule
+
+
+def test_text_is_the_lectures_table(run):
+    text = run(*C3D, "num_classes=101")
+    assert "c3d, model.size=published, 101 classes" in text
+    assert "16 RGB frames of 112x112 pixels" in text
+    rows = [re.split(r"\s{2,}", line) for line in text.splitlines()]
+    assert ["trunk.0", "conv", "3x3x3", "1x1x1", "64x16x112x112", "3x3x3", "0.12"] in [row[:7] for row in rows]
+    assert ["512x1x4x4", "76x150x150", "16x112x112", "0.64"] in [row[4:8] for row in rows]
+    assert ["c3d", "78,409,573", "38.55 G", "385.5 G"] in rows
+    # Aligned: in every row of the table the frames seen begin at the same place.
+    lines = text.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("layer "))
+    table = lines[start : lines.index("", start)]
+    place = table[0].index("frames seen")
+    assert len(table) == 17
+    assert all(line[place] == "#" and line[place - 2 : place] == "  " for line in table[1:])
+
+
+def test_json_holds_the_numbers_of_the_modules_table(run):
+    words = ["strategy=two_stream", "num_classes=7", "sampling.flow_frames=3"]
+    content = json.loads(run(*words, "--json"))
+    composed = compose([word for word in words if "num_classes" not in word])
+    with torch.device("meta"):
+        model = composed.strategy_class(composed.model, composed.clip_shape(), 7, composed.training)
+    table = layer_table(model)
+    plain = [json.loads(json.dumps(layer._asdict())) for layer in table]
+    assert [{key: row[key] for key in plain[0]} for row in content["layers"]] == plain
+    assert content["num_classes"] == 7
+    spatial, temporal, both = content["networks"]
+    assert [network["name"] for network in (spatial, temporal, both)] == [
+        "two_stream_spatial",
+        "two_stream_temporal",
+        "two_stream",
+    ]
+    assert both["parameters"] == sum(layer.parameters for layer in table)
+    assert both["multiply_adds_per_clip"] == sum(layer.multiply_adds for layer in table)
+    assert both["parameters"] == spatial["parameters"] + temporal["parameters"]
+    for key in ("multiply_adds_per_clip", "multiply_adds_per_video"):
+        assert both[key] == spatial[key] + temporal[key]
+
+
+def test_markdown_says_what_json_says(run):
+    words = ["--markdown", "strategy=slow_fusion", "model.size=published"]
+    cells = grid_rows(run(*words), "layer")
+    content = json.loads(run("--json", *words[1:]))
+
+    def sizes(values: list[int] | None) -> str:
+        return "x".join(map(str, values or []))
+
+    assert len(cells) == len(content["layers"])
+    for row, layer in zip(cells, content["layers"], strict=True):
+        clipped = "" if layer["clipped"] == layer["receptive_field"] else sizes(layer["clipped"])
+        assert row[:2] == [layer["name"], layer["kind"]]
+        assert row[2:5] == [sizes(layer["kernel"]), sizes(layer["stride"]), sizes(layer["output"])]
+        assert row[5:7] == [sizes(layer["receptive_field"]), clipped]
+        assert float(row[7]) == round(layer["seconds_clipped"], 2)
+        assert f"{layer['clipped'][0]} of 10" in row[8]
+        assert [int(cell.replace(",", "") or 0) for cell in row[9:]] == [layer["parameters"], layer["multiply_adds"]]
+    times = [re.sub(" <- time", "", row[8]).split()[0] for row in cells[:6]]
+    assert times == ["####......", "####......", "######....", "######....", "##########", "##########"]
+    assert [row[0] for row in cells if "<- time" in row[8]] == ["trunk.0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("strategy=single_frame", "single_frame never sees time"),
+        ("strategy=single_frame clip=lecture", "single_frame never sees time"),
+        ("strategy=early_fusion", r"early_fusion sees time from trunk\.0 on: 10 of 10 frames, 0\.40 s\.$"),
+        # Frames 0 and 15: 16 frames of the video pass.
+        ("strategy=late_fusion", r"late_fusion sees time from head\.1 on: 2 of 2 frames, 0\.64 s\.$"),
+        ("strategy=late_fusion video_fps=30", r"2 of 2 frames, 0\.53 s\.$"),
+        ("strategy=c3d", r"c3d sees time from trunk\.0 on: 3 of 16 frames, 0\.12 s; the whole clip from trunk"),
+        ("strategy=early_fusion clip=lecture", r"16 of 16 frames, 3\.20 s\.$"),
+        ("strategy=slow_fusion clip=lecture", r"4 of 16 frames, 0\.80 s; never the whole clip\.$"),
+        ("strategy=two_stream", "two_stream_spatial never sees time"),
+        ("strategy=two_stream", r"two_stream_temporal sees time from temporal\.0 on: 11 of 11 frames, 0\.44 s\.$"),
+        # The first of 16 fields at 5 per second begins 3 s before the last, which lasts 2 frames of the video.
+        ("strategy=two_stream clip=lecture", r"17 of 17 frames, 3\.08 s\.$"),
+        # Sixteen frames, the first of each sixteenth of the video: 15/16 of 8 s, and the last one's 1/25 s.
+        ("strategy=cnn_lstm video_frames=200", r"cnn_lstm sees time from lstm on: 16 of 16 frames, 7\.54 s\.$"),
+    ],
+)
+def test_where_time_comes_into_view(run, words, line):
+    assert re.search(line, run(*words.split()), re.M)
+
+
+@pytest.mark.parametrize(
+    ("words", "passes", "costs"),
+    [
+        ("strategy=single_frame num_classes=487 sampling.test_clips=20 sampling.test_views=4crop", 80, [98]),
+        ("strategy=slow_fusion num_classes=487 sampling.test_clips=20 sampling.test_views=4crop", 80, [341]),
+        ("strategy=c3d sampling.test_clips=10", 10, [385]),
+        ("strategy=c3d sampling.test_clips=all sampling.test_step=8", 21, [809]),
+        ("strategy=two_stream sampling.test_clips=25 sampling.test_views=10crop", 250, [416, 653, 1069]),
+    ],
+)
+def test_cost_of_a_video_under_the_test_protocol(run, words, passes, costs):
+    content = json.loads(run(*words.split(), "model.size=published", "data.mirror=true", "--json"))
+    assert content["clips_per_video"] * content["views_per_clip"] == passes
+    assert [round(network["multiply_adds_per_video"] / 1e9) for network in content["networks"]] == costs
+
+
+def test_a_data_set_without_mirror_images_has_fewer_views(run):
+    words = ["strategy=single_frame", "sampling.test_views=10crop"]
+    assert "10 clips (sampling.test_clips=10) of 5 views (sampling.test_views=10crop, no mirror images)" in run(*words)
+    assert "of 10 views (sampling.test_views=10crop)" in run(*words, "data.mirror=true")
+
+
+@pytest.mark.parametrize(
+    ("words", "classes"),
+    [("", 101), ("dataset=ucf101", 101), ("dataset=hmdb51", 51), ("dataset=hmdb51 num_classes=16", 16)],
+)
+def test_number_of_classes(run, words, classes):
+    content = json.loads(run("strategy=single_frame", *words.split(), "--json"))
+    assert content["layers"][-1]["output"] == [classes, 1, 1, 1]
+
+
+def test_bytes_of_videos_and_clips(run):
+    words = ["strategy=c3d", "model.size=published", "--clip"]
+    cells = grid_rows(run(*words, "--markdown"), "what")
+    assert [row[1:] for row in cells] == [
+        ["921,600", "921.6 kB", "900.0 KiB"],
+        ["27,648,000", "27.65 MB", "26.37 MiB"],
+        ["1,658,880,000", "1.66 GB", "1.545 GiB"],
+        ["6,220,800", "6.22 MB", "5.933 MiB"],
+        ["186,624,000", "186.6 MB", "178.0 MiB"],
+        ["11,197,440,000", "11.20 GB", "10.43 GiB"],
+        ["602,112", "602.1 kB", "588.0 KiB"],
+        ["602,112", "602.1 kB", "588.0 KiB"],  # the lecture's clip is C3D's
+        ["2,408,448", "2.41 MB", "2.297 MiB"],
+    ]
+    text = run(*words)
+    assert all(cell in text for row in cells for cell in row)
+    assert [row["bytes"] for row in json.loads(run(*words, "--json"))] == [
+        int(row[1].replace(",", "")) for row in cells
+    ]
+
+
+def test_bytes_of_a_clip_with_flow(run):
+    sizes = [row["bytes"] for row in json.loads(run("strategy=two_stream", "sampling.crop=20", "--clip", "--json"))]
+    assert sizes[-4:] == [3 * 400, 10 * 2 * 400, 23 * 400, 4 * 23 * 400]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("strategy=c3d modle.size=tiny", "modle.size: no such setting. Did you mean model"),
+        ("strategy=c3d model.sise=tiny", "model.sise: no such setting. Did you mean model.size"),
+        ("strategy=c3d num_clases=5", "num_clases: no such setting. Did you mean num_classes?"),
+        ("strategy=c3d num_classes=0", "num_classes=0: expected a whole number from 1 on"),
+        ("strategy=c3d num_classes=many", "num_classes=many: expected a whole number from 1 on"),
+        ("strategy=c3d video_fps=-1", "video_fps=-1: expected a number above 0"),
+        ("strategy=c3d video_frames=1.5", "video_frames=1.5: expected a whole number from 1 on"),
+        ("strategy=c3e", "strategy=c3e: no such preset. Did you mean c3d?"),
+        ("model.size=tiny", "strategy= is missing"),
+        ("strategy=c3d sampling.frames=2", "c3d needs sampling.frames >= 8, got 2"),
+        ("strategy=c3d sampling.crop=500", "sampling.crop=500: expected 1 to 36"),
+        ("strategy=c3d tiny", "'tiny': expected key=value"),
+    ],
+)
+def test_bad_words_get_one_line(capsys, words, message):
+    assert main(words.split()) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err and output.err.startswith("error: ") and output.err.count("\n") == 1
+
+
+def test_options_may_stand_anywhere_and_exclude_each_other(run, capsys):
+    assert run("strategy=early_fusion", "--json", "seed=3") == run("--json", "strategy=early_fusion", "seed=3")
+    with pytest.raises(SystemExit):
+        main(["strategy=c3d", "--json", "--markdown"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_help_is_light():
+    code = "import sys, experiments.layers; print('torch' in sys.modules or 'omegaconf' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
