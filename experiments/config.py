@@ -218,7 +218,7 @@ def compose(arguments: list[str]) -> RunConfig:
     config = OmegaConf.structured(_defaults(strategy, DATASETS[chosen["dataset"]], auxiliary))
     for source, preset in presets.items():
         config = _merge(config, preset, f"configs/{source}")
-    given = [f"{key}={value}" for key, value in pairs.items() if key not in (*WORDS, "sweep")]
+    given = [f"{key}={value}" for key, value in pairs.items() if key == "auxiliary" or key not in (*WORDS, "sweep")]
     config = _merge(config, {**chosen, "overrides": given}, "the command line")
     for key, value in pairs.items():
         if key not in WORDS:
@@ -275,7 +275,7 @@ def _check(run: RunConfig) -> None:
     ):
         if value < least:
             raise ValueError(f"{name}={value}: expected {least} or more")
-    if training.select == "best" and not run.data.validation:
+    if training.select == "best" and not (run.data.validation or run.data.folds):
         raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
     if training.batch_size % run.trainer.devices:
         raise ValueError(

@@ -79,7 +79,8 @@ def test_a_second_data_set_comes_from_the_strategy_or_the_command_line():
     assert other.auxiliary_data is None and other.id != run.id
     moved = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.root=elsewhere"])
     assert moved.id == compose(["strategy=two_stream_multi_task", "dataset=ucf101"]).id
-    assert compose(shlex.split(command(run))[2:]) == run
+    for one in (run, other, compose(["strategy=two_stream", "auxiliary=moving_shapes", "auxiliary_data.data_seed=1"])):
+        assert compose(shlex.split(command(one))[2:]) == one
     with pytest.raises(ValueError, match=r"auxiliary=hmdb: no such data set. Did you mean hmdb51"):
         compose(["strategy=c3d", "auxiliary=hmdb"])
     with pytest.raises(ValueError, match=r"auxiliary_data\.root is missing: auxiliary=folder"):

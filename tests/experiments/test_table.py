@@ -357,7 +357,7 @@ def test_published_numbers_of_sports1m():
         ("two_stream_spatial", 73.0, 40.5),
         ("two_stream_multi_task_temporal", 83.7, 54.6),
         ("two_stream_multi_task", 86.9, 58.0),
-        ("two_stream_svm", 88.0, 59.4),
+        ("two_stream_multi_task_svm", 88.0, 59.4),
         ("c3d_svm_3_nets_idt", 90.4, None),
         ("cnn_lstm", 68.2, None),
     ],
