@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from datamodules import DATASETS
-from experiments.config import compose
-from experiments.sweep import read_points
+from experiments.config import compose, names
+from experiments.ensembles import SETTINGS
+from experiments.layers import main as layers_main
+from experiments.sweep import SWEEPS, read_points
 from experiments.table import fill_readme, read_published, read_records, tables
 
 ROOT = Path(__file__).parents[1]
@@ -21,9 +23,27 @@ def test_every_command_names_what_exists(words):
     options = shlex.split(words)
     settings = [word.replace("PATH", "somewhere") for word in options if "=" in word]
     if "--sweep" in options:
-        assert len(read_points(options[options.index("--sweep") + 1], settings)) == 7
+        name = options[options.index("--sweep") + 1]
+        assert len(read_points(name, settings)) >= 2
+        assert name != "fusion" or len(read_points(name, settings)) == 7
+    elif "--ensemble" in options:
+        assert {setting.partition("=")[0] for setting in settings} <= set(SETTINGS)
     elif "--table" not in options:
         compose(settings)
+
+
+def test_every_sweep_and_strategy_is_named():
+    for name in sorted(path.stem for path in SWEEPS.glob("*.yaml")):
+        assert f"| `{name}` " in README
+    for name in names("strategy"):
+        starts = [0, *(place for place, letter in enumerate(name) if letter == "_")]  # in full, or `_ending`
+        assert any(f"`{name[start:]}`" in README for start in starts), name
+
+
+@pytest.mark.parametrize("words", re.findall(r"python experiments/layers\.py (.*)", README))
+def test_layer_commands_run(words, capsys):
+    assert layers_main(shlex.split(words)) == 0
+    assert "sees time" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["ucf101", "hmdb51", "folder"])
