@@ -248,6 +248,47 @@ def test_best_on_validation_is_tested_where_the_recipe_says_so(run, place, tmp_p
         assert (stored["target"][: len(scores)] == batch["target"].numpy()).all()
 
 
+def record_of(run) -> dict:
+    return json.loads((Path(run.results) / "runs" / run.id / "record.json").read_text())
+
+
+def test_a_run_starts_from_anothers_weights_and_trains_the_last_layer_only(run):
+    run_point(run)
+    first = Path(run.results) / "runs" / run.id / "last.ckpt"
+    words = [*run.overrides, f"model.weights={first}", "training.trained_layers=1", "training.steps=3"]
+    second = compose(["strategy=early_fusion", *words])
+    run_point(second)
+    before, after = weights(run), weights(second)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head.2.weight", "head.2.bias"}
+    assert record_of(second)["pretrained"] == f"last.ckpt (vidfusion layout, {len(before)} tensors loaded)"
+    assert record_of(run)["pretrained"] == "none"
+
+
+def test_a_budget_of_multiply_adds_decides_the_steps(run):
+    budget = compose(["strategy=single_frame", *run.overrides, "training.multiply_adds=1.5e9"])
+    run_point(budget)
+    record = record_of(budget)
+    per_step = 3 * record["rows"][0]["macs_per_clip"] * 8
+    assert abs(record["rows"][0]["macs_training"] - 1.5e9) <= per_step / 2
+    saved = torch.load(Path(budget.results) / "runs" / budget.id / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == round(1.5e9 / per_step)
+
+
+def test_a_second_data_set_is_trained_on_beside_the_first(run, place):
+    moved = [word.replace("data.", "auxiliary_data.", 1) for word in place[1] if word.startswith("data.")]
+    words = [*run.overrides, *moved, "auxiliary_data.data_seed=1", "auxiliary_data.families=[motion]"]
+    both = compose(["strategy=two_stream_multi_task", *words, "training.steps=3"])
+    run_point(both)
+    record = record_of(both)
+    spatial, temporal, fused = record["rows"]
+    assert record["auxiliary"] == "moving_shapes"
+    assert spatial["macs_training"] == 3 * spatial["macs_per_clip"] * 3 * 8
+    assert temporal["macs_training"] == 2 * 3 * temporal["macs_per_clip"] * 3 * 8, "a batch of each data set"
+    assert fused["macs_training"] == spatial["macs_training"] + temporal["macs_training"]
+    assert [name.split(".")[0] for name in weights(both) if "auxiliary" in name] == ["temporal", "temporal"]
+
+
 def test_undecodable_test_video_counts_as_wrong_and_is_shown(run, place, tmp_path):
     data = make_data(run)
     data.prepare_data()
