@@ -47,6 +47,12 @@ def test_each_stream_gives_maps_of_the_full_networks_size(size):
         assert pools[1] == pools[0] - 1
 
 
+@pytest.mark.parametrize(("crop", "side"), [(112, 7), (64, 4)])
+def test_small_streams_keep_the_map_of_the_small_net(crop, side):
+    model = build("strategy=single_frame_multires", "model.size=small", f"sampling.crop={crop}")
+    assert model.trunk(torch.empty(1, 3, 1, crop, crop, device="meta")).shape == (1, 256, 1, side, side)
+
+
 def test_fovea_is_the_centre_crop_and_context_the_halved_frame():
     rgb = torch.rand(2, 3, 4, 178, 178, dtype=torch.float64)
     assert torch.equal(Resolutions.fovea(rgb), rgb[:, :, :, 44:133, 44:133])

@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 
 import pytest
@@ -174,6 +175,10 @@ def test_dropout_is_the_networks_own_unless_set(name):
         ("early_fusion", "small", 10, 112, 101, 4_118_037, 395e6),
         ("late_fusion", "small", 2, 112, 101, 7_265_797, 391e6),
         ("slow_fusion", "small", 10, 112, 101, 4_301_493, 820e6),
+        ("single_frame", "small", 1, 64, 101, 1_891_845, 64e6),
+        ("early_fusion", "small", 10, 64, 101, 1_955_349, 129e6),
+        ("late_fusion", "small", 2, 64, 101, 2_940_421, 128e6),
+        ("slow_fusion", "small", 10, 64, 101, 2_138_805, 268e6),
         ("c3d", "small", 16, 64, 101, 9_118_693, 3.23e9),
         ("c3d", "small", 16, 112, 101, 12_264_421, 9.89e9),
     ],
@@ -200,6 +205,25 @@ def test_parameters_and_multiply_adds_of_the_two_streams(size, classes, spatial,
         found = sum(value for layer, value in costs.items() if layer.startswith(stream))
         assert found == pytest.approx(macs, rel=2e-3)
     assert parameters(model) == spatial[0] + temporal[0]
+
+
+def test_a_quarter_of_c3d_and_a_small_temporal_stream_on_64_pixels(monkeypatch):
+    quarter = dataclasses.replace(
+        STRATEGIES["c3d"].nets["small"], stages=((16,), (32,), (64, 64), (128, 128), (128, 128)), fc=(512, 512)
+    )
+    monkeypatch.setitem(STRATEGIES["c3d"].nets, "small", quarter)
+    model = on_meta("c3d", "small", 16, 0, 101, 64)
+    assert parameters(model) == 2_307_109
+    assert sum(multiply_adds(model).values()) == pytest.approx(0.85e9, rel=5e-3)
+    temporal = on_meta("two_stream", "small", 1, 10, 101, 64)
+    assert parameters(temporal.temporal) == 2_515_925
+    found = sum(value for layer, value in multiply_adds(temporal).items() if layer.startswith("temporal"))
+    assert found == pytest.approx(59e6, rel=5e-3)
+    pool5 = next(layer for layer in reversed(temporal.temporal) if isinstance(layer, nn.MaxPool3d))
+    shapes: list[torch.Size] = []
+    pool5.register_forward_hook(lambda layer, inputs, output: shapes.append(output.shape[1:]))
+    temporal.eval()(**random_clips_on_meta(temporal))
+    assert shapes == [(256, 1, 1, 1)]
 
 
 def test_small_cnn_lstm_is_the_single_frame_network_up_to_fc6_and_an_lstm():

@@ -6,7 +6,7 @@ from torch import nn
 
 from experiments.config import compose
 from vidfusion.classifier import TrainingConfig
-from vidfusion.layers import multiply_adds
+from vidfusion.layers import layer_table, multiply_adds
 from vidfusion.strategies.lecture import Lecture
 
 CLASSES = 10
@@ -40,6 +40,33 @@ def test_sizes_and_counts_are_the_lectures(preset, parameters, macs, shapes):
     assert sum(parameter.numel() for parameter in model.head.parameters()) == 24 * CLASSES + CLASSES
     counts = multiply_adds(model)
     assert sum(value for name, value in counts.items() if name.startswith("trunk")) == pytest.approx(macs, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("preset", "rows"),
+    [
+        # The lecture's tables: size CxTxHxW, receptive field TxHxW; the mean's is clipped to the clip there.
+        (
+            "lecture_late",
+            [((12, 20, 64, 64), (1, 3, 3)), ((12, 20, 16, 16), (1, 6, 6)), ((24, 20, 16, 16), (1, 14, 14))],
+        ),
+        (
+            "lecture_early",
+            [((12, 1, 64, 64), (20, 3, 3)), ((12, 1, 16, 16), (20, 6, 6)), ((24, 1, 16, 16), (20, 14, 14))],
+        ),
+        (
+            "lecture_3d",
+            [((12, 20, 64, 64), (3, 3, 3)), ((12, 5, 16, 16), (6, 6, 6)), ((24, 5, 16, 16), (14, 14, 14))],
+        ),
+    ],
+)
+def test_layer_table_is_the_lectures(preset, rows):
+    *layers, mean, _ = layer_table(build(preset, "meta"))
+    assert [(layer.output, layer.receptive_field) for layer in layers] == rows
+    assert mean.output == (24, 1, 1, 1)
+    assert mean.receptive_field == ({"lecture_3d": 30}.get(preset, 20), 74, 74) and mean.clipped == (20, 64, 64)
+    parameters = {"lecture_late": [336, 2_616], "lecture_early": [6_492, 2_616], "lecture_3d": [984, 7_800]}[preset]
+    assert [layer.parameters for layer in layers if layer.parameters] == parameters
 
 
 def test_flattened_late_fusion_reads_every_place_of_every_frame():
