@@ -211,13 +211,12 @@ def _resumable(checkpoint: Path, provenance: dict[str, Any]) -> bool:
 def _public(run: RunConfig) -> dict[str, Any]:
     """The configuration as W&B shows it: without the paths of this machine."""
     config = dataclasses.asdict(run)
-    for node, name in (
-        (config, "results"),
-        (config, "overrides"),
-        (config["data"], "root"),
-        (config["data"], "stores"),
-    ):
-        node.pop(name)
+    for name in ("results", "overrides"):
+        config.pop(name)
+    for data in filter(None, (config["data"], config["auxiliary_data"])):
+        del data["root"], data["stores"]
+    if run.model.weights:
+        config["model"]["weights"] = Path(run.model.weights).name
     return config
 
 

@@ -15,7 +15,7 @@ import torch
 
 from experiments.config import compose
 from experiments.run import main
-from experiments.training import _Progress, make_data, make_model, run_point
+from experiments.training import _Progress, _public, make_data, make_model, run_point
 from vidfusion.metrics import HitAtK
 
 ROOT = Path(__file__).parents[2]
@@ -263,6 +263,13 @@ def test_a_run_starts_from_anothers_weights_and_trains_the_last_layer_only(run):
     assert changed == {"head.2.weight", "head.2.bias"}
     assert record_of(second)["pretrained"] == f"last.ckpt (vidfusion layout, {len(before)} tensors loaded)"
     assert record_of(run)["pretrained"] == "none"
+
+
+def test_what_wandb_is_told_holds_no_path_of_this_machine(run, tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"")
+    words = [f"model.weights={tmp_path}/weights.pt", "auxiliary=moving_shapes", f"auxiliary_data.root={tmp_path}"]
+    told = _public(compose(["strategy=c3d", *run.overrides, *words]))
+    assert str(tmp_path.parent) not in json.dumps(told) and told["model"]["weights"] == "weights.pt"
 
 
 def test_a_budget_of_multiply_adds_decides_the_steps(run):
