@@ -10,6 +10,7 @@ from datamodules import DATASETS
 from experiments.config import compose, names
 from experiments.ensembles import SETTINGS
 from experiments.layers import main as layers_main
+from experiments.render import to_csv, to_html, to_markdown
 from experiments.sweep import SWEEPS, read_points
 from experiments.table import fill_readme, read_published, read_records, tables
 
@@ -55,7 +56,15 @@ def test_test_command_is_the_one_that_ci_runs():
     assert re.findall(r"^```bash test\n(.*)\n```$", README, re.M) == ["pip install -e '.[test]' && pytest"]
 
 
-def test_committed_tables_are_what_the_committed_records_give():
-    reference = ROOT / "results" / "reference"
-    sections = tables(read_records(reference), read_published())
-    assert fill_readme(README, sections) == README
+REFERENCE = ROOT / "results" / "reference"
+
+
+def test_table_is_what_the_committed_records_give():
+    assert fill_readme(README, tables(read_records(REFERENCE), read_published())) == README
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in REFERENCE.rglob("runs")), ids=lambda path: path.name)
+def test_committed_tables_are_what_the_committed_records_give(folder):
+    sections = tables(read_records(folder), read_published())
+    for name, render in (("table.md", to_markdown), ("table.csv", to_csv), ("table.html", to_html)):
+        assert (folder / name).read_text() == render(sections)
