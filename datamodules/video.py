@@ -389,7 +389,7 @@ class VideoDataModule(L.LightningDataModule):
     def fingerprint(self) -> str:
         """16 hex digits that change with anything the data contribute: ids, labels, frame counts, the files' content.
 
-        What is stored of them (frame size, flow) is part of the run's settings.
+        What is stored of them (frame size, flow) is part of the run's settings. The auxiliary data set has its own.
         """
         described = {
             "train": _described(self.train_clips),
@@ -398,10 +398,16 @@ class VideoDataModule(L.LightningDataModule):
             "classes": self.lists.classes,
             "store": _key(self.store),
         }
-        if self.auxiliary_clips is not None:
-            clips = self.auxiliary_clips
-            described["auxiliary"] = [_described(clips), self.auxiliary_classes, _key(clips.store)]
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(described)
+
+    def auxiliary_fingerprint(self) -> str:
+        """The same of what the auxiliary data set contributes; empty without one."""
+        clips = self.auxiliary_clips
+        return "" if clips is None else _digest([_described(clips), self.auxiliary_classes, _key(clips.store)])
+
+
+def _digest(described: dict | list) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _whole_videos(dataset: Dataset, node: str, videos: list[Video], store: FrameStore) -> list[Video]:

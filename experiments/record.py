@@ -197,6 +197,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         "rows": rows,
         "seconds": {
             "train": model.trained["seconds"],
+            "waiting": model.trained["waiting"],
             "test": test_seconds,
             "flow": data.store.flow_seconds if run.sampling.flow_frames else 0.0,
         },
@@ -208,6 +209,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         },
         "data": {
             "fingerprint": data.fingerprint(),
+            "auxiliary_fingerprint": data.auxiliary_fingerprint(),
             "files": data.store.folder.name.rpartition("-")[2],
             "classes": list(data.lists.classes),
             "families": {family: list(members) for family, members in data.lists.families.items()},

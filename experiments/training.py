@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from tqdm import tqdm
 
-from datamodules.video import VideoDataModule
+from datamodules.video import VideoDataModule, available_cores
 from experiments.config import RunConfig
 from experiments.record import (
     code_hash,
@@ -40,6 +40,7 @@ from vidfusion.weights import load_weights
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
 
+WAITING = 0.2  # share of the training above which waiting for clips is worth a line
 CHECKPOINTS = 10  # per run: an interruption costs at most so small a part of the training
 
 
@@ -114,17 +115,17 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
     data.setup()
     model = make_model(run, data.lists.classes, data.auxiliary_classes)
     steps = model.training_config.steps
-    code, fingerprint = code_hash(run), data.fingerprint()
+    made_of = [code_hash(run), data.fingerprint(), data.auxiliary_fingerprint()]
     record = read_record(folder)
     if record is not None and not force:
-        if (record["code"]["hash"], record["data"]["fingerprint"]) == (code, fingerprint):
+        prints = [record["data"].get(name) for name in ("fingerprint", "auxiliary_fingerprint")]
+        if [record["code"]["hash"], *prints] == made_of:
             print(f"{run.id}: finished before, skipped (--force runs it again)", flush=True)
             return True
         print(f"{run.id}: finished before with other code or data, so it runs again", flush=True)
     model.provenance |= {
         "id": run.id,
-        "code": code,
-        "fingerprint": fingerprint,
+        "made_of": made_of,
         "dataset": run.dataset_label,
         "split": run.data.split,
         "config": dataclasses.asdict(run),
@@ -175,6 +176,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
         )
         trainer.fit(model, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
         trainer.save_checkpoint(last)
+        _advise(run, model.trained["waiting"] / model.trained["seconds"])
         if run.training.select == "best":
             best = torch.load(folder / "best.ckpt", weights_only=True, map_location=model.device)
             model.load_state_dict(best["state_dict"])
@@ -200,12 +202,21 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
     return True
 
 
+def _advise(run: RunConfig, waiting: float) -> None:
+    """One line if a large share of the training was spent waiting for clips, and processors are there to load them."""
+    idle = available_cores() - run.trainer.threads - run.trainer.workers
+    beside_others = multiprocessing.parent_process() is not None and not torch.cuda.is_available()
+    if waiting > WAITING and idle > 0 and not beside_others:
+        more = f"try trainer.workers={run.trainer.workers + idle} (now {run.trainer.workers})"
+        print(f"{run.id}: {waiting:.0%} of the training was spent waiting for clips; {more}", flush=True)
+
+
 def _resumable(checkpoint: Path, provenance: dict[str, Any]) -> bool:
     """Whether a checkpoint is there that the same code made of the same data."""
     if not checkpoint.exists():
         return False
-    made_by = torch.load(checkpoint, weights_only=True, map_location="cpu")["vidfusion"]["provenance"]
-    return all(made_by[key] == provenance[key] for key in ("code", "fingerprint"))
+    before = torch.load(checkpoint, weights_only=True, map_location="cpu")["vidfusion"]["provenance"]
+    return before["made_of"] == provenance["made_of"]
 
 
 def _public(run: RunConfig) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from vidfusion.backbones import Classifier, FrameNet, PerChannel
 from vidfusion.metrics import HitAtK, PerClassHits, ViewVotes, Votes
+from vidfusion.stopwatch import StepClock
 
 
 @dataclass
@@ -166,7 +167,9 @@ class VideoClassifier(L.LightningModule):
         self.train_metrics = nn.ModuleDict({"hit1": HitAtK(1)})
         levels = ("clip", "video")
         self.validation_metrics = nn.ModuleDict({f"{level}_hit{k}": HitAtK(k) for level in levels for k in (1, 5)})
-        self.trained: dict = {"seconds": 0.0}  # so far; and the last epoch's Hit@1 over its clips, in all and per class
+        # So far, and how much of it was spent waiting for clips; the last epoch's Hit@1 over its clips, and per class.
+        self.trained: dict = {"seconds": 0.0, "waiting": 0.0}
+        self._clock = StepClock(torch.device("cpu"))
         self.provenance: dict = {}  # plain data that checkpoints carry: configuration, data set, class names
         self.validation_votes: Votes | None = None  # every held-out clip's scores, after the last validation
         self.test_votes: Votes | None = None  # every test clip's scores, after a test
@@ -280,8 +283,9 @@ class VideoClassifier(L.LightningModule):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock, and keep the statistics of frozen norms."""
+        """Start the clocks, and keep the statistics of frozen norms."""
         self._epoch_started = time.monotonic()
+        self._clock = StepClock(self.device)
         for layer in self.modules():
             if isinstance(layer, nn.BatchNorm3d) and not layer.weight.requires_grad:
                 layer.eval()
@@ -292,6 +296,7 @@ class VideoClassifier(L.LightningModule):
         The epoch's start would be too early: a loader draws a number when it is opened, which is after that in a run's
         later epochs and before it in the first.
         """
+        self._clock.step_starts()
         torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
@@ -325,10 +330,18 @@ class VideoClassifier(L.LightningModule):
         self.train_hits.update(scores, target)
         self.train_metrics["hit1"].update(scores, target)
 
+    def on_train_batch_end(self, outputs: dict, batch: dict, batch_index: int) -> None:
+        """The step's time ends."""
+        self._clock.step_ends()
+
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training accuracy, over its clips as they were drawn, and keep it for the record."""
+        """Log the epoch's training accuracy, over its clips as they were drawn, and the share of the time that it
+        waited for clips, and keep both for the record."""
+        waiting, working = self._clock.seconds()
+        self.log("speed/waiting_share", waiting / (waiting + working), sync_dist=True)
         self.trained = {
             "seconds": self.trained["seconds"] + time.monotonic() - self._epoch_started,
+            "waiting": self.trained["waiting"] + waiting,
             "clip_hit1": float(self.train_metrics["hit1"].compute()),
             "per_class": self.train_hits.compute().tolist(),
         }

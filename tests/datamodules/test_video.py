@@ -807,14 +807,16 @@ def test_an_auxiliary_data_set_must_be_another_one_and_whole(root, other_root, t
     assert [video.path for video in skipping.auxiliary_clips.videos] == list(AUXILIARY)[:3]
 
 
-def test_the_fingerprint_covers_the_auxiliary_data_set(root, other_root):
-    alone = opened(root).fingerprint()
-    prints = [
-        opened(root, auxiliary=beside(other_root, **settings)).fingerprint()
+def test_the_auxiliary_data_set_has_a_fingerprint_of_its_own(root, other_root):
+    alone = opened(root)
+    beside_it = [
+        opened(root, auxiliary=beside(other_root, **settings))
         for settings in ({}, {"test": ["test/e0.avi"]}, {"labels": {"train/a0.avi": (2,)}})
     ]
-    assert len({alone, *prints}) == 4
-    assert prints[0] == multi_task(root, other_root, BOTH, seed=3, batch_size=1).fingerprint()
+    assert {data.fingerprint() for data in beside_it} == {alone.fingerprint()}
+    prints = [data.auxiliary_fingerprint() for data in beside_it]
+    assert len({alone.auxiliary_fingerprint(), *prints}) == 4 and not alone.auxiliary_fingerprint()
+    assert prints[0] == multi_task(root, other_root, BOTH, seed=3, batch_size=1).auxiliary_fingerprint()
 
 
 # -- the store and the fingerprint
