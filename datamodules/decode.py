@@ -2,12 +2,14 @@
 
 Frame i means the i-th frame of a sequential decode. decord's random access returns wrong frames on files with packed
 B-frames (most of HMDB51, part of UCF101), and its length may count one frame too many there. So the count comes from
-PyAV decoding every frame, and the pictures from decord reading from the first frame on, never seeking.
+PyAV decoding every frame, and the pictures from decord reading from the first frame on, never seeking. Pictures are
+upright: a rotation that the file's metadata ask for, as phones write it, is applied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +35,13 @@ class VideoInfo:
     """What a video file holds.
 
     frames:        number of frames that decode, at least 1
-    header_frames: number of frames that the header promises, 0 where it does not say
+    header_frames: number of frames that the header promises; Matroska's (mkv, webm) gives a length, and this is how
+                   many would fill that; 0 where it does not say
     fps:           frames per second, 0 where the file does not say
-    height, width: of a frame, in pixels
+    height, width: of an upright frame, in pixels
+    corrupt:       how many of the frames the decoder marks as damaged: it made up a part of their content
+    quarter_turns: how often a frame as it is stored is turned by 90 degrees anticlockwise to be upright, 0 to 3
+    audio:         whether there is sound
     """
 
     frames: int
@@ -43,6 +49,9 @@ class VideoInfo:
     fps: float
     height: int
     width: int
+    corrupt: int = 0
+    quarter_turns: int = 0
+    audio: bool = False
 
     @property
     def truncated(self) -> bool:
@@ -58,27 +67,44 @@ def is_truncated(frames: int, header_frames: int) -> bool:
     return header_frames - frames > max(2, 0.05 * header_frames)
 
 
-def probe(path: Path) -> VideoInfo:
-    """Count the frames of a video by decoding it once, without converting any picture. Raises DecodeError."""
-    frames, first = 0, None
+def probe(path: Path, each_frame: Callable[[], object] = lambda: None) -> VideoInfo:
+    """Count the frames of a video by decoding it once, without converting any picture. Raises DecodeError.
+
+    `each_frame` is called after every one of them, for whoever watches over a decoder that may hang.
+    """
+    frames = corrupt = 0
+    first, start, end = None, math.inf, -math.inf
     try:
-        with av.open(str(path)) as container:
+        with av.open(_source(path)) as container:
             stream = _video_stream(container, path)
             for frame in container.decode(stream):
                 first = first or frame
+                if (frame.width, frame.height) != (first.width, first.height):
+                    # decord would go on in the first size without a word.
+                    raise _decode_error(path, _other_size(frames, (frame.width, frame.height), first))
                 frames += 1
+                corrupt += frame.is_corrupt
+                if frame.time is not None:
+                    start, end = min(start, frame.time), max(end, frame.time)
+                each_frame()
             header_frames, fps = stream.frames, float(stream.average_rate or stream.guessed_rate or 0)
+            audio, seconds = bool(container.streams.audio), (container.duration or 0) / av.time_base
+            by_length = "matroska" in container.format.name  # MPEG streams have no header: FFmpeg guesses their length
     except av.FFmpegError as error:
         raise _decode_error(path, f"{_reason(error)} after {frames} frames" if frames else _reason(error)) from error
     if first is None:
         raise _decode_error(path, "its video stream holds no frame")
-    return VideoInfo(frames, header_frames, fps, first.height, first.width)
+    if not header_frames and by_length and fps and start <= end:
+        header_frames = round(frames * seconds / (end - start + 1 / fps))
+    turns = _quarter_turns(first)
+    height, width = (first.height, first.width) if turns % 2 == 0 else (first.width, first.height)
+    return VideoInfo(frames, header_frames, fps, height, width, corrupt, turns, audio)
 
 
 def expected_frames(path: Path) -> int:
     """How many frames a video should have by its header alone, which may be wrong; 0 where it cannot be read."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(_source(path)) as container:
             stream = _video_stream(container, path)
             seconds = (container.duration or 0) / av.time_base
             return stream.frames or round(seconds * (stream.average_rate or 0))
@@ -96,11 +122,24 @@ def iter_frames(path: Path, info: VideoInfo | None = None) -> Iterator[np.ndarra
     count = 0
     for count, frame in zip(range(1, info.frames + 1), _decode(path), strict=False):
         if frame.shape != (info.height, info.width, 3):
-            found = f"frame {count - 1} is {frame.shape[1]}x{frame.shape[0]}, the first is {info.width}x{info.height}"
-            raise _decode_error(path, found)
+            raise _decode_error(path, _other_size(count - 1, frame.shape[1::-1], info))
         yield frame
     if count < info.frames:
         raise _decode_error(path, f"PyAV counts {info.frames} frames, the decoder gives {count}")
+
+
+def seeks_exactly(path: Path, frames: Mapping[int, np.ndarray]) -> bool:
+    """Whether decord's random access returns these frames of `iter_frames`, given by their index, in their order.
+
+    False where decord is missing: no other decoder here seeks. It may hang or crash on a damaged file.
+    """
+    if decord is None:
+        return False
+    try:
+        reader = decord.VideoReader(_source(path), ctx=decord.cpu(0), num_threads=1)
+        return all(np.array_equal(reader[index].asnumpy(), frame) for index, frame in frames.items())
+    except (decord.DECORDError, RuntimeError, IndexError):
+        return False
 
 
 def _decode(path: Path) -> Iterator[np.ndarray]:
@@ -109,7 +148,7 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
         yield from _decode_with_pyav(path)
         return
     try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        reader = decord.VideoReader(_source(path), ctx=decord.cpu(0), num_threads=1)
         frame = reader.next().asnumpy()
         if frame.shape[2] != 3:  # decord 0.6.0 gives four channels for some small widths, such as 48
             yield from _decode_with_pyav(path)
@@ -124,9 +163,27 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
 
 
 def _decode_with_pyav(path: Path) -> Iterator[np.ndarray]:
-    with av.open(str(path)) as container:
+    with av.open(_source(path)) as container:
         for frame in container.decode(_video_stream(container, path)):
-            yield frame.to_ndarray(format="rgb24")
+            yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), _quarter_turns(frame)))
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    return round(frame.rotation / 90) % 4
+
+
+def _source(path: Path) -> str:
+    """What the decoders open: an absolute name, because they take `file:a.avi` for an address.
+
+    Raises DecodeError for what they would wait for without end, such as a named pipe, and for names that they cannot
+    be given.
+    """
+    if path.exists() and not path.is_file():
+        raise _decode_error(path, "it is not a regular file")
+    try:
+        return str(path.absolute()).encode().decode()
+    except UnicodeEncodeError:
+        raise _decode_error(path, "its name is not UTF-8, rename it") from None
 
 
 def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
@@ -136,6 +193,10 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
         raise _decode_error(path, "it has no video stream")
     stream.codec_context.thread_count = 1
     return stream
+
+
+def _other_size(index: int, size: tuple[int, int], first: VideoInfo | av.VideoFrame) -> str:
+    return f"frame {index} is {size[0]}x{size[1]}, the first is {first.width}x{first.height}"
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import av
@@ -6,13 +7,13 @@ import numpy as np
 import pytest
 
 from datamodules import decode
-from datamodules.decode import DecodeError, VideoInfo, expected_frames, iter_frames, probe
+from datamodules.decode import DecodeError, VideoInfo, expected_frames, iter_frames, probe, seeks_exactly
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 def write_clip(
-    path: Path, frames: int, codec: str = "libx264", size: tuple[int, int] = (48, 64), **options: str
+    path: Path, frames: int, codec: str = "libx264", size: tuple[int, int] = (48, 64), rotation: int = 0, **options: str
 ) -> None:
     """A clip whose every frame differs: a picture that scrolls by one pixel a frame."""
     height, width = size
@@ -20,7 +21,10 @@ def write_clip(
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.codec_context.max_b_frames = 2
+        if codec != "libvpx":
+            stream.codec_context.max_b_frames = 2
+        if rotation:
+            stream.set_display_rotation(rotation)
         for start in range(frames):
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[start : start + height]), format="rgb24")
             container.mux(stream.encode(image))
@@ -66,7 +70,7 @@ def test_frames_equal_a_sequential_decode(tmp_path, name, codec, frames):
     path = tmp_path / name
     write_clip(path, frames, codec)
     info = probe(path)
-    assert info == VideoInfo(frames, 0 if path.suffix == ".mkv" else frames, 25.0, 48, 64)
+    assert info == VideoInfo(frames, frames, 25.0, 48, 64)
     np.testing.assert_array_equal(np.stack(list(iter_frames(path))), reference(path))
     assert expected_frames(path) == pytest.approx(frames, abs=1)
 
@@ -110,6 +114,109 @@ def test_a_cut_file_is_truncated_and_keeps_its_frames(tmp_path):
     frames = np.stack(list(iter_frames(cut)))
     assert len(frames) == info.frames
     np.testing.assert_array_equal(frames[:-1], reference(whole)[: info.frames - 1])  # the last one may be half a frame
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_a_cut_file_whose_header_only_has_a_length_is_truncated(tmp_path, suffix):
+    whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    write_clip(whole, 60, "libx264" if suffix == ".mkv" else "libvpx")
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert probe(whole).header_frames == 60 and not probe(whole).truncated
+    info = probe(cut)
+    assert 0 < info.frames < 50 and info.header_frames == pytest.approx(60, abs=1) and info.truncated
+
+
+def test_damaged_frames_are_counted(tmp_path):
+    path = tmp_path / "a.avi"
+    write_clip(path, 30, "mpeg4")
+    assert probe(path).corrupt == 0
+    content = bytearray(path.read_bytes())
+    for place in np.random.default_rng(0).integers(len(content) // 2, len(content) * 3 // 4, 20):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    assert 0 < probe(path).corrupt <= 20
+
+
+def test_a_change_of_size_inside_a_file_is_an_error(tmp_path):
+    for name, size in (("a.mpg", (48, 64)), ("b.mpg", (64, 96))):
+        write_clip(tmp_path / name, 12, "mpeg2video", size)
+    both = tmp_path / "both.mpg"
+    both.write_bytes((tmp_path / "a.mpg").read_bytes() + (tmp_path / "b.mpg").read_bytes())
+    with pytest.raises(DecodeError, match=r"both\.mpg: cannot be decoded: frame \d+ is 96x64, the first is 64x48"):
+        list(iter_frames(both))
+
+
+@pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV writes no rotation")
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_frames_are_upright(tmp_path, monkeypatch, turns):
+    path = tmp_path / "a.mp4"
+    write_clip(path, 9, size=(64, 96), rotation=90 * turns)
+    expected = np.rot90(reference(path), turns, axes=(1, 2))
+    info = probe(path)
+    assert (info.height, info.width, info.quarter_turns) == (*expected.shape[1:3], turns)
+    np.testing.assert_array_equal(np.stack(list(iter_frames(path))), expected)
+    monkeypatch.setattr(decode, "decord", None)
+    np.testing.assert_array_equal(np.stack(list(iter_frames(path))), expected)
+
+
+def test_sound_is_seen(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_clip(path, 5)
+    assert not probe(path).audio
+    with av.open(str(path)) as source, av.open(str(tmp_path / "b.mp4"), "w") as target:
+        video, sound = target.add_stream_from_template(source.streams.video[0]), target.add_stream("aac", rate=44100)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                target.mux(packet)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8820), np.float32), format="fltp", layout="mono")
+        silence.rate = 44100
+        target.mux(sound.encode(silence))
+        target.mux(sound.encode())
+    assert probe(tmp_path / "b.mp4").audio and probe(tmp_path / "b.mp4").frames == 5
+
+
+def test_random_access_is_compared_with_the_sequence(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    write_clip(path, 40)
+    frames = dict(enumerate(iter_frames(path)))
+    some = {index: frames[index] for index in (31, 7, 22)}
+    assert seeks_exactly(path, some)
+    assert not seeks_exactly(path, some | {8: frames[9]})
+    assert not seeks_exactly(path, {40: frames[39]})
+    assert not seeks_exactly(tmp_path / "absent.mp4", some)
+    monkeypatch.setattr(decode, "decord", None)
+    assert not seeks_exactly(path, some)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real clips are not beside this checkout")
+def test_random_access_is_wrong_on_a_real_clip():
+    path = DATA / "hmdb51/brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi"
+    assert not seeks_exactly(
+        path, {index: frame for index, frame in enumerate(iter_frames(path)) if index in (90, 200)}
+    )
+
+
+@pytest.mark.parametrize(
+    "ask", [probe, expected_frames, lambda path: list(iter_frames(path, VideoInfo(1, 1, 1.0, 1, 1)))]
+)
+def test_a_pipe_is_not_waited_for(tmp_path, ask):
+    os.mkfifo(tmp_path / "a.avi")
+    try:
+        assert ask(tmp_path / "a.avi") == 0
+    except DecodeError as error:
+        assert "a.avi: cannot be decoded: it is not a regular file" in str(error)
+
+
+def test_odd_names(tmp_path, monkeypatch):
+    write_clip(tmp_path / "a.avi", 3, "mpeg4", (64, 96))
+    monkeypatch.chdir(tmp_path)
+    for name in ("file:a.avi", "new\nline.avi", "a#b [c] 'd\".avi", "ä日.avi"):
+        path = Path("a.avi").rename(name)
+        assert probe(path).frames == len(list(iter_frames(path))) == 3
+        path.rename("a.avi")
+    with pytest.raises(DecodeError, match="its name is not UTF-8"):
+        probe(Path("a.avi").rename("\udce9.avi"))
 
 
 def test_a_header_that_counts_one_too_many_is_healthy():
