@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from datamodules.lists import DataError, Dataset, Video, VideoLists, choose_split, existing_root, read_lines
+from datamodules.lists import DataError, Dataset, Listing, Video, VideoLists, existing_root, read_lines
 
 SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 
@@ -45,7 +45,7 @@ class Folder(Dataset):
     root: str = "???"
     manifest: str | None = None
 
-    def read(self) -> VideoLists:
+    def listed(self) -> Listing:
         """Parse the manifest, or list the folders. Raises DataError."""
         root = existing_root(self)
         manifest = self.find_manifest(root)
@@ -54,14 +54,23 @@ class Folder(Dataset):
         videos: dict[str, list[Video]] = {"train": [], "test": []}
         for row in rows:
             videos[row.split].append(Video(row.path, (classes.index(row.label),), row.group))
-        lists = choose_split(self, classes, {1: (videos["train"], videos["test"])})
-        untrained = sorted(set(classes) - {row.label for row in rows if row.split == "train"})
+        return Listing(classes, {1: (videos["train"], videos["test"])})
+
+    def read(self) -> VideoLists:
+        """The lists, every video of which is on disk and every class of which can be trained. Raises DataError."""
+        lists = super().read()
+        trained = {label for video in lists.train for label in video.labels}
+        untrained = [name for label, name in enumerate(lists.classes) if label not in trained]
         if untrained:
-            raise DataError(
-                f"{manifest or root}: {len(untrained)} classes have no training video, first {untrained[0]}"
-            )
-        lists.notes.append(count_shared_groups(lists) if manifest else "no manifest: every file is a group of its own")
+            source = self.find_manifest(self.folder()) or self.root
+            raise DataError(f"{source}: {len(untrained)} classes have no training video, first {untrained[0]}")
         return lists
+
+    def remarks(self, lists: VideoLists) -> list[str]:
+        """How far the manifest separates groups."""
+        if self.find_manifest(self.folder()):
+            return [count_shared_groups(lists)]
+        return ["no manifest: every file is a group of its own"]
 
     def find_manifest(self, root: Path) -> Path | None:
         """The manifest file, or None where the root is to be listed."""
@@ -77,10 +86,13 @@ class Folder(Dataset):
 def read_manifest(path: Path) -> list[Row]:
     """Rows of a CSV manifest in its order."""
     lines = read_lines(path)
-    rows = csv.DictReader(line for _, line in lines)
-    found = rows.fieldnames or []
+    reader = csv.DictReader(line for _, line in lines)
+    found = reader.fieldnames or []
     if not set(Row._fields) <= set(found):
         raise DataError(f"{path}: found the columns {','.join(found)!r}, expected {','.join(Row._fields)!r} among them")
+    rows = list(reader)
+    if len(rows) != len(lines) - 1:
+        raise DataError(f"{path}: a value goes on over a line end; close its quote, or rename a file so named")
     result = []
     for (where, _), cells in zip(lines[1:], rows, strict=True):
         row = Row(*((cells[column] or "").strip() for column in Row._fields))

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datamodules.lists import DataError, Dataset, Video, VideoLists, choose_split, find_lists, read_lines
+from datamodules.lists import DataError, Dataset, Listing, Video, VideoLists, find_lists, read_lines
 
 UNUSED, TRAIN, TEST = 0, 1, 2
 LINE = re.compile(r"(?P<name>.+?)\s+(?P<flag>[012])")
@@ -52,8 +52,8 @@ data/hmdb51/                             data.root
     root: str = "data/hmdb51"
     lists: str | None = None
 
-    def read(self) -> VideoLists:
-        """Parse every split that the lists' folder holds and keep `split`. Raises DataError."""
+    def listed(self) -> Listing:
+        """Parse every split that the lists' folder holds. Raises DataError."""
         pattern = "*_test_split[0-9].txt"
         folder = find_lists(self, self.lists, pattern, ["testTrainMulti_7030_splits", "splits"])
         names = [path.stem.rpartition("_test_split") for path in folder.glob(pattern)]
@@ -68,9 +68,11 @@ data/hmdb51/                             data.root
                     videos[flag].append(video)
             splits[number] = videos[TRAIN], videos[TEST]
             unused += [video.path for video in videos[UNUSED]]
-        lists = choose_split(self, classes, splits, unused=unused, families=FIVE_TYPES)
-        lists.notes.append(count_shared_sources(lists))
-        return lists
+        return Listing(classes, splits, unused, FIVE_TYPES)
+
+    def remarks(self, lists: VideoLists) -> list[str]:
+        """How far the official split separates sources."""
+        return [count_shared_sources(lists)]
 
 
 def read_video(where: str, line: str, name: str, label: int) -> tuple[int, Video]:

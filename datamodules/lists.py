@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import errno
 import os
 import posixpath
+import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
@@ -53,6 +56,20 @@ class VideoLists:
 
 
 @dataclass
+class Listing:
+    """What the official files say, before any of it is compared with the disk.
+
+    `splits` holds (train, test) of every split by its number; `unused` are listed files of no split, which the frame
+    store holds all the same.
+    """
+
+    classes: Sequence[str]
+    splits: Mapping[int, tuple[list[Video], list[Video]]]
+    unused: Sequence[str] = ()
+    families: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass
 class Dataset:
     """Settings that every data set has; a data set is a subclass that adds its own and reads its lists.
 
@@ -88,9 +105,21 @@ class Dataset:
     def prepare(self, workers: int) -> None:
         """Make the videos, where the data set is a generated one. Others need nothing: they are downloaded by hand."""
 
+    def listed(self) -> Listing:
+        """Parse the official files. Raises DataError. A data set defines this, or `read` if it does both at once."""
+        lists = self.read()
+        return Listing(lists.classes, {self.split: (lists.train, lists.test)}, lists.files, lists.families)
+
     def read(self) -> VideoLists:
-        """Parse the official files into lists. Raises DataError."""
-        raise NotImplementedError
+        """The lists of `split`, every video of which is on disk. Raises DataError."""
+        listing = self.listed()
+        lists = choose_split(self, listing.classes, listing.splits, unused=listing.unused, families=listing.families)
+        lists.notes += self.remarks(lists)
+        return lists
+
+    def remarks(self, lists: VideoLists) -> list[str]:
+        """Facts to count in the lists that a reader of the results should know."""
+        return []
 
     def folder(self) -> Path:
         """The folder that the paths of `read` are relative to."""
@@ -160,10 +189,24 @@ def choose_split(
 
 
 def locate(data: Dataset, listed: Iterable[str]) -> dict[str, str]:
-    """The path on disk of every listed path, both relative to the root. Raises DataError if some are missing.
+    """The path on disk of every listed path, see `search`. Raises DataError if some are missing."""
+    located, missing, outside = search(data, listed)
+    if outside:
+        raise DataError(
+            f"listed path {outside[0]!r} leaves data.root={data.root}; list paths relative to it, without .."
+        )
+    if missing:
+        counts = f"{len(missing)} of {len(missing) + len(located)} listed videos are missing"
+        raise DataError(f"data.root={data.root}: {counts}, first {missing[0]}; complete the folder\n{data.LAYOUT}")
+    return located
 
-    Capitals may differ from the list's: copies of UCF101 have both HandstandPushups and HandStandPushups. Each
-    folder is read once, because a call per file is slow on network disks.
+
+def search(data: Dataset, listed: Iterable[str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """(the path on disk of the listed paths that are found; those missing; those that lead out of the root).
+
+    All are relative to the root, and sorted by the listed path. Capitals may differ from the list's: copies of UCF101
+    have both HandstandPushups and HandStandPushups. Each folder is read once, because a call per file is slow on
+    network disks.
     """
     root = existing_root(data)
 
@@ -171,8 +214,10 @@ def locate(data: Dataset, listed: Iterable[str]) -> dict[str, str]:
     def names_in(folder: str) -> dict[str, str]:
         try:
             found = sorted(os.listdir(root / folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                return {}
+            raise
         return {name.lower(): name for name in found} | {name: name for name in found}
 
     @cache
@@ -184,21 +229,16 @@ def locate(data: Dataset, listed: Iterable[str]) -> dict[str, str]:
         found = names_in(real).get(name) or names_in(real).get(name.lower())
         return found and f"{real}{slash}{found}"
 
-    located = {}
-    missing = []
+    located, missing, outside = {}, [], []
     for path in sorted(set(listed)):
         inside = posixpath.normpath(path)
         if inside.startswith(("/", "../")) or inside in ("..", "."):
-            raise DataError(f"listed path {path!r} leaves data.root={data.root}; list paths relative to it, without ..")
-        found = on_disk(inside)
-        if found is None:
+            outside.append(path)
+        elif (found := on_disk(inside)) is None:
             missing.append(path)
         else:
             located[path] = found
-    if missing:
-        counts = f"{len(missing)} of {len(missing) + len(located)} listed videos are missing"
-        raise DataError(f"data.root={data.root}: {counts}, first {missing[0]}; complete the folder\n{data.LAYOUT}")
-    return located
+    return located, missing, outside
 
 
 def check_lists(lists: VideoLists, source: str) -> None:
@@ -232,6 +272,52 @@ def check_apart(auxiliary: Dataset, its_lists: VideoLists, data: Dataset, lists:
             f"auxiliary_data.root={auxiliary.root}: {len(paths & own)} of its {len(paths)} videos are those of "
             f"data.root={data.root}, first {min(paths & own)}; train on another data set beside it, or on none"
         )
+
+
+def check_file(data: Dataset) -> Path:
+    """The CSV beside the stores in which `experiments/check.py` says what it found: a row per video."""
+    return Path(data.stores) / f"{data.folder().absolute().name}-check.csv"
+
+
+def known_bad(data: Dataset) -> dict[str, str]:
+    """What is wrong with each video, by its path, that crashed or hung a decoder when the data set was checked.
+
+    Such a file must not be opened again. One that has changed since it was checked is not among them. Raises DataError.
+    """
+    path = check_file(data)
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["status"] in ("crash", "hang")]
+        return {
+            row["path"]: row["message"]
+            for row in rows
+            if is_unchanged(data.folder() / row["path"], int(row["size"]), int(row["modified"]), row["sha256"])
+        }
+    except FileNotFoundError:
+        return {}
+    except (KeyError, TypeError, ValueError, csv.Error):
+        raise DataError(f"{path}: not a table of experiments/check.py; delete it, or check the data set anew") from None
+
+
+def is_unchanged(file: Path, size: int, modified: int, sha256: str) -> bool:
+    """Whether a file is still the one of this size and this time (in nanoseconds) or content."""
+    try:
+        found = file.stat()
+    except OSError:
+        return False
+    if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+        return False
+    return found.st_mtime_ns == modified or (bool(sha256) and content_hash(file) == sha256)
+
+
+def content_hash(file: Path, each_part: Callable[[], object] = lambda: None) -> str:
+    """SHA-256 of what is in a file, in hex; `each_part` is called after every MB."""
+    digest = sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(2**20):
+            digest.update(part)
+            each_part()
+    return digest.hexdigest()
 
 
 def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[list[Video], list[Video]]:

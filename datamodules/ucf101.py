@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from datamodules.lists import DataError, Dataset, Video, VideoLists, choose_split, find_lists, read_lines
+from datamodules.lists import DataError, Dataset, Listing, Video, find_lists, read_lines
 
 # The class comes from the folder: the files of HandstandPushups are named v_HandStandPushups_*.
 LINE = re.compile(r"(?P<path>(?P<folder>[^/]+)/.*_(?P<group>g\d+)_c\d+\.\w+)(\s+(?P<id>\d+))?")
@@ -60,8 +60,8 @@ data/ucf101/                             data.root
     root: str = "data/ucf101"
     lists: str | None = None
 
-    def read(self) -> VideoLists:
-        """Parse every split that the lists' folder holds and keep `split`. Raises DataError."""
+    def listed(self) -> Listing:
+        """Parse every split that the lists' folder holds. Raises DataError."""
         folder = find_lists(self, self.lists, "trainlist*.txt", ["ucfTrainTestlist"])
         classes = read_classes(folder / "classInd.txt")
         splits = {}
@@ -70,7 +70,7 @@ data/ucf101/                             data.root
             if number.isdigit():
                 test = folder / f"testlist{number}.txt"
                 splits[int(number)] = read_videos(train, classes), read_videos(test, classes)
-        return choose_split(self, classes, splits, families=self.FAMILIES)
+        return Listing(classes, splits, families=self.FAMILIES)
 
 
 def read_classes(path: Path) -> list[str]:

@@ -33,8 +33,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
-from datamodules.lists import DataError, Dataset, Video, VideoLists, check_apart, hold_out
-from datamodules.store import FrameStore, Track, build_store
+from datamodules.lists import DataError, Dataset, Video, VideoLists, check_apart, check_file, hold_out, known_bad
+from datamodules.store import FrameStore, StoredVideo, Track, build_store
 from datamodules.transforms import (
     Window,
     cut_flow,
@@ -451,16 +451,28 @@ def available_cores() -> int:
 
 
 def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: VideoLists | None = None) -> FrameStore:
-    """Make a data set's videos if it is generated, build what is missing of its store for `tracks`, and open that."""
+    """Make a data set's videos if it is generated, build what is missing of its store for `tracks`, and open that.
+
+    A file that crashed or hung the decoder when it was checked is not opened: it counts as one that cannot be decoded.
+    """
     dataset.prepare(workers)
     lists = lists or dataset.read()
     name = Path(dataset.folder()).name
-    return build_store(
+    bad = known_bad(dataset)
+    files = [path for path in lists.files if path not in bad]
+    if not files:
+        raise DataError(
+            f"{check_file(dataset)}: none of the {len(lists.files)} videos can be decoded; fetch them again"
+        )
+    store = build_store(
         dataset.folder(),
-        lists.files,
+        files,
         Path(dataset.stores),
         name,
         tracks,
         workers=workers,
         max_store=dataset.max_store,
     )
+    listed = set(lists.files)
+    store.videos.update({path: StoredVideo(0, 0, 0.0, f"{path}: {why}") for path, why in bad.items() if path in listed})
+    return store

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Optional
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -223,7 +224,7 @@ def compose(arguments: list[str]) -> RunConfig:
     for key, value in pairs.items():
         if key not in WORDS:
             _check_key(config, key)
-            config = _merge(config, OmegaConf.from_dotlist([f"{key}={value}"]), f"{key}={value}")
+            config = _merge(config, _setting(key, value), f"{key}={value}")
     net = strategy.network(OmegaConf.to_object(config.model))
     if config.sampling.resize is None:
         config.sampling.resize = list(net.resize)
@@ -235,6 +236,13 @@ def compose(arguments: list[str]) -> RunConfig:
     run: RunConfig = OmegaConf.to_object(config)
     _check(run)
     return run
+
+
+def _setting(key: str, value: str) -> DictConfig:
+    try:
+        return OmegaConf.from_dotlist([f"{key}={value}"])
+    except yaml.YAMLError:
+        raise ValueError(f"{key}={value}: YAML cannot read this value; put it into quotes of its own") from None
 
 
 def _merge(config: DictConfig, update: Any, source: str) -> DictConfig:

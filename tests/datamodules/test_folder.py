@@ -70,6 +70,7 @@ def test_manifest_is_looked_up_here_then_in_the_root(tmp_path, monkeypatch):
         ("run,bob,test", ",bob,test", r"manifest.csv:3: the column 'label' is empty"),
         ("run,bob,test,41", "run", r"manifest.csv:3: the column 'group' is empty"),
         ("run/bob.avi", "run/cy.avi", r"1 of 4 listed videos are missing, first run/cy.avi"),
+        ("run/bob.avi", '"run/bo\nb.avi"', r"manifest.csv: a value goes on over a line end"),
         ("run/bob.avi", "../bob.avi", "listed path '../bob.avi' leaves data.root"),
         ("run/bob.avi", "/bob.avi", "listed path '/bob.avi' leaves data.root"),
         ("run/bob.avi", "run/ann.avi", "1 videos are in both the train and the test list, first run/ann.avi"),

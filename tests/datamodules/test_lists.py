@@ -20,6 +20,7 @@ from datamodules.lists import (
     hold_out_groups,
     locate,
     read_lines,
+    search,
 )
 from datamodules.ucf101 import UCF101
 
@@ -87,6 +88,14 @@ def test_locate_refuses_paths_out_of_the_root(tmp_path, path):
     touch(tmp_path, "a.avi", "root/b/a.avi")
     with pytest.raises(DataError, match=r"leaves data\.root"):
         locate(Dataset(root=str(tmp_path / "root")), [path])
+
+
+def test_search_survives_links_that_lead_nowhere(tmp_path):
+    touch(tmp_path, "a/1.avi")
+    (tmp_path / "circle").symlink_to("circle")
+    listed = ["a/1.avi", "circle/2.avi", f"{'long' * 100}/3.avi", "a/../../4.avi"]
+    found = search(Dataset(root=str(tmp_path)), listed)
+    assert found == ({"a/1.avi": "a/1.avi"}, ["circle/2.avi", listed[2]], ["a/../../4.avi"])
 
 
 def test_locate_counts_what_is_missing(tmp_path):
