@@ -303,7 +303,7 @@ class VideoClassifier(L.LightningModule):
         """One optimiser step's loss: of a batch, or the sum over a batch of each data set, `main` and `auxiliary`."""
         main, auxiliary = (batch["main"], batch["auxiliary"]) if "auxiliary" in batch else (batch, None)
         logits = self(**self.inputs(main))
-        loss = self.loss(logits, main["target"])
+        loss = self.loss(logits, main.get("drawn", main["target"]))
         self._count(logits, main["target"])
         if auxiliary is not None:
             loss = loss + self.auxiliary_loss(auxiliary)
@@ -315,7 +315,7 @@ class VideoClassifier(L.LightningModule):
         classifiers = [layer for layer in self._classifiers() if layer.auxiliary]
         for layer in classifiers:
             layer.answers_auxiliary = True
-        loss = self.loss(self.forward_auxiliary(**self.inputs(batch)), batch["target"])
+        loss = self.loss(self.forward_auxiliary(**self.inputs(batch)), batch.get("drawn", batch["target"]))
         for layer in classifiers:
             layer.answers_auxiliary = False
         return loss

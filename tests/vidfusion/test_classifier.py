@@ -62,6 +62,22 @@ def test_pixels_enter_less_the_mean_by_the_std():
     assert model.inputs({"rgb": rgb, "target": one_hot(0)})["rgb"].flatten().tolist() == pytest.approx(expected)
 
 
+def test_trained_on_the_label_drawn_and_right_with_any(monkeypatch):
+    model = build("single_frame", 1, dropout=0.0)
+    monkeypatch.setattr(model, "log", lambda *_, **__: None)
+    rgb = torch.randint(256, (4, 3, 1, SIDE, SIDE), dtype=torch.uint8)
+    best = model(**model.inputs({"rgb": rgb})).flatten(1).argmax(1)  # of the one frame
+    drawn = torch.eye(CLASSES, dtype=torch.bool)[(best + 1) % CLASSES]
+    target = drawn | torch.eye(CLASSES, dtype=torch.bool)[best]
+    losses = {}
+    for name, batch in {"one": {"target": target, "drawn": drawn}, "all": {"target": target}}.items():
+        losses[name] = model.training_step({"rgb": rgb, **batch}, 0)
+        assert model.train_metrics["hit1"].compute() == 1
+    alone = model.training_step({"rgb": rgb, "target": drawn}, 0)
+    assert losses["one"] == alone and losses["one"] > losses["all"]
+    assert model.train_metrics["hit1"].compute() == pytest.approx(2 / 3), "of the last four none is right"
+
+
 def log_softmax(logits: list[float]) -> list[float]:
     norm = math.log(math.fsum(math.exp(logit) for logit in logits))
     return [logit - norm for logit in logits]
