@@ -195,8 +195,10 @@ def confusion_matrix(video_scores: np.ndarray, targets: np.ndarray) -> np.ndarra
     """Count (true class, predicted class), shape (C, C), of scores and bool targets, both (videos, C).
 
     A video of several labels that is predicted as one of them counts once, on the diagonal; a wrong one counts in the
-    row of each of its labels.
+    row of each of its labels. A video without scores (NaN) is predicted as nothing and does not count.
     """
+    scored = ~np.isnan(video_scores).any(axis=1)
+    video_scores, targets = video_scores[scored], targets[scored]
     predicted = np.eye(targets.shape[1], dtype=np.int64)[video_scores.argmax(axis=1)]
     right = (predicted * targets).any(axis=1)
     return predicted[right].T @ predicted[right] + targets[~right].T.astype(np.int64) @ predicted[~right]
@@ -205,7 +207,8 @@ def confusion_matrix(video_scores: np.ndarray, targets: np.ndarray) -> np.ndarra
 def _per_class(classes: Sequence[str], video_scores: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
     import wandb
 
-    right = targets[np.arange(len(targets)), video_scores.argmax(axis=1)]
+    scored = ~np.isnan(video_scores).any(axis=1)
+    right = targets[np.arange(len(targets)), video_scores.argmax(axis=1)] & scored
     videos = targets.sum(axis=0)
     per_class = [
         [name, int(count), float(right[has_class].mean()) if count else None]

@@ -122,8 +122,8 @@ def record_of(*rows):
     return {"id": "the-record", "rows": list(rows), "seconds": {"train": 12.5, "test": 1.5, "flow": None}}
 
 
-SCORES = np.eye(3)[[0, 0, 1, 0]]
-TARGETS = np.eye(3, dtype=bool)[[0, 0, 1, 1]]
+SCORES = np.vstack([np.eye(3)[[0, 0, 1, 0]], np.full((1, 3), np.nan)])  # the last video cannot be decoded
+TARGETS = np.eye(3, dtype=bool)[[0, 0, 1, 1, 0]]
 
 
 def test_offline_run_reads_back_as_the_record_says(tmp_path, capsys):
@@ -156,7 +156,7 @@ def test_offline_run_reads_back_as_the_record_says(tmp_path, capsys):
     def table(key):
         return json.loads((back.path.parent / "files" / back.history[-1][f"{key}.path"]).read_text())["data"]
 
-    assert table("per_class/table") == [["walk", 2, 1.0], ["run", 2, 0.5], ["jump", 0, None]]
+    assert table("per_class/table") == [["walk", 3, pytest.approx(2 / 3)], ["run", 2, 0.5], ["jump", 0, None]]
     assert table("confusion/pairs") == [["run", "walk", 1]]
     assert (back.path.parent / "files" / back.history[-1]["confusion/matrix.path"]).exists()
     assert f"wandb sync {back.path.parent}" in capsys.readouterr().out
@@ -347,6 +347,8 @@ def test_confusion_of_several_labels():
     targets = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=bool)
     scores = np.eye(3)[[0, 2, 2]]  # right as class 0; wrong for both its labels; right
     assert confusion_matrix(scores, targets).tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 1]]
+    scores[2] = np.nan  # cannot be decoded: not predicted as the first class
+    assert confusion_matrix(scores, targets).tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0]]
 
 
 def test_settings_are_a_structured_config():
