@@ -31,6 +31,8 @@ class ClipSpec:
     train_clips:   clips drawn from each training video in each epoch, at random places
     balanced:      an epoch's clips, no more than else, are of classes drawn uniformly (Simonyan & Zisserman 2014,
                    section 5); a video comes again only when all of its class have come
+    train_labels:  what is trained on where a video has several labels: `all` of them in equal shares, or `one`, drawn
+                   anew for each clip (Karpathy et al. 2014 do not say); accuracy counts any of them as right
     test_clips:    clips per test video, or `all`: one every `test_step` frames from the first on
     test_step:     video frames between the starts of two clips when `test_clips` is `all`
     test_sampling: `even`: clip i of N is centred on (i + 1/2) / N of the video's length, for every kind of clip alike
@@ -55,6 +57,7 @@ class ClipSpec:
     span: Literal["fixed", "video"] = "fixed"
     train_clips: int = 1
     balanced: bool = False
+    train_labels: Literal["all", "one"] = "all"
     test_clips: Union[int, str] = 10  # noqa: UP007
     test_step: int = 8
     test_sampling: Literal["even", "random"] = "even"

@@ -8,14 +8,20 @@ import os
 import posixpath
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
+from itertools import compress, pairwise
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
 
 from datamodules.flow import FlowConfig
+
+if TYPE_CHECKING:
+    from datamodules.store import StoredVideo
 
 
 class DataError(ValueError):
@@ -36,6 +42,90 @@ class Video:
     group: str
 
 
+class Ragged:
+    """N rows of unequal lengths in two arrays: `values`, one row after the other, and `starts` (N + 1,), where each
+    begins and the last one ends."""
+
+    def __init__(self, values: np.ndarray, starts: np.ndarray) -> None:
+        assert starts[0] == 0 and starts[-1] == len(values)
+        self.values, self.starts = values, starts
+
+    @classmethod
+    def of(cls, rows: Iterable[bytes], dtype: str = "u1") -> Ragged:
+        """Of the bytes of each row."""
+        rows = list(rows)
+        values = np.frombuffer(b"".join(rows), dtype)
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows)) // values.itemsize
+        return cls(values, np.concatenate([[0], np.cumsum(lengths)]))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+    def rows(self, chosen: np.ndarray | slice = slice(None)) -> Iterator[bytes]:
+        """The bytes of all rows, or of those at some indices or where an array of bools is true, in their order."""
+        size, whole = self.values.itemsize, self.values.tobytes()
+        begins, ends = ((size * part[chosen]).tolist() for part in (self.starts[:-1], self.starts[1:]))
+        return (whole[begin:end] for begin, end in zip(begins, ends, strict=True))
+
+    def take(self, chosen: np.ndarray | slice) -> Ragged:
+        """The rows at some indices or where an array of bools is true, in their order."""
+        return Ragged.of(self.rows(chosen), self.values.dtype.str)
+
+
+class VideoArray(Sequence[Video]):
+    """Many videos in a few NumPy arrays, of which one becomes a `Video` when it is asked for.
+
+    A million `Video`s take 0.3 GB, and as much again in every process that loads clips: what a process reads of them it
+    also writes to, since Python counts references in the objects themselves. Arrays, of 0.07 GB, stay shared.
+    `paths` and `groups` hold UTF-8 bytes, `labels` class indices.
+    """
+
+    def __init__(self, paths: Ragged, labels: Ragged, groups: Ragged) -> None:
+        assert len(paths) == len(labels) == len(groups)
+        self.paths, self.labels, self.groups = paths, labels, groups
+
+    @classmethod
+    def of(cls, videos: Sequence[Video]) -> VideoArray:
+        """Of any videos; of an array itself."""
+        if isinstance(videos, cls):
+            return videos
+        paths, groups = (
+            Ragged.of(map(os.fsencode, names)) for names in ([v.path for v in videos], [v.group for v in videos])
+        )
+        return cls(paths, Ragged.of((np.array(v.labels, "i4").tobytes() for v in videos), "i4"), groups)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> Video | VideoArray:
+        """One video; or those of a slice, at some indices or where an array of bools is true, in their order."""
+        if isinstance(index, slice | np.ndarray):
+            chosen = np.arange(len(self))[index]
+            return VideoArray(*(part.take(chosen) for part in (self.paths, self.labels, self.groups)))
+        index = range(len(self))[index]
+        path, labels, group = self.paths[index], self.labels[index], self.groups[index]
+        return Video(_text(path.tobytes()), tuple(labels.tolist()), _text(group.tobytes()))
+
+    def __iter__(self) -> Iterator[Video]:
+        labels, starts = self.labels.values.tolist(), self.labels.starts.tolist()
+        for number, (path, group) in enumerate(zip(self.paths.rows(), self.groups.rows(), strict=True)):
+            yield Video(_text(path), tuple(labels[starts[number] : starts[number + 1]]), _text(group))
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")  # file names need not be UTF-8
+
+
+def select(videos: Sequence[Video], keep: np.ndarray) -> Sequence[Video]:
+    """The videos where `keep`, (N,) bool, is true: an array of an array, else a list."""
+    if not isinstance(videos, VideoArray):
+        return list(compress(videos, keep))
+    return videos if keep.all() else videos[keep]
+
+
 @dataclass
 class VideoLists:
     """One split of a data set.
@@ -43,16 +133,18 @@ class VideoLists:
     `files` names every file that a frame store of the data set holds, over all splits, so that one store serves them
     all. `families` maps a family of classes to its class names; accuracy is also reported per family. `chance` gives
     the accuracy of a guess within a family where it is not 1 / classes. `notes` are facts counted while reading that
-    a reader of the results should know.
+    a reader of the results should know. `listed` has for `train` and `test` how many videos of each class the official
+    lists name, (C,), where not all of them need to be there.
     """
 
     classes: tuple[str, ...]
-    train: list[Video]
-    test: list[Video]
-    files: list[str]
+    train: Sequence[Video]
+    test: Sequence[Video]
+    files: Sequence[str]
     families: dict[str, tuple[str, ...]] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    listed: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -120,6 +212,9 @@ class Dataset:
     def remarks(self, lists: VideoLists) -> list[str]:
         """Facts to count in the lists that a reader of the results should know."""
         return []
+
+    def report(self, lists: VideoLists, stored: Mapping[str, StoredVideo]) -> None:
+        """Say what there is of the lists, once the frame store is built, where a data set may lack some of it."""
 
     def folder(self) -> Path:
         """The folder that the paths of `read` are relative to."""
@@ -244,21 +339,27 @@ def search(data: Dataset, listed: Iterable[str]) -> tuple[dict[str, str], list[s
 def check_lists(lists: VideoLists, source: str) -> None:
     """Raise DataError unless both lists have videos, each once, in one list only, with labels of a class."""
     last = len(lists.classes) - 1
-    for name, videos in (("train", lists.train), ("test", lists.test)):
+    paths = {}
+    for name, videos in (("train", VideoArray.of(lists.train)), ("test", VideoArray.of(lists.test))):
         if not videos:
             raise DataError(f"{source}: the {name} list has 0 videos, expected at least 1")
-        path, times = Counter(video.path for video in videos).most_common(1)[0]
-        if times > 1:
-            raise DataError(f"{source}: the {name} list has {path} {times} times, expected once; remove the copies")
-        for video in videos:
-            if not video.labels:
-                raise DataError(f"{source}: {video.path} of the {name} list has 0 labels, expected at least 1")
-            if min(video.labels) < 0 or max(video.labels) > last:
-                raise DataError(f"{source}: {video.path} has labels {video.labels}, expected 0 to {last}")
-    shared = sorted({video.path for video in lists.train} & {video.path for video in lists.test})
-    if shared:
+        paths[name] = set(videos.paths.rows())
+        if len(paths[name]) < len(videos):
+            path, times = Counter(videos.paths.rows()).most_common(1)[0]
+            raise DataError(
+                f"{source}: the {name} list has {_text(path)} {times} times, expected once; remove the copies"
+            )
+        labels, starts = videos.labels.values, videos.labels.starts
+        if (empty := np.diff(starts) == 0).any():
+            path = videos[int(empty.argmax())].path
+            raise DataError(f"{source}: {path} of the {name} list has 0 labels, expected at least 1")
+        if (wrong := (labels < 0) | (labels > last)).any():
+            video = videos[int(np.searchsorted(starts, wrong.argmax(), side="right")) - 1]
+            raise DataError(f"{source}: {video.path} has labels {video.labels}, expected 0 to {last}")
+    if shared := paths["train"] & paths["test"]:
+        first = _text(min(shared))
         raise DataError(
-            f"{source}: {len(shared)} videos are in both the train and the test list, first {shared[0]}; keep one"
+            f"{source}: {len(shared)} videos are in both the train and the test list, first {first}; keep one"
         )
 
 
@@ -320,7 +421,7 @@ def content_hash(file: Path, each_part: Callable[[], object] = lambda: None) -> 
     return digest.hexdigest()
 
 
-def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[list[Video], list[Video]]:
+def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[Sequence[Video], Sequence[Video]]:
     """Split a training list into (train, validation) as the data set's settings say. Raises DataError."""
     if not data.folds:
         if data.fold:
@@ -333,7 +434,7 @@ def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[list[Video], list[
     return hold_out_fold(videos, data.folds, data.fold)
 
 
-def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tuple[list[Video], list[Video]]:
+def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tuple[Sequence[Video], Sequence[Video]]:
     """Split a training list into (train, validation) by whole groups, both in the list's order.
 
     Every class gives `share` of its groups, rounded, but at least one and never its last; a class with one group
@@ -343,26 +444,25 @@ def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tup
     if not 0 <= share < 1:
         raise DataError(f"data.validation={share}: expected a share of at least 0 and below 1")
     if share == 0:
-        return list(videos), []
-    labels = _labels_of_groups(videos)
-    num_groups = Counter(label for members in labels.values() for label in members)
+        return _split(videos, np.zeros(len(videos), bool))
+    names, group_of, labels = _groups(videos)
+    num_groups = Counter(label for own in labels for label in own)
     spare = {label: min(total - 1, max(1, round(share * total))) for label, total in num_groups.items()}
-    held_out = set()
-    for group in _by_hash(labels, seed):
+    held_out = np.zeros(len(names), bool)
+    for group in _by_hash(names, seed):
         if all(spare[label] > 0 for label in labels[group]):
-            held_out.add(group)
+            held_out[group] = True
             for label in labels[group]:
                 spare[label] -= 1
-    if not held_out:
+    if not held_out.any():
         raise DataError(
-            f"data.validation={share}: none of {len(labels)} groups can be held out, because each is the only one of "
+            f"data.validation={share}: none of {len(names)} groups can be held out, because each is the only one of "
             "one of its classes; set data.validation=0 or give finer groups"
         )
-    train = [video for video in videos if video.group not in held_out]
-    return train, [video for video in videos if video.group in held_out]
+    return _split(videos, held_out[group_of])
 
 
-def hold_out_fold(videos: Sequence[Video], folds: int, fold: int) -> tuple[list[Video], list[Video]]:
+def hold_out_fold(videos: Sequence[Video], folds: int, fold: int) -> tuple[Sequence[Video], Sequence[Video]]:
     """Split a training list into (train, validation) by whole groups, both in the list's order; every group is in the
     validation of exactly one fold.
 
@@ -370,38 +470,53 @@ def hold_out_fold(videos: Sequence[Video], folds: int, fold: int) -> tuple[list[
     A class of fewer groups than folds is in the validation of some only. Raises DataError where a class would be left
     with nothing to train on, as one with a single group would.
     """
-    labels = _labels_of_groups(videos)
-    if not 2 <= folds <= len(labels):
-        raise DataError(f"data.folds={folds}: expected 0, or 2 to {len(labels)}, the groups of the training list")
+    names, group_of, labels = _groups(videos)
+    if not 2 <= folds <= len(names):
+        raise DataError(f"data.folds={folds}: expected 0, or 2 to {len(names)}, the groups of the training list")
     if not 0 <= fold < folds:
         raise DataError(f"data.fold={fold}: expected 0 to {folds - 1} with data.folds={folds}")
-    fold_of: dict[str, int] = {}
+    fold_of = np.empty(len(names), np.int64)
     counts = [Counter[int]() for _ in range(folds)]  # groups of each class in each fold
     sizes = [0] * folds
-    for group in _by_hash(labels):
+    for group in _by_hash(names):
+        own = labels[group]
         # Where its classes have the fewest groups; of several such folds the smallest.
-        chosen = min(range(folds), key=lambda f: (sum(counts[f][label] for label in labels[group]), sizes[f], f))
+        chosen = min(range(folds), key=lambda f: (sum([counts[f][label] for label in own]), sizes[f], f))
         fold_of[group] = chosen
-        counts[chosen].update(labels[group])
+        counts[chosen].update(own)
         sizes[chosen] += 1
-    for group, own in labels.items():
+    for name, own in zip(names, labels, strict=True):
         for label in own:
             if sum(count[label] > 0 for count in counts) == 1:
                 raise DataError(
-                    f"data.folds={folds}: all groups of a class are in one fold, among them {group!r}; every class "
-                    "needs 2 groups or more, so give finer groups or set data.folds=0"
+                    f"data.folds={folds}: all groups of a class are in one fold, among them {_text(name)!r}; every "
+                    "class needs 2 groups or more, so give finer groups or set data.folds=0"
                 )
-    train = [video for video in videos if fold_of[video.group] != fold]
-    return train, [video for video in videos if fold_of[video.group] == fold]
+    return _split(videos, fold_of[group_of] == fold)
 
 
-def _labels_of_groups(videos: Sequence[Video]) -> dict[str, set[int]]:
-    labels: dict[str, set[int]] = {}
-    for video in videos:
-        labels.setdefault(video.group, set()).update(video.labels)
-    return labels
+def _split(videos: Sequence[Video], held_out: np.ndarray) -> tuple[Sequence[Video], Sequence[Video]]:
+    return select(videos, ~held_out), select(videos, held_out)
 
 
-def _by_hash(groups: Iterable[str], seed: int = 0) -> list[str]:
-    """Groups in an order that does not depend on that of the list."""
-    return sorted(groups, key=lambda group: sha256(f"{seed} {group}".encode()).digest())
+def _groups(videos: Sequence[Video]) -> tuple[list[bytes], np.ndarray, list[list[int]]]:
+    """The groups' names in the list's order, the number of each video's group, (N,), and the labels of each group."""
+    array = VideoArray.of(videos)
+    numbers: dict[bytes, int] = {}
+    group_of = np.fromiter((numbers.setdefault(name, len(numbers)) for name in array.groups.rows()), np.int64)
+    sets = label_sets(np.repeat(group_of, np.diff(array.labels.starts)), array.labels.values, len(numbers))
+    labels, starts = sets.values.tolist(), sets.starts.tolist()
+    return list(numbers), group_of, [labels[start:end] for start, end in pairwise(starts)]
+
+
+def label_sets(owners: np.ndarray, labels: np.ndarray, num_owners: int) -> Ragged:
+    """The labels of each owner, sorted and each once, from pairs (P,), (P,) in any order."""
+    pairs = np.unique(owners.astype(np.int64) << 32 | labels)
+    return Ragged((pairs & (2**32 - 1)).astype(np.int32), np.searchsorted(pairs >> 32, np.arange(num_owners + 1)))
+
+
+def _by_hash(groups: Sequence[bytes], seed: int = 0) -> list[int]:
+    """Places of groups in an order that does not depend on that of the list."""
+    digests = b"".join(sha256(b"%d %s" % (seed, group)).digest() for group in groups)
+    words = np.frombuffer(digests, ">u8").reshape(-1, 4).astype(np.uint64)
+    return np.lexsort(words.T[::-1]).tolist()

@@ -7,6 +7,7 @@ entries are there):
                from the clip's middle frame on, the others backward from it;
                flow_mean (N, 2, L) each whole field's mean displacement, pixels
     target     (N, C) bool, the true labels
+    drawn      (N, C) bool, the one of them that is trained on; only in training with `train_labels=one`
     video      (N,) index into the split's videos; clip (N,) which clip of the video
     center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate)
     valid      (N,) false for a test video that cannot be decoded: its frames are zeros and it counts as wrong
@@ -20,8 +21,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import lightning as L
@@ -33,7 +35,18 @@ from torch.utils.data import Dataset as TorchDataset
 
 from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
-from datamodules.lists import DataError, Dataset, Video, VideoLists, check_apart, check_file, hold_out, known_bad
+from datamodules.lists import (
+    DataError,
+    Dataset,
+    Video,
+    VideoArray,
+    VideoLists,
+    check_apart,
+    check_file,
+    hold_out,
+    known_bad,
+    select,
+)
 from datamodules.store import FrameStore, StoredVideo, Track, build_store
 from datamodules.transforms import (
     Window,
@@ -55,20 +68,24 @@ Example = dict[str, np.ndarray | int | float | bool]
 class _Clips(TorchDataset):
     """What training and evaluation share: cutting one view out of the store."""
 
-    def __init__(self, videos: list[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool) -> None:
+    def __init__(
+        self, videos: Sequence[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool
+    ) -> None:
         self.videos, self.store, self.spec, self.mirror = videos, store, spec, mirror
         self.num_classes = num_classes
+        tried = set()
         for video in videos:  # now, not in a worker in the middle of an epoch
             stored = store.videos[video.path]
-            if stored.frames:
+            if stored.frames and (stored.frames, stored.fps) not in tried:
+                tried.add((stored.frames, stored.fps))
                 try:
                     clip_rules.clip_indices(spec, stored.frames, stored.fps, np.zeros(1, dtype=np.int64))
                 except DataError as error:
                     raise DataError(f"{video.path}: {error}") from None
 
-    def _target(self, video: Video) -> np.ndarray:
+    def _target(self, labels: Sequence[int]) -> np.ndarray:
         target = np.zeros(self.num_classes, dtype=bool)
-        target[list(video.labels)] = True
+        target[list(labels)] = True
         return target
 
     def _cut(self, path: str, clips: clip_rules.Clips, number: int, window: Window) -> Example:
@@ -96,14 +113,14 @@ class _Clips(TorchDataset):
 
 
 class TrainClips(_Clips):
-    """Random clips of the training videos, one random window and one change of colours each.
+    """Random clips of the training videos, one random window, one change of colours and one label of several each.
 
     An item's key is (epoch, video, draw) and its randomness is seeded from (seed, epoch, video, draw) alone, so that
     neither workers nor an interruption change what is drawn.
     """
 
     def __init__(
-        self, videos: list[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool, seed: int
+        self, videos: Sequence[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool, seed: int
     ) -> None:
         super().__init__(videos, store, spec, num_classes, mirror)
         self.seed = seed
@@ -123,7 +140,10 @@ class TrainClips(_Clips):
         example = self._cut(video.path, clips, 0, window)
         if self.spec.colour != "none" and self.spec.frames:
             example["rgb"] = recolour(example["rgb"], random_colours(self.spec.colour, self.colours, rng))
-        return {**example, "target": self._target(video)}
+        example["target"] = self._target(video.labels)
+        if self.spec.train_labels == "one":
+            example["drawn"] = self._target([video.labels[rng.integers(len(video.labels))]])
+        return example
 
 
 class TestViews(_Clips):
@@ -131,46 +151,62 @@ class TestViews(_Clips):
 
     __test__ = False  # the name is not a test's
 
-    def __init__(self, videos: list[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool) -> None:
+    def __init__(
+        self, videos: Sequence[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool
+    ) -> None:
         super().__init__(videos, store, spec, num_classes, mirror)
-        self.views: list[tuple[int, int, Window | None]] = []  # (video, clip, window); no window: not decodable
-        self.clips: list[clip_rules.Clips | None] = []
-        for index, video in enumerate(videos):
-            stored = store.videos[video.path]
-            if not stored.frames:
-                # It keeps its place with the number of clips that any other video has.
-                count = 1 if spec.test_clips == "all" else int(spec.test_clips)
-                self.clips.append(None)
-                self.views += [(index, clip, None) for clip in range(count)]
-                continue
-            rng = np.random.default_rng(list(hashlib.sha256(video.path.encode()).digest()[:8]))
-            starts = clip_rules.test_starts(spec, stored.frames, stored.fps, rng)
-            self.clips.append(clip_rules.clip_indices(spec, stored.frames, stored.fps, starts))
-            for clip in range(len(starts)):
-                windows = view_windows(spec.test_views, *spec.resize, spec.crop, mirror, rng)
-                self.views += [(index, clip, window) for window in windows]
+        # An undecodable video keeps its place with the number of clips that any other video has, and one view of each.
+        stored = [store.videos[video.path] for video in videos]
+        if spec.test_clips == "all":
+            clips = [len(self.starts(video, None)) if video.frames else 1 for video in stored]
+        else:
+            clips = [int(spec.test_clips)] * len(stored)
+        views = len(view_windows(spec.test_views, *spec.resize, spec.crop, mirror, np.random.default_rng(0)))
+        self.clips_of = np.array(clips, np.int64)  # of each video, (N,)
+        self.views_of = np.array([views if video.frames else 1 for video in stored], np.int64)  # of each of its clips
+        self.first = np.concatenate([[0], np.cumsum(self.clips_of * self.views_of)])  # view of each video, (N + 1,)
+        self._last: tuple[int, clip_rules.Clips, list[list[Window]]] | None = None  # as views come in order
+
+    def starts(self, stored: StoredVideo, rng: np.random.Generator | None) -> np.ndarray:
+        """First frames of a video's clips; `rng` draws random ones."""
+        return clip_rules.test_starts(self.spec, stored.frames, stored.fps, rng)
+
+    def _clips(self, index: int) -> tuple[clip_rules.Clips, np.random.Generator]:
+        """The clips of a video that decodes, and the generator that drew them."""
+        path = self.videos[index].path
+        stored = self.store.videos[path]
+        rng = np.random.default_rng(list(hashlib.sha256(os.fsencode(path)).digest()[:8]))
+        return clip_rules.clip_indices(self.spec, stored.frames, stored.fps, self.starts(stored, rng)), rng
 
     def __len__(self) -> int:
-        return len(self.views)
+        return int(self.first[-1])
 
     def __getitem__(self, key: int) -> Example:
-        index, clip, window = self.views[key]
-        video, clips = self.videos[index], self.clips[index]
-        place = {"video": index, "clip": clip, "target": self._target(video), "valid": clips is not None}
-        if clips is None or window is None:
+        index = int(np.searchsorted(self.first, key, side="right")) - 1
+        clip, view = divmod(key - int(self.first[index]), int(self.views_of[index]))
+        video = self.videos[index]
+        stored = self.store.videos[video.path]
+        place = {"video": index, "clip": clip, "target": self._target(video.labels), "valid": stored.frames > 0}
+        if not stored.frames:
             return {**self._blank(), **place, "center": np.float32(0)}
-        center = np.float32(clips.center[clip] / (self.store.videos[video.path].fps or 1))
-        return {**self._cut(video.path, clips, clip, window), **place, "center": center}
+        if self._last is None or self._last[0] != index:
+            clips, rng = self._clips(index)
+            crops = (self.spec.test_views, *self.spec.resize, self.spec.crop, self.mirror)
+            self._last = index, clips, [view_windows(*crops, rng) for _ in clips.center]
+        _, clips, windows = self._last
+        center = np.float32(clips.center[clip] / (stored.fps or 1))
+        return {**self._cut(video.path, clips, clip, windows[clip][view]), **place, "center": center}
 
     @property
     def num_clips(self) -> int:
         """Clips of all videos; a video that cannot be decoded keeps its number of clips."""
-        return len({(video, clip) for video, clip, _ in self.views})
+        return int(self.clips_of.sum())
 
     @property
     def padded_clips(self) -> int:
         """How many clips reach beyond the end of their video."""
-        return sum(int(clips.padded.sum()) for clips in self.clips if clips is not None)
+        decodable = (i for i, video in enumerate(self.videos) if self.store.videos[video.path].frames)
+        return sum(int(self._clips(index)[0].padded.sum()) for index in decodable)
 
 
 class _TrainOrder(Sampler[tuple[int, int, int]]):
@@ -214,13 +250,13 @@ class _ViewShare(Sampler[int]):
     """The views of this process's videos, in order: whole videos, none twice, none left out."""
 
     def __init__(self, views: TestViews, rank: int, world: int) -> None:
-        self.keys = [key for key, (video, _, _) in enumerate(views.views) if video % world == rank]
+        self.first, self.last = views.first[:-1][rank::world].tolist(), views.first[1:][rank::world].tolist()
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return sum(self.last) - sum(self.first)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.keys)
+        return chain.from_iterable(map(range, self.first, self.last))
 
 
 def _collate(examples: list[Example]) -> dict[str, torch.Tensor]:
@@ -288,7 +324,10 @@ class VideoDataModule(L.LightningDataModule):
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
         if self._store is None:
             for dataset in filter(None, (self.dataset, self.auxiliary)):
-                prepare_store(dataset, self.tracks, available_cores())
+                dataset.prepare(available_cores())  # before its lists are read
+                lists = self.lists if dataset is self.dataset else self.auxiliary_lists
+                store = prepare_store(dataset, self.tracks, available_cores(), lists)
+                dataset.report(lists, store.videos)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store, hold out groups for validation and check that every process has something to do."""
@@ -327,7 +366,8 @@ class VideoDataModule(L.LightningDataModule):
             return None
         check_apart(self.auxiliary, lists, self.dataset, self.lists)
         store = prepare_store(self.auxiliary, self.tracks, 1, lists=lists)
-        whole = _whole_videos(self.auxiliary, "auxiliary_data", [*lists.train, *lists.test], store)
+        both = VideoArray.of([*lists.train, *lists.test])
+        whole = _whole_videos(self.auxiliary, "auxiliary_data", both, store)
         classes, mirror = len(lists.classes), self.auxiliary.mirror
         return TrainClips(whole, store, self.spec, classes, mirror, self.seed + AUXILIARY)
 
@@ -410,16 +450,16 @@ def _digest(described: dict | list) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _whole_videos(dataset: Dataset, node: str, videos: list[Video], store: FrameStore) -> list[Video]:
+def _whole_videos(dataset: Dataset, node: str, videos: Sequence[Video], store: FrameStore) -> Sequence[Video]:
     """The videos to train on that decode whole; others are refused or left out, as the data set's settings say."""
     name = "training" if node == "data" else "auxiliary"
-    broken = {video.path: why for video in videos if (why := store.videos[video.path].damage(video.path))}
-    if broken and dataset.undecodable != "skip":
+    broken = [store.videos[video.path].damage(video.path) for video in videos]
+    if any(broken) and dataset.undecodable != "skip":
         raise DataError(
-            f"{len(broken)} of {len(videos)} {name} videos cannot be decoded whole, first "
-            f"{next(iter(broken.values()))}; replace them, or train on the others with {node}.undecodable=skip"
+            f"{sum(map(bool, broken))} of {len(videos)} {name} videos cannot be decoded whole, first "
+            f"{next(filter(None, broken))}; replace them, or train on the others with {node}.undecodable=skip"
         )
-    whole = [video for video in videos if video.path not in broken]
+    whole = select(videos, np.array([not why for why in broken], bool))
     if not whole:
         raise DataError(f"none of the {len(videos)} {name} videos of {dataset.folder()} can be decoded whole")
     return whole

@@ -9,19 +9,20 @@ is computed anew, over the same clips: with the label of the reversed motion, an
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from datamodules.clips import clip_indices, clip_span
-from datamodules.clips import test_starts as even_starts
+from datamodules.clips import clip_span
 from datamodules.lists import Video
 from datamodules.moving_shapes import MovingShapes
-from datamodules.store import build_store
+from datamodules.store import StoredVideo, build_store
 from datamodules.video import TestViews, VideoDataModule, available_cores
 from experiments.config import RunConfig, compose
 from experiments.record import read_record
@@ -72,13 +73,14 @@ def reversed_views(data: VideoDataModule, videos: list[Video]) -> TestViews:
         workers=available_cores(),
         max_store=data.dataset.max_store,
     )
-    views = TestViews(videos, store, data.spec, data.num_classes, data.dataset.mirror)
-    for index, video in enumerate(videos):
-        stored = store.videos[video.path]
-        starts = even_starts(data.spec, stored.frames, stored.fps, None)
-        mirrored = stored.frames - clip_span(data.spec, stored.frames, stored.fps) - starts
-        views.clips[index] = clip_indices(data.spec, stored.frames, stored.fps, mirrored)
-    return views
+    return _MirroredViews(videos, store, data.spec, data.num_classes, data.dataset.mirror)
+
+
+class _MirroredViews(TestViews):
+    """The frames of a video's clips where they are when it is played backwards."""
+
+    def starts(self, stored: StoredVideo, rng: np.random.Generator | None) -> np.ndarray:
+        return stored.frames - clip_span(self.spec, stored.frames, stored.fps) - super().starts(stored, rng)
 
 
 @torch.no_grad()
@@ -113,7 +115,7 @@ def main(arguments: list[str]) -> None:
             or "motion" not in record["families"]
         ):
             continue
-        run: RunConfig = compose(record["command"].split()[2:])
+        run: RunConfig = compose(shlex.split(record["command"])[2:])
         run = replace(run, results=str(results))
         assert isinstance(run.data, MovingShapes)
         data = make_data(run)

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from datamodules import store as store_module
 from datamodules.clips import ClipSpec
 from datamodules.folder import Folder
-from datamodules.lists import DataError, Video
+from datamodules.lists import DataError, Video, VideoArray
 from datamodules.store import StoredVideo
 from datamodules.transforms import Window
 from datamodules.video import TestViews, TrainClips, VideoDataModule, prepare_store, tracks
@@ -303,6 +303,66 @@ def test_multi_label_targets(root):
         for view, row in zip(batch["rgb"], batch["target"], strict=True):
             path = seen(view).path
             assert row.tolist() == ([True, True] if path == "train/a0.avi" else [path < "train/c", path > "train/c"])
+
+
+def test_a_clip_of_several_labels_may_be_trained_on_one_of_them(root):
+    labels = {"train/a0.avi": (1, 0), "test/e0.avi": (0, 1)}
+    spec = replace(EARLY, train_clips=40, test_clips=1)
+    plain = epoch(opened(root, spec, labels=labels, batch_size=8).train_dataloader(), 2)
+    data = opened(root, replace(spec, train_labels="one"), labels=labels, batch_size=8)
+    batches = epoch(data.train_dataloader(), 2)
+    drawn = [batch.pop("drawn") for batch in batches]
+    assert equal(batches, plain), "nothing else is drawn otherwise"
+    counts = Counter()
+    for batch, ones in zip(batches, drawn, strict=True):
+        assert ones.dtype == torch.bool and (ones.sum(1) == 1).all() and (batch["target"] | ~ones).all()
+        counts.update(ones[batch["target"].all(1)].int().argmax(1).tolist())
+    assert counts[0] + counts[1] == 40 and 8 < counts[0] < 32, counts
+    again = opened(root, replace(spec, train_labels="one"), labels=labels, batch_size=8, workers=2).train_dataloader()
+    assert torch.equal(torch.cat([batch["drawn"] for batch in epoch(again, 2)]), torch.cat(drawn))
+    assert not torch.equal(torch.cat([batch["drawn"] for batch in epoch(again, 3)]), torch.cat(drawn))
+    test = next(iter(data.test_dataloader()))
+    assert "drawn" not in test and test["target"][0].tolist() == [True, True]
+
+
+def test_videos_in_an_array_give_the_same_clips(root, monkeypatch):
+    spec, settings = replace(BOTH, test_views="4crop", test_sampling="random"), {"validation": 0.5, "workers": 1}
+    lists = opened(root, spec, **settings)
+    read = Listed.read
+
+    def in_arrays(self):
+        found = read(self)
+        found.train, found.test = VideoArray.of(found.train), VideoArray.of(found.test)
+        return found
+
+    monkeypatch.setattr(Listed, "read", in_arrays)
+    arrays = opened(root, spec, **settings)
+    for clips in (arrays.train_clips, arrays.validation_views, arrays.test_views):
+        assert isinstance(clips.videos, VideoArray) and len(clips.videos) >= 4
+    assert equal(epoch(arrays.train_dataloader(), 1), epoch(lists.train_dataloader(), 1))
+    assert equal(list(arrays.val_dataloader()), list(lists.val_dataloader()))
+    assert equal(list(arrays.test_dataloader()), list(lists.test_dataloader()))
+    assert arrays.fingerprint() == lists.fingerprint()
+    skipping = opened(root, train=[*TRAIN, "train/broken.avi"], undecodable="skip")
+    assert isinstance(skipping.train_clips.videos, VideoArray)
+    assert [video.path for video in skipping.train_clips.videos] == TRAIN
+
+
+def test_views_come_in_any_order(root):
+    views = opened(root, replace(EARLY, test_views="4crop", test_clips="all"), test=[*TEST, BROKEN]).test_views
+    there = [views[key] for key in range(len(views))]
+    for key in reversed(range(len(views))):
+        again = views[key]
+        assert all(np.array_equal(again[name], there[key][name]) for name in again)
+
+
+def test_a_data_set_reports_on_its_videos_once_they_are_decoded(root, monkeypatch):
+    reported = []
+    monkeypatch.setattr(Listed, "report", lambda self, lists, stored: reported.append((lists, stored)), raising=False)
+    data = make(root)
+    data.prepare_data()
+    ((lists, stored),) = reported
+    assert lists is data.lists and set(stored) == set(NAMES) and stored["test/f0.avi"].frames == 3
 
 
 # -- order and randomness

@@ -213,7 +213,7 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
         *(f"sampling.{name}" for name in (
             "frames", "flow_frames", "flow_direction", "stride", "fps", "span", "train_clips", "test_clips",
             "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour",
-            "balanced")),
+            "balanced", "train_labels")),
         *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in (
             "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
             "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
