@@ -47,7 +47,7 @@ def test_layer_commands_run(words, capsys):
     assert "sees time" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "folder"])
+@pytest.mark.parametrize("name", ["ucf101", "hmdb51", "sports1m", "folder"])
 def test_trees_on_disk_are_those_of_the_readers(name):
     assert DATASETS[name].LAYOUT in README
 
