@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from datamodules.flow import FlowConfig, FlowEstimator, dequantise, quantise, resize, resize_flow
+from datamodules.flow import (
+    FlowConfig,
+    FlowEstimator,
+    dequantise,
+    dequantise_field,
+    quantise,
+    quantise_field,
+    resize,
+    resize_flow,
+)
 from datamodules.lists import DataError
 from datamodules.moving_shapes import coverage, draw_scene, make_ground, render, true_flow
 
@@ -25,14 +34,18 @@ def moved(truth: np.ndarray) -> list[np.ndarray]:
     return [cv2.remap(texture(), place[..., 0] + 48, place[..., 1] + 40, cv2.INTER_CUBIC) for place in (GRID, back)]
 
 
-def estimate(frames: list[np.ndarray]) -> np.ndarray:
-    estimator = FlowEstimator(FlowConfig())
+def estimate(frames: list[np.ndarray], method: str = "dis") -> np.ndarray:
+    estimator = FlowEstimator(FlowConfig(method=method))
     assert estimator(frames[0]) is None
     return estimator(frames[1])
 
 
+CONTRIBUTED = pytest.param("tvl1", marks=pytest.mark.skipif(not hasattr(cv2, "optflow"), reason="needs cv2.optflow"))
+
+
+@pytest.mark.parametrize("method", ["dis", "farneback", CONTRIBUTED])
 @pytest.mark.parametrize("kind", ["still", "right", "down", "subpixel", "rotation"])
-def test_flow_of_a_known_motion(kind):
+def test_flow_of_a_known_motion(kind, method):
     angle = np.deg2rad(3)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], dtype=np.float32)
     truth = {
@@ -42,7 +55,7 @@ def test_flow_of_a_known_motion(kind):
         "subpixel": np.full_like(GRID, 0) + np.float32([-1.5, 0.75]),
         "rotation": (GRID - [48, 40]).astype(np.float32) @ turn.T - (GRID - [48, 40]).astype(np.float32),
     }[kind]
-    error = np.linalg.norm(estimate(moved(truth)) - truth, axis=-1)[8:-8, 8:-8]  # what enters the frame has no flow
+    error = np.linalg.norm(estimate(moved(truth), method) - truth, axis=-1)[8:-8, 8:-8]  # what enters has no flow
     assert error.mean() < 0.1 and error.max() < 0.6, (error.mean(), error.max())
 
 
@@ -113,10 +126,34 @@ def test_quantise_keeps_zero_mirrors_and_half_a_step():
     np.testing.assert_array_equal(quantise(dequantise(stored, bound), bound), stored)
 
 
+def test_a_fields_own_range_uses_all_of_the_8_bits():
+    field = np.random.default_rng(0).normal(0, 3, (20, 30, 2)).astype(np.float32) + np.float32([40, -2])
+    stored, ranges = quantise_field(field)
+    assert stored.dtype == np.uint8 and ranges.dtype == np.float32
+    assert ranges.tolist() == [[field[..., i].min(), field[..., i].max()] for i in range(2)]
+    assert [stored[..., i].min() for i in range(2)] == [0, 0] and [stored[..., i].max() for i in range(2)] == [255, 255]
+    half_a_step = np.ptp(field, axis=(0, 1)) / 510
+    assert (abs(dequantise_field(stored, ranges) - field) <= half_a_step * 1.001 + 1e-5).all()
+    for x, low, high in ((0, *ranges[0]), (255, *ranges[0])):
+        assert dequantise_field(np.full((1, 1, 2), x, np.uint8), ranges)[0, 0, 0] == pytest.approx(high if x else low)
+
+
+def test_a_field_of_one_displacement_keeps_it():
+    field = np.full((4, 5, 2), (1.25, 0.0), np.float32)
+    stored, ranges = quantise_field(field)
+    assert (stored == 0).all()
+    np.testing.assert_array_equal(dequantise_field(np.stack([stored] * 3), np.stack([ranges] * 3)), [field] * 3)
+
+
+def test_tvl1_without_contributed_modules_says_what_to_install(monkeypatch):
+    monkeypatch.delattr(cv2, "optflow", raising=False)
+    with pytest.raises(DataError, match=r"data\.flow\.method=tvl1 needs cv2\.optflow.*opencv-contrib-python-headless"):
+        FlowEstimator(FlowConfig(method="tvl1"))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "brox"}, "data.flow.method is 'brox'"),
         ({"preset": "slow"}, "data.flow.preset is 'slow'; choose one of ultrafast, fast, medium"),
         ({"bound": 0.0}, "data.flow.bound is 0.0"),
         ({"bound": float("nan")}, "data.flow.bound is nan"),
