@@ -101,14 +101,23 @@ def probe(path: Path, each_frame: Callable[[], object] = lambda: None) -> VideoI
     return VideoInfo(frames, header_frames, fps, height, width, corrupt, turns, audio)
 
 
-def expected_frames(path: Path) -> int:
-    """How many frames a video should have by its header alone, which may be wrong; 0 where it cannot be read."""
+def header(path: Path) -> VideoInfo:
+    """What a video's header alone says, which may be wrong, with 0 frames where it does not. Raises DecodeError."""
     try:
         with av.open(_source(path)) as container:
             stream = _video_stream(container, path)
-            seconds = (container.duration or 0) / av.time_base
-            return stream.frames or round(seconds * (stream.average_rate or 0))
-    except (av.FFmpegError, DecodeError):
+            fps, seconds = stream.average_rate or 0, (container.duration or 0) / av.time_base
+            frames = stream.frames or round(seconds * fps)
+            return VideoInfo(frames, stream.frames, float(fps), stream.codec_context.height, stream.codec_context.width)
+    except av.FFmpegError as error:
+        raise _decode_error(path, _reason(error)) from error
+
+
+def expected_frames(path: Path) -> int:
+    """How many frames a video should have by its header alone, which may be wrong; 0 where it cannot be read."""
+    try:
+        return header(path).frames
+    except DecodeError:
         return 0
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from hashlib import sha256
 from itertools import compress, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Optional
 
 import numpy as np
 
@@ -173,6 +173,10 @@ class Dataset:
     mirror:      whether a mirrored video keeps its label; if not, no flip in training or at test
     stores:      folder of the frame stores
     max_store:   largest frame store that a run builds by itself, in GB (10^9 bytes)
+    encoding:    stored frames are `raw`, or `jpeg` at about a seventh of the size, decoded whenever they are read
+    quality:     of JPEG, 1 to 100, of frames and of flow
+    store_fps:   frames per second of the stored frames: frame i is that of the video nearest to the time i / store_fps,
+                 and everything after, such as `sampling.stride`, counts stored frames (null: all frames of the video)
     undecodable: `error` refuses to train while a training video cannot be decoded or is cut short; `skip` trains on
                  the others. Undecodable test videos always count as wrong, those cut short are scored on the frames
                  they have, and both are always reported.
@@ -191,6 +195,9 @@ class Dataset:
     mirror: bool = True
     stores: str = "data/stores"
     max_store: float = 20.0
+    encoding: Literal["raw", "jpeg"] = "raw"
+    quality: int = 95
+    store_fps: Optional[float] = None  # noqa: UP045 - OmegaConf resolves these at run time on Python 3.10 too
     undecodable: Literal["error", "skip"] = "error"
     flow: FlowConfig = field(default_factory=FlowConfig)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from datamodules.clips import scaled_side
 from datamodules.flow import dequantise, quantise, resize, resize_flow
+from datamodules.store import Fields, Jpegs
 
 STEPS = 127.0  # as a flow's bound: displacements are counted in steps of their 8 bits
 LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G and B in brightness, ITU-R BT.601
@@ -67,7 +68,7 @@ def view_windows(
     return [Window(*place, flipped) for flipped in flips for place in places]
 
 
-def cut_rgb(frames: np.ndarray, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
+def cut_rgb(frames: np.ndarray | Jpegs, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
     """The window of some frames: (n, H, W, 3) and (T,) -> (3, T, crop, crop), contiguous; only the crop is copied."""
     cut = _square(frames, indices, window, crop)
     if window.side:
@@ -77,27 +78,34 @@ def cut_rgb(frames: np.ndarray, indices: np.ndarray, window: Window, crop: int) 
 
 
 def cut_flow(
-    fields: np.ndarray, means: np.ndarray, indices: np.ndarray, window: Window, crop: int
+    fields: np.ndarray | Jpegs | Fields, means: np.ndarray, indices: np.ndarray, window: Window, crop: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The window of some flow fields and their mean displacements.
 
-    fields (n, H, W, 2) uint8 with 128 for no motion, means (n, 2) in pixels, indices (L,)
-    -> (2, L, crop, crop) and (2, L). A mirrored flow also points the other way: its x component is negated. A resized
-    one counts the new pixels, so that the greatest displacements may exceed what 8 bits hold, where they are clipped.
+    fields (n, H, W, 2), uint8 with 128 for no motion or float32 in pixels, means (n, 2) in pixels, indices (L,)
+    -> (2, L, crop, crop) of the fields' type and (2, L). A mirrored flow also points the other way: its x component is
+    negated. A resized one counts the new pixels, so that the greatest displacements may exceed what 8 bits hold, where
+    they are clipped.
     """
     cut = _square(fields, indices, window, crop)
     mean = means[indices].T
     if window.side:
-        cut = np.stack([quantise(resize_flow(dequantise(field, STEPS), crop, crop), STEPS) for field in cut])
+        if cut.dtype == np.uint8:
+            cut = np.stack([quantise(resize_flow(dequantise(field, STEPS), crop, crop), STEPS) for field in cut])
+        else:
+            cut = np.stack([resize_flow(field, crop, crop) for field in cut])
         mean = mean * np.float32(crop / window.side)
     if window.mirrored:
         cut = cut[:, :, ::-1].copy()
-        cut[..., 0] = 256 - cut[..., 0].astype(np.int16)  # stored values are 1 to 255, so this stays inside
+        if cut.dtype == np.uint8:  # a JPEG may give 0, beyond the least that `quantise` does
+            cut[..., 0] = np.minimum(256 - cut[..., 0].astype(np.int16), 255)
+        else:
+            cut[..., 0] *= -1
         mean = mean * np.array([[-1.0], [1.0]], dtype=mean.dtype)
     return np.ascontiguousarray(cut.transpose(3, 0, 1, 2)), np.ascontiguousarray(mean)
 
 
-def _square(images: np.ndarray, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
+def _square(images: np.ndarray | Jpegs | Fields, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
     side = window.side or crop
     return images[indices, window.top : window.top + side, window.left : window.left + side]
 

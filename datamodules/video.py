@@ -3,7 +3,8 @@
 A batch is a dict of N views (a view is one crop of one clip; in training a clip has one, and only the first three
 entries are there):
     rgb        (N, 3, T, H, W) uint8
-    flow       (N, 2, L, H, W) uint8, 128 is no motion; with `flow_direction=both` the first L / 2 fields lead forward
+    flow       (N, 2, L, H, W) uint8, 128 is no motion, or float32 in pixels where each field is stored in its own
+               range (`data.flow.range=field`); with `flow_direction=both` the first L / 2 fields lead forward
                from the clip's middle frame on, the others backward from it;
                flow_mean (N, 2, L) each whole field's mean displacement, pixels
     target     (N, C) bool, the true labels
@@ -34,6 +35,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from datamodules import clips as clip_rules
+from datamodules.building import Launcher, build_tracks, in_processes
 from datamodules.clips import ClipSpec
 from datamodules.lists import (
     DataError,
@@ -42,12 +44,11 @@ from datamodules.lists import (
     VideoArray,
     VideoLists,
     check_apart,
-    check_file,
     hold_out,
     known_bad,
     select,
 )
-from datamodules.store import FrameStore, StoredVideo, Track, build_store
+from datamodules.store import FrameStore, StoredVideo, Track, open_store
 from datamodules.transforms import (
     Window,
     cut_flow,
@@ -107,7 +108,8 @@ class _Clips(TorchDataset):
         if self.spec.frames:
             example["rgb"] = np.zeros((3, self.spec.frames, *size), dtype=np.uint8)
         if self.spec.flow_frames:
-            example["flow"] = np.full((2, self.spec.flow_frames, *size), 128, dtype=np.uint8)
+            motionless = np.uint8(128) if self.store.tracks["flow"].flow.range == "bound" else np.float32(0)
+            example["flow"] = np.full((2, self.spec.flow_frames, *size), motionless)
             example["flow_mean"] = np.zeros((2, self.spec.flow_frames), dtype=np.float32)
         return example
 
@@ -477,11 +479,13 @@ def _key(store: FrameStore) -> str:
 def tracks(dataset: Dataset, spec: ClipSpec) -> list[Track]:
     """What the clips of a specification need of a data set's frame store."""
     height, width = spec.resize
-    needed = [Track(height, width)] if spec.frames else []
+    stored = {"quality": dataset.quality, "fps": dataset.store_fps}
+    needed = [Track(height, width, encoding=dataset.encoding, **stored)] if spec.frames else []
     if spec.flow_frames:
-        needed.append(Track(height, width, dataset.flow))
+        stored["encoding"] = dataset.flow.encoding
+        needed.append(Track(height, width, dataset.flow, **stored))
         if spec.flow_direction == "both":
-            needed.append(Track(height, width, dataset.flow, backward=True))
+            needed.append(Track(height, width, dataset.flow, backward=True, **stored))
     return needed
 
 
@@ -490,29 +494,37 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: VideoLists | None = None) -> FrameStore:
-    """Make a data set's videos if it is generated, build what is missing of its store for `tracks`, and open that.
+def prepare_tracks(
+    dataset: Dataset,
+    tracks: list[Track],
+    workers: int,
+    *,
+    max_store: float,
+    lists: VideoLists | None = None,
+    launcher: Launcher = in_processes,
+) -> tuple[Path, int]:
+    """Make a data set's videos if it is generated, and build what is missing of its store; its folder, and its videos.
 
-    A file that crashed or hung the decoder when it was checked is not opened: it counts as one that cannot be decoded.
+    See `build_tracks`. A file that crashed or hung the decoder when it was checked is not opened: it counts as one that
+    cannot be decoded.
     """
     dataset.prepare(workers)
-    lists = lists or dataset.read()
-    name = Path(dataset.folder()).name
-    bad = known_bad(dataset)
-    files = [path for path in lists.files if path not in bad]
-    if not files:
-        raise DataError(
-            f"{check_file(dataset)}: none of the {len(lists.files)} videos can be decoded; fetch them again"
-        )
-    store = build_store(
+    files = (lists or dataset.read()).files
+    folder = build_tracks(
         dataset.folder(),
         files,
         Path(dataset.stores),
-        name,
+        Path(dataset.folder()).name,
         tracks,
         workers=workers,
-        max_store=dataset.max_store,
+        max_store=max_store,
+        known_bad=known_bad(dataset),
+        launcher=launcher,
     )
-    listed = set(lists.files)
-    store.videos.update({path: StoredVideo(0, 0, 0.0, f"{path}: {why}") for path, why in bad.items() if path in listed})
-    return store
+    return folder, len(set(files))
+
+
+def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: VideoLists | None = None) -> FrameStore:
+    """Open a data set's frame store with some tracks, one of each kind at most, after `prepare_tracks`."""
+    folder, num_videos = prepare_tracks(dataset, tracks, workers, max_store=dataset.max_store, lists=lists)
+    return open_store(folder, num_videos, tracks, known_bad(dataset))

@@ -60,8 +60,10 @@ def code_hash(run: RunConfig) -> str:
     own = {getattr(sys.modules[base.__module__], "__file__", None) for base in classes}
     shared = [ROOT / "experiments" / name for name in ("training.py", "config.py", "record.py")]
     shared += (ROOT / "vidfusion").glob("*.py")
-    shared += [ROOT / "datamodules" / f"{name}.py" for name in ("clips", "decode", "flow", "lists", "store", "video")]
-    shared += [ROOT / "datamodules" / "transforms.py"]
+    shared += [
+        ROOT / "datamodules" / f"{name}.py" for name in ("building", "clips", "decode", "flow", "lists", "store")
+    ]
+    shared += [ROOT / "datamodules" / f"{name}.py" for name in ("transforms", "video")]
     files = {path.resolve() for path in shared} | {Path(file).resolve() for file in own if file and str(ROOT) in file}
     digest = hashlib.sha256(f"format {FORMAT}".encode())
     for path in sorted(files):

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
+from datamodules.building import build_store
 from datamodules.clips import clip_span
 from datamodules.lists import Video
 from datamodules.moving_shapes import MovingShapes
-from datamodules.store import StoredVideo, build_store
+from datamodules.store import StoredVideo
 from datamodules.video import TestViews, VideoDataModule, available_cores
 from experiments.config import RunConfig, compose
 from experiments.record import read_record

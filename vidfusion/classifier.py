@@ -218,7 +218,9 @@ class VideoClassifier(L.LightningModule):
             mean, std = (torch.tensor(x, device=rgb.device).view(-1, 1, 1, 1) for x in (self.net.mean, self.net.std))
             inputs["rgb"] = (rgb.float() - mean) / std
         if "flow" in self.modalities:
-            inputs["flow"] = (batch["flow"].float() - 128) * (self.clip.flow_bound / 127)
+            flow = batch["flow"]
+            eight_bits = flow.dtype == torch.uint8  # else it is in pixels already
+            inputs["flow"] = (flow.float() - 128) * (self.clip.flow_bound / 127) if eight_bits else flow
         return inputs
 
     def over_time(self, scores: Tensor) -> Tensor:

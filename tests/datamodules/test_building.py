@@ -1,11 +1,14 @@
+import contextlib
+import hashlib
 import json
 import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
-import time
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -13,11 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
-from datamodules import store as store_module
+from datamodules import building
+from datamodules.building import build_store, claim
 from datamodules.decode import DecodeError, iter_frames
 from datamodules.flow import FlowConfig, FlowEstimator, quantise, resize, resize_flow
 from datamodules.lists import DataError
-from datamodules.store import FrameStore, StoredVideo, Track, build_store, store_folder
+from datamodules.store import FrameStore, StoredVideo, Track, open_store, store_folder
 
 RGB, FLOW = Track(20, 24), Track(20, 24, FlowConfig(preset="ultrafast", bound=4.0))
 BACKWARD = Track(20, 24, FLOW.flow, backward=True)
@@ -64,14 +68,23 @@ def content(folder: Path) -> dict[str, object]:
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            found[str(path.relative_to(folder))] = path.read_bytes()
+            name = str(path.relative_to(folder))
+            found[name] = path.read_bytes()
             if path.suffix == ".json":
-                found[str(path.relative_to(folder))] = json.loads(path.read_text()) | {"flow_seconds": 0}
+                found[name] = json.loads(path.read_text()) | {"flow_seconds": 0}
+            elif path.name == "shards.npy":
+                found[name] = np.load(path)["bytes"][:, :-1].tolist()  # the last is the .json, which has the seconds
     return found
 
 
+def in_this_process(function, jobs, workers):
+    """A launcher that starts nothing."""
+    for job in jobs:
+        yield job, function(job)
+
+
 def no_build(monkeypatch):
-    monkeypatch.setattr(store_module, "_build", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(building, "_build", lambda *_: pytest.fail("decoded again"))
 
 
 def test_it_holds_every_frame_and_field(clips, built):
@@ -90,9 +103,10 @@ def test_it_holds_every_frame_and_field(clips, built):
         np.testing.assert_array_equal(stored, [quantise(field, 4.0) for field in fields])
         np.testing.assert_allclose(means, [field.mean(axis=(0, 1)) for field in fields], atol=1e-5)
     assert built.flow_seconds > 0
+    settings = {"method": "dis", "preset": "ultrafast", "bound": 4.0, "range": "bound", "encoding": "raw"}
     assert built.settings == {
         "rgb": {"height": 20, "width": 24},
-        "flow": {"height": 20, "width": 24, "flow": {"method": "dis", "preset": "ultrafast", "bound": 4.0}},
+        "flow": {"height": 20, "width": 24, "flow": settings},
     }
 
 
@@ -115,22 +129,16 @@ def test_backward_flow_is_a_track_of_its_own(clips, built, tmp_path, monkeypatch
     assert still.shape == (1, 20, 24, 2) and (still == 128).all() and (means == 0).all()
 
     no_build(monkeypatch)
-    assert build(clips, tmp_path) == FrameStore(  # its forward tracks are those of a store without backward flow
-        store.folder,
-        built.videos,
-        {kind: store.rows[kind] for kind in ("rgb", "flow")},
-        build(clips, tmp_path).flow_seconds,
-        built.settings,
-    )
+    assert build(clips, tmp_path).settings == built.settings  # its forward tracks are those of one without backward
 
 
 def test_all_tracks_are_decoded_in_one_pass(clips, tmp_path, monkeypatch):
-    real, opened = store_module.iter_frames, []
-    monkeypatch.setattr(store_module, "iter_frames", lambda path, info: opened.append(path.name) or real(path, info))
+    real, opened = building.iter_frames, []
+    monkeypatch.setattr(building, "iter_frames", lambda path, info: opened.append(path.name) or real(path, info))
     for track in (RGB, FLOW, BACKWARD):
         (tmp_path / track.name).mkdir()
-    job = store_module._Job(clips, tmp_path, 0, ("a/08.avi", "a/09.avi"), (RGB, FLOW, BACKWARD))
-    assert store_module._build_shard(job) == (2, 0)
+    job = building.Job(clips, tmp_path, 0, ("a/08.avi", "a/09.avi"), (RGB, FLOW, BACKWARD))
+    assert building.build_shard(job) == 0
     assert opened == ["08.avi", "09.avi"]
 
 
@@ -141,14 +149,14 @@ def test_a_one_frame_video_has_one_still_field(built):
 
 def test_an_undecodable_video_is_recorded_and_does_not_stop_the_build(clips, built):
     video = built.videos["a/07.avi"]
-    assert video.frames == 0 and str(clips / "a/07.avi") in video.error and "\n" not in video.error
+    assert video.frames == 0 and video.error.startswith("a/07.avi: cannot be decoded") and "\n" not in video.error
     for read in (built.rgb, built.flow):
         with pytest.raises(DecodeError, match=r"07\.avi"):
             read("a/07.avi")
 
 
 def test_a_video_that_breaks_off_leaves_no_rows(clips, tmp_path, monkeypatch):
-    real = store_module.iter_frames
+    real = building.iter_frames
 
     def break_off(path, info):
         for index, frame in enumerate(real(path, info)):
@@ -156,19 +164,19 @@ def test_a_video_that_breaks_off_leaves_no_rows(clips, tmp_path, monkeypatch):
                 raise DecodeError(f"{path}: breaks off")
             yield frame
 
-    monkeypatch.setattr(store_module, "iter_frames", break_off)
+    monkeypatch.setattr(building, "iter_frames", break_off)
     (tmp_path / RGB.name).mkdir()
     (tmp_path / FLOW.name).mkdir()
     names = ("a/08.avi", "a/09.avi", "a/10.avi")
-    assert store_module._build_shard(store_module._Job(clips, tmp_path, 0, names, (RGB, FLOW))) == (3, 1)
-    store = store_module._open(tmp_path, 1, (RGB, FLOW))
+    assert building.build_shard(building.Job(clips, tmp_path, 0, names, (RGB, FLOW))) == 1
+    store = open_store(tmp_path, 3, (RGB, FLOW))
     assert store.videos["a/09.avi"].error.endswith("09.avi: breaks off")
     assert (len(store.rgb("a/08.avi")), len(store.rgb("a/10.avi")), len(store.flow("a/10.avi")[1])) == (9, 11, 10)
     np.testing.assert_array_equal(store.rgb("a/10.avi"), [resize(f, 20, 24) for f in iter_frames(clips / "a/10.avi")])
 
 
 def test_shards_are_plain_npy_and_json(built):
-    arrays = [np.load(path) for path in sorted((built.folder / "rgb-20x24").glob("*.npy"))]
+    arrays = [np.load(path) for path in sorted((built.folder / "rgb-20x24").glob("0*.npy"))]
     assert [array.dtype for array in arrays] == [np.uint8, np.uint8]
     assert sum(map(len, arrays)) == sum(video.frames for video in built.videos.values())
     assert (built.folder / "flow-20x24-dis-ultrafast-b4" / "00001.means.npy").exists()
@@ -178,7 +186,7 @@ def test_it_opens_again_without_decoding(clips, built, monkeypatch):
     no_build(monkeypatch)
     again = build(clips, built.folder.parent)
     assert again == built
-    assert build(clips, built.folder.parent, RGB).rows.keys() == {"rgb"}
+    assert build(clips, built.folder.parent, RGB).tracks == {"rgb": RGB}
 
 
 def test_it_pickles_small_and_reads_in_another_process(built):
@@ -201,14 +209,10 @@ def test_an_interrupted_build_is_continued(clips, built, tmp_path):
     array = folder / FLOW.name / "00000.npy"
     array.write_bytes(array.read_bytes()[:-1])  # cut by a power failure
     (folder / FLOW.name / "00001.json").write_text("")
-    old, young = folder / RGB.name / "00001.0a.tmp", folder / RGB.name / "00001.0b.tmp"
-    old.touch()
-    young.touch()
-    os.utime(old, (time.time() - 7200,) * 2)
+    for name in ("00001.0a.tmp", "00001.means.0b.tmp", "index.0c.tmp"):
+        (folder / RGB.name / name).touch()
     untouched = (folder / RGB.name / "00000.npy").stat().st_mtime_ns
     build(clips, tmp_path)
-    assert not old.exists() and young.exists()  # the young one may belong to a builder at work
-    young.unlink()
     assert content(folder) == content(built.folder)
     assert (folder / RGB.name / "00000.npy").stat().st_mtime_ns == untouched
 
@@ -222,15 +226,116 @@ def test_an_added_track_leaves_the_others_alone(clips, built, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_two_builders_at_once(clips, built, tmp_path):
+def _build_beside(root: Path, stores: Path, decoded: Path) -> None:
+    """A builder that writes down which videos it decodes."""
+    real = building.probe
+
+    def noted(path: Path):
+        with decoded.open("a") as file:
+            file.write(f"{path.name}\n")
+        return real(path)
+
+    building.probe = noted
+    arguments = {"workers": 1, "max_store": 1.0, "launcher": in_this_process}
+    building.build_tracks(root, files(root), stores, "test", (RGB, FLOW), **arguments)
+
+
+def test_two_builders_at_once_share_the_work(clips, built, tmp_path):
+    decoded = tmp_path / "decoded"
     context = multiprocessing.get_context("spawn")
-    builders = [context.Process(target=build, args=(clips, tmp_path)) for _ in range(2)]
+    builders = [context.Process(target=_build_beside, args=(clips, tmp_path, decoded)) for _ in range(2)]
     for builder in builders:
         builder.start()
     for builder in builders:
         builder.join()
     assert [builder.exitcode for builder in builders] == [0, 0]
     assert content(store_folder(clips, files(clips), tmp_path, "test")) == content(built.folder)
+    assert sorted(decoded.read_text().split()) == [f"{number:02d}.avi" for number in range(CLIPS)]
+
+
+def test_a_shard_is_held_by_one_process_and_free_when_that_dies(tmp_path):
+    """With the leftovers of whoever held it."""
+    code = "from datamodules.building import claim; from pathlib import Path; import sys, time\n"
+    code += "with claim(Path(sys.argv[1]), 3, '00003.*.tmp', False) as held: print(held, flush=True); time.sleep(60)"
+    place = Path(__file__).resolve().parents[2]
+    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True, cwd=place)
+    assert holder.stdout.readline() == "True\n"
+    (tmp_path / "track").mkdir()
+    leftover, other = (tmp_path / "track" / name for name in ("00003.0a.tmp", "00004.0a.tmp"))
+    leftover.touch()
+    other.touch()
+    with claim(tmp_path, 3, "00003.*.tmp", wait=False) as held:
+        assert not held and leftover.exists()
+    with claim(tmp_path, 4, "none", wait=False) as held:
+        assert held
+    holder.kill()
+    with claim(tmp_path, 3, "00003.*.tmp", wait=True) as held:
+        assert held and not leftover.exists() and other.exists()
+    holder.wait()
+    holder.stdout.close()
+
+
+PHASES = {  # what is about to happen when a build is killed
+    "flow": (FlowEstimator, "__call__"),
+    "writing rows": (building._ShardWriter, "_write"),
+    "moving a file into place": (os, "replace"),
+    "writing the index": (building, "_write_index"),
+    "decoding": (building, "iter_frames"),
+}
+KILLS = int(os.environ.get("VIDFUSION_KILLS", 4))  # moments, over the phases in turn
+
+
+def _build_and_die(root: Path, stores: Path, log: Path, number: int | None) -> None:
+    """Build, and be killed at the moment of this number; or without one count the calls of each phase into `log`."""
+    calls, doomed, limit = Counter(), None, 0
+    if number is not None:
+        doomed = list(PHASES)[number % len(PHASES)]
+        share = (number // len(PHASES) + 0.5) / -(-KILLS // len(PHASES))
+        limit = 1 + int(share * json.loads(log.read_text())[doomed])
+
+    def counted(phase: str, function):
+        def call(*arguments, **keywords):
+            calls[phase] += 1
+            if phase == doomed and calls[phase] == limit:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **keywords)
+
+        return call
+
+    for phase, (owner, attribute) in PHASES.items():
+        setattr(owner, attribute, counted(phase, getattr(owner, attribute)))
+    arguments = {"workers": 1, "max_store": 1.0, "launcher": in_this_process}
+    building.build_tracks(root, files(root), stores, "test", (RGB, FLOW), **arguments)
+    log.write_text(json.dumps(calls))
+
+
+def _in_a_process(*arguments) -> int:
+    process = multiprocessing.get_context("spawn").Process(target=_build_and_die, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def calls(clips, built, tmp_path_factory) -> Path:
+    stores = tmp_path_factory.mktemp("counted")
+    log = stores / "calls.json"
+    assert _in_a_process(clips, stores, log, None) == 0
+    assert content(stores / built.folder.name) == content(built.folder)
+    return log
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_killed_build_goes_on_and_gives_the_same_store(clips, built, calls, tmp_path, number):
+    assert _in_a_process(clips, tmp_path, calls, number) == -signal.SIGKILL
+    folder = tmp_path / built.folder.name
+    left = {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+    with pytest.raises(DataError) if len(left) < 4 else contextlib.nullcontext():  # 2 shards of 2 tracks
+        open_store(folder, CLIPS, (RGB, FLOW))
+    arguments = {"workers": 1, "max_store": 1.0, "launcher": in_this_process}
+    building.build_tracks(clips, files(clips), tmp_path, "test", (RGB, FLOW), **arguments)
+    assert content(folder) == content(built.folder)
+    assert all((folder / name).stat().st_mtime_ns == time for name, time in left.items())  # whole shards are kept
 
 
 def test_the_key_follows_content_and_not_place_or_order(clips, tmp_path):
@@ -255,7 +360,7 @@ def test_too_large_a_store_is_refused(clips, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"takes about .* GB, data.max_store is .*raise data.max_store, lower sampling"):
         build(clips, tmp_path, max_store=needed * 0.99)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12 - 10**9, 10**9))
-    with pytest.raises(DataError, match=r"its disk has 0.00 GB to spare; lower sampling.resize, or point data.stores"):
+    with pytest.raises(DataError, match=r"its disk has 0.00 GB to spare; lower sampling.resize, set data.enc"):
         build(clips, tmp_path)
     assert not any(tmp_path.iterdir())
 
@@ -282,20 +387,68 @@ def test_a_missing_video_is_recorded(clips, tmp_path):
 
 
 def _crash(job):
-    store_module._ShardWriter(job, job.tracks[0])
+    building._ShardWriter(job, job.tracks[0])
     os._exit(139)
 
 
 def test_a_worker_that_dies_does_not_hang_the_build(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "_build_shard", _crash)
+    monkeypatch.setattr(building, "build_shard", _crash)
     with pytest.raises(
         DataError, match=r"a worker process died .* within a/00.avi to a/15.avi.*start again to continu"
     ):
         build(clips, tmp_path)
 
 
+def test_ray_builds_the_same_store(clips, built, tmp_path):
+    pytest.importorskip("ray")
+    arguments = {"workers": 2, "max_store": 1.0, "launcher": building.on_ray}
+    folder = building.build_tracks(clips, files(clips), tmp_path, "test", (RGB, FLOW), **arguments)
+    assert content(folder) == content(built.folder)
+    jobs = building.shard_jobs(clips, tmp_path / "nowhere", files(clips), (RGB,), {})
+    with pytest.raises(OSError, match="nowhere"):
+        list(building.on_ray(building.build_shard, jobs, 1))
+
+
+def test_without_ray_it_says_what_to_install(clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    arguments = {"workers": 2, "max_store": 1.0, "launcher": building.on_ray}
+    with pytest.raises(DataError, match=r"--launcher ray needs Ray: pip install 'vidfusion\[ray\]'"):
+        building.build_tracks(clips, files(clips), tmp_path, "test", [RGB], **arguments)
+
+
+def test_a_flow_method_that_is_missing_stops_before_the_first_video(clips, tmp_path, monkeypatch):
+    monkeypatch.delattr(cv2, "optflow", raising=False)
+    with pytest.raises(DataError, match="opencv-contrib-python-headless"):
+        build(clips, tmp_path, Track(20, 24, FlowConfig(method="tvl1")))
+    assert not any(tmp_path.iterdir())
+
+
+def test_checksums_are_written_and_compared(clips, built, tmp_path):
+    folder = tmp_path / built.folder.name
+    shutil.copytree(built.folder, folder)
+    jobs = building.shard_jobs(clips, folder, files(clips), (RGB, FLOW), {})
+    assert [building.check_sums(job) for job in jobs] == [[], []]
+    for track in (RGB, FLOW):
+        for number in range(2):
+            said = (folder / track.name / f"{number:05d}.sha256").read_text().splitlines()
+            assert sorted(line[66:] for line in said) == sorted(
+                path.name for path in (folder / track.name).glob(f"{number:05d}.*") if path.suffix != ".sha256"
+            )
+            for line in said:
+                assert hashlib.sha256((folder / track.name / line[66:]).read_bytes()).hexdigest() == line[:64]
+    array = folder / FLOW.name / "00001.npy"
+    spoilt = bytearray(array.read_bytes())
+    spoilt[-1] ^= 1
+    array.write_bytes(spoilt)
+    assert [building.check_sums(job) for job in jobs] == [[], [str(array)]]
+    array.unlink()  # what the message advises
+    build(clips, tmp_path)
+    assert not array.with_suffix(".sha256").exists()  # it was of the old file, whose .json had other seconds
+    assert [building.check_sums(job) for job in jobs] == [[], []]
+
+
 def test_workers_do_not_load_torch():
-    command = "import datamodules.store, sys; assert 'torch' not in sys.modules"
+    command = "import datamodules.building, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], check=True, cwd=Path(__file__).resolve().parents[2])
 
 

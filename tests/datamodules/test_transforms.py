@@ -65,6 +65,21 @@ def test_a_mirrored_flow_stays_in_range():
     cut, _ = cut_flow(fields, MEANS, np.arange(5), Window(0, 0, True), 1)
     assert cut[0].ravel().tolist() == [255, 129, 128, 127, 1]
     assert cut[1].ravel().tolist() == [1, 127, 128, 129, 255]
+    cut, _ = cut_flow(np.zeros((1, 1, 1, 2), np.uint8), MEANS, np.array([0]), Window(0, 0, True), 1)
+    assert cut.ravel().tolist() == [255, 0]  # which JPEG can make of a 1
+
+
+@pytest.mark.parametrize("side", [None, 8, 3])
+def test_flow_in_pixels_is_cut_as_flow_in_8_bits_is(side):
+    bound, indices = 20.0, np.array([3, 1, 1])
+    fields = np.random.default_rng(4).integers(60, 196, FIELDS.shape).astype(np.uint8)
+    for mirrored in (False, True):
+        window = Window(1, 2, mirrored, side)
+        in_steps, means = cut_flow(fields, MEANS, indices, window, 4)
+        pixels, same = cut_flow(dequantise(fields, bound), MEANS, indices, window, 4)
+        assert pixels.dtype == np.float32 and pixels.shape == (2, 3, 4, 4) and pixels.flags.c_contiguous
+        assert abs(pixels - dequantise(in_steps, bound)).max() <= (bound / 254 * 1.001 if side else 1e-6)
+        np.testing.assert_array_equal(means, same)
 
 
 def test_mirroring_twice_changes_nothing():

@@ -14,8 +14,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import CombinedLoader
 
-from datamodules import store as store_module
+from datamodules import building
 from datamodules.clips import ClipSpec
+from datamodules.flow import FlowConfig
 from datamodules.folder import Folder
 from datamodules.lists import DataError, Video, VideoArray
 from datamodules.store import StoredVideo
@@ -292,6 +293,38 @@ def test_flow_in_both_directions_follows_one_another_on_one_axis(root, tmp_path)
                 assert np.array_equal(mean, (np.stack(expected) * [-1 if flipped else 1, 1]).T.astype(np.float32))
                 mirrored += flipped
         assert mirrored > 0
+
+
+def test_frames_and_flow_of_a_jpeg_store_are_those_of_the_raw_one(root, tmp_path):
+    """To JPEG's accuracy; and flow stored in each field's own range comes in pixels."""
+    flow = FlowConfig(encoding="jpeg", range="field")
+    settings = {"stores": str(tmp_path), "encoding": "jpeg", "quality": 100, "flow": flow, "test": [*TEST, BROKEN]}
+    data = make(root, BOTH, **settings)
+    names = ["rgb-36x64-jpeg100", "flow-36x64-dis-medium-field-jpeg100"]
+    assert [track.name for track in data.tracks] == names
+    data.prepare_data()
+    data.setup()
+    raw = opened(root, BOTH, test=[*TEST, BROKEN])
+    for ours, theirs in zip(data.test_dataloader(), raw.test_dataloader(), strict=True):
+        assert ours.keys() == theirs.keys() and ours["flow"].dtype == torch.float32
+        assert torch.equal(ours["video"], theirs["video"]) and torch.equal(ours["valid"], theirs["valid"])
+        assert abs(ours["rgb"].float() - theirs["rgb"].float()).mean() < 4
+        pixels = (theirs["flow"].float() - 128) * (20 / 127)
+        inside = theirs["flow"].float().sub(128).abs() < 127  # where the bound clips nothing
+        assert abs(ours["flow"] - pixels)[inside].mean() < 0.15
+        assert torch.allclose(ours["flow_mean"], theirs["flow_mean"], atol=1e-4)
+
+
+def test_a_store_at_a_lower_rate_has_fewer_frames(root, tmp_path):
+    data = make(root, replace(EARLY, fps=5.0), stores=str(tmp_path), store_fps=5.0)
+    data.prepare_data()
+    data.setup()
+    assert data.store.videos["train/d1.avi"].frames == 7 and data.store.videos["train/d1.avi"].fps == 5
+    for view in views(data.test_dataloader()):
+        path, frames, _ = seen(view)
+        count = -(-VIDEOS[path][3] // 5)
+        places = [(frames[0] // 5 + i) % count for i in range(4)]
+        assert frames == [5 * place for place in places]
 
 
 def test_multi_label_targets(root):
@@ -883,7 +916,7 @@ def test_the_auxiliary_data_set_has_a_fingerprint_of_its_own(root, other_root):
 
 
 def test_setup_opens_what_prepare_data_built(root, monkeypatch):
-    monkeypatch.setattr(store_module, "_build", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(building, "_build", lambda *_: pytest.fail("decoded again"))
     data = make(root, BOTH)
     assert [track.name for track in data.tracks] == ["rgb-36x64", "flow-36x64-dis-medium-b20"]
     data.prepare_data()
@@ -915,7 +948,7 @@ def test_the_fingerprint_changes_with_the_data_alone(root, tmp_path):
     prints = {name: other.fingerprint() for name, other in changed.items()}
     assert len({known, *prints.values()}) == len(prints) + 1, prints
     video = data.store.videos["test/e0.avi"]
-    data.store.videos["test/e0.avi"] = replace(video, frames=video.frames - 1)
+    data.store.videos = {**data.store.videos, "test/e0.avi": replace(video, frames=video.frames - 1)}
     assert data.fingerprint() not in {known, *prints.values()}
 
 

@@ -138,6 +138,7 @@ def test_later_sources_win():
         (["strategy=c3d", "dataset=ucf"], "dataset=ucf: no such preset. Did you mean ucf101"),
         (["strategy=c3d", "modle.size=tiny"], "Did you mean model"),
         (["strategy=c3d", "training.lrr=1"], "Did you mean training.lr"),
+        (["strategy=c3d", "data.flow.method=brox"], "expected one of ['dis', 'farneback', 'tvl1']"),
         (["strategy=c3d", "model.size=huge"], "expected one of ['tiny', 'small', 'published']"),
         (["strategy=c3d", "training.steps=many"], "training.steps=many"),
         (["strategy=c3d", "training.steps=0"], "training.steps=0: expected 1 or more"),
@@ -216,6 +217,7 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
             "balanced", "train_labels")),
         *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in (
             "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
+            "flow.range", "flow.encoding", "encoding", "quality", "store_fps",
             "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
         *(f"training.{name}" for name in (
             "steps", "multiply_adds", "batch_size", "optimizer", "lr", "head_lr_factor", "bias_lr_factor", "momentum",

@@ -464,13 +464,13 @@ def test_two_stream_subtracts_each_whole_fields_mean_displacement(subtract):
     model = kind(kind.Config(mean_subtraction=subtract), ClipShape(1, 3, 32, 20.0), CLASSES, TrainingConfig())
     levels = torch.tensor([128, 255, 1], dtype=torch.uint8)  # no motion, 20 pixels, -20 pixels
     means = torch.tensor([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])
-    flow = model.inputs(
-        {
-            "rgb": torch.zeros(1, 3, 1, 32, 32, dtype=torch.uint8),
-            "flow": levels[None, None, :, None, None].expand(1, 2, 3, 32, 32),
-            "flow_mean": means,
-        }
-    )["flow"]
+    batch = {
+        "rgb": torch.zeros(1, 3, 1, 32, 32, dtype=torch.uint8),
+        "flow": levels[None, None, :, None, None].expand(1, 2, 3, 32, 32),
+        "flow_mean": means,
+    }
     pixels = torch.tensor([[[0.0, 20.0, -20.0]] * 2])
-    expected = pixels - means if subtract else pixels
-    torch.testing.assert_close(flow, expected[..., None, None].expand(1, 2, 3, 32, 32))
+    expected = (pixels - means if subtract else pixels)[..., None, None].expand(1, 2, 3, 32, 32)
+    torch.testing.assert_close(model.inputs(batch)["flow"], expected)
+    batch["flow"] = pixels[..., None, None].expand(1, 2, 3, 32, 32)  # as data.flow.range=field gives it
+    torch.testing.assert_close(model.inputs(batch)["flow"], expected)
