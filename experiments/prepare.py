@@ -1,0 +1,119 @@
+"""Build the frame stores that runs need, before they run. A killed build goes on where it was; several share the work.
+
+python experiments/prepare.py dataset=ucf101                                 for --sweep fusion
+python experiments/prepare.py dataset=ucf101 strategy=c3d,two_stream data.encoding=jpeg
+python experiments/prepare.py --sweep two_stream dataset=hmdb51 --checksums
+python experiments/prepare.py dataset=sports1m strategy=c3d --launcher ray   on the machines of a Ray cluster
+
+The words are those of experiments/run.py. `data.max_store` does not count here, the free disk does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+# Imports are inside the functions, so that --help does not pay for them.
+if TYPE_CHECKING:
+    from datamodules.building import Launcher
+    from datamodules.lists import Dataset
+    from datamodules.store import Track
+    from experiments.config import RunConfig
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line says; returns 0, or 1 after one line on standard error."""
+    parser = argparse.ArgumentParser(
+        prog="prepare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sweep", metavar="NAME", help="for every point of experiments/sweeps/NAME.yaml")
+    parser.add_argument("--jobs", type=int, metavar="N", help="decode in N processes (default: one per core)")
+    parser.add_argument("--launcher", choices=["processes", "ray"], default="processes", help="what starts them")
+    parser.add_argument("--checksums", action="store_true", help="write SHA-256 of every shard, or compare with them")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="as of run.py; strategy= may name several")
+    options = parser.parse_args(arguments)
+    try:
+        from datamodules.building import in_processes, on_ray
+        from datamodules.video import available_cores
+
+        if options.jobs is not None and options.jobs < 1:
+            raise ValueError(f"--jobs {options.jobs}: expected 1 or more")
+        launcher = on_ray if options.launcher == "ray" else in_processes
+        runs = _runs(options.sweep, options.settings)
+        damaged = [
+            file
+            for data, tracks in needed(runs)
+            for file in _prepare(data, tracks, options.jobs or available_cores(), launcher, options.checksums)
+        ]
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with the next shard", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if damaged:
+        found = f"{len(damaged)} files differ from their checksums, {' '.join(damaged)}"
+        print(f"error: {found}; delete them, and the same command makes their shards again", file=sys.stderr)
+    return 1 if damaged else 0
+
+
+def _runs(sweep: str | None, settings: list[str]) -> list[RunConfig]:
+    from experiments.config import compose
+    from experiments.sweep import read_points
+
+    chosen = [word.removeprefix("strategy=") for word in settings if word.startswith("strategy=")]
+    others = [word for word in settings if not word.startswith("strategy=")]
+    strategies = [name for names in chosen for name in names.split(",")]
+    if strategies and sweep:
+        raise ValueError(f"--sweep {sweep} and strategy={','.join(strategies)} both say for which runs; give one")
+    if strategies:
+        return [compose([f"strategy={name}", *others]) for name in strategies]
+    return read_points(sweep or "fusion", others)
+
+
+def needed(runs: Sequence[RunConfig]) -> list[tuple[Dataset, list[Track]]]:
+    """Every data set of some runs, with all that these need of its frame store."""
+    from datamodules.video import tracks
+
+    found: dict[tuple, tuple[Dataset, list[Track]]] = {}
+    for run in runs:
+        for data in filter(None, (run.data, run.auxiliary_data)):
+            _, known = found.setdefault((type(data), data.folder(), data.stores), (data, []))
+            # The clips of a second data set are of the first one's kind.
+            known += [track for track in tracks(run.data, run.sampling) if track not in known]
+    return list(found.values())
+
+
+def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, checksums: bool) -> list[str]:
+    """Build what is missing of one data set's store and say what it is; the files that differ from their checksums."""
+    from datamodules.building import check_sums, shard_jobs
+    from datamodules.store import open_store
+    from datamodules.video import prepare_tracks
+
+    lists = data.read()
+    folder, num_videos = prepare_tracks(data, tracks, jobs, max_store=math.inf, lists=lists, launcher=launcher)
+    for track in tracks:
+        size = sum(file.stat().st_size for file in (folder / track.name).iterdir())
+        print(f"{folder / track.name}: {size / 1e9:.2f} GB")
+    videos = open_store(folder, num_videos, tracks[:1]).videos
+    errors = [video.error for video in videos.values() if video.error]
+    truncated = sum(video.truncated for video in videos.values())
+    print(f"{folder}: {num_videos} videos, {len(errors)} cannot be decoded, {truncated} are cut short")
+    for error in errors[:10]:
+        print(f"  {error}")
+    damaged: list[str] = []
+    if checksums:
+        work = shard_jobs(data.folder(), folder, lists.files, tracks, {})
+        for _, differ in launcher(check_sums, work, jobs):
+            damaged += differ
+        print(
+            f"{folder}: checksums of {len(work) * len(tracks)} shards written or compared, {len(damaged)} files differ"
+        )
+    return damaged
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

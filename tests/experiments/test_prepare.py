@@ -1,0 +1,100 @@
+"""The command that builds frame stores ahead of the runs."""
+
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from datamodules import building
+from datamodules.video import VideoDataModule
+from experiments import prepare
+from experiments.config import compose
+from experiments.prepare import main, needed
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> tuple[Path, list[str]]:
+    """Five short videos of two classes, one of which is broken, and the words that name them."""
+    folder = tmp_path_factory.mktemp("prepare")
+    for number, name in enumerate(("train/a/1", "train/b/2", "train/b/3", "test/a/4", "test/b/5")):
+        path = folder / "videos" / f"{name}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frames = np.random.default_rng(number).integers(0, 256, (12 + number, 40, 48, 3), dtype=np.uint8)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 40, 48, "yuv420p"
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    (folder / "videos/train/b/3.avi").write_text("no video")
+    return folder, ["dataset=folder", f"data.root={folder}/videos", f"data.stores={folder}/stores"]
+
+
+def test_runs_find_the_store_that_was_prepared(place, capsys, monkeypatch):
+    folder, words = place
+    words = [*words, "data.encoding=jpeg", "data.max_store=0.0000001", "data.undecodable=skip"]
+    assert main([*words, "strategy=c3d,two_stream", "strategy=late_fusion", "--jobs", "2", "--checksums"]) == 0
+    said = capsys.readouterr()
+    assert "5 of 5 videos to decode, about 0.00 GB" in said.out
+    assert "5 videos, 1 cannot be decoded, 0 are cut short\n  train/b/3.avi: cannot be decoded" in said.out
+    assert "checksums of 2 shards written or compared, 0 files differ" in said.out and "100%" in said.err
+
+    monkeypatch.setattr(building, "_build", lambda *_: pytest.fail("decoded again"))
+    for strategy in ("c3d", "two_stream", "late_fusion"):
+        run = compose([*words, f"strategy={strategy}"])
+        data = VideoDataModule(run.data, run.sampling, batch_size=2, test_batch_size=2, workers=0, seed=0)
+        data.prepare_data()
+        data.setup()
+        assert len(data.train_clips.videos) == 2
+    with pytest.raises(ValueError, match=r"data\.max_store is 1e-07; build it with experiments/prepare\.py"):
+        run = compose([*words, "strategy=c3d", "sampling.resize=[40,40]"])
+        VideoDataModule(run.data, run.sampling, batch_size=2, test_batch_size=2, workers=0, seed=0).prepare_data()
+
+    array = next((folder / "stores").glob("*/rgb-36x36-jpeg95/00000.jpegs"))
+    spoilt = bytearray(array.read_bytes())
+    spoilt[100] ^= 1
+    array.write_bytes(spoilt)
+    assert main([*words, "strategy=c3d", "--checksums"]) == 1
+    assert f"error: 1 files differ from their checksums, {array}; delete them" in capsys.readouterr().err
+
+
+def test_without_a_strategy_it_is_for_the_sweep_of_all(place):
+    (data, tracks), *others = needed(prepare._runs(None, place[1]))
+    assert data.folder() == place[0] / "videos" and not others
+    assert [track.name for track in tracks] == ["rgb-36x36", "flow-36x36-dis-medium-b20"]
+
+
+def test_every_size_and_the_second_data_set_are_prepared_for():
+    runs = prepare._runs(None, ["strategy=two_stream_multi_task,c3d", "dataset=ucf101", "recipe=published"])
+    found = {str(data.folder()): [track.name for track in tracks] for data, tracks in needed(runs)}
+    both = ["rgb-256x340", "flow-256x340-dis-medium-b20"]
+    assert found == {"data/ucf101": [*both, "rgb-128x171"], "data/hmdb51": both}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["strategy=c3d,late_fushion"], "strategy=late_fushion: no such preset. Did you mean late_fusion"),
+        (["--sweep", "fuson"], "--sweep fuson: no such sweep. Did you mean fusion?"),
+        (["--sweep", "fusion", "strategy=c3d"], "--sweep fusion and strategy=c3d both say for which runs; give one"),
+        (["--jobs", "0"], "--jobs 0: expected 1 or more"),
+        (["data.encoding=png"], "expected one of ['raw', 'jpeg']"),
+        (["data.quality=101"], "data.quality=101: expected a JPEG quality of 1 to 100"),
+        (["data.root=/nowhere"], "data.root=/nowhere: no such folder"),
+    ],
+)
+def test_bad_input_ends_with_one_message_and_code_1(place, words, message, capsys):
+    rest = [word for word in place[1] if word.split("=")[0] not in str(words)]
+    assert main([*words, *rest]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err
+
+
+def test_max_store_does_not_count(place, monkeypatch):
+    seen = []
+    monkeypatch.setattr(building, "_announce", lambda *arguments: seen.append(arguments[-1]) or pytest.fail("stop"))
+    with pytest.raises(pytest.fail.Exception):
+        main([*place[1], "strategy=c3d", "data.max_store=0", "sampling.resize=[44,44]"])
+    assert seen == [math.inf]
