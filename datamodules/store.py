@@ -36,7 +36,7 @@ from datamodules.decode import DecodeError, VideoInfo, is_truncated
 from datamodules.flow import FlowConfig, dequantise_field
 from datamodules.lists import DataError
 
-FORMAT = 1  # of the files in a store; part of its key
+FORMAT = 2  # of the files in a store; part of its key
 SHARD = 16  # videos per shard: the unit of work, and all that a killed build loses per worker; part of the format
 INDEX = "index.npy"
 SHARDS = "shards.npy"

@@ -518,7 +518,7 @@ def prepare_tracks(
         tracks,
         workers=workers,
         max_store=max_store,
-        known_bad=known_bad(dataset),
+        known_bad=_condemned(dataset),
         launcher=launcher,
     )
     return folder, len(set(files))
@@ -527,4 +527,8 @@ def prepare_tracks(
 def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: VideoLists | None = None) -> FrameStore:
     """Open a data set's frame store with some tracks, one of each kind at most, after `prepare_tracks`."""
     folder, num_videos = prepare_tracks(dataset, tracks, workers, max_store=dataset.max_store, lists=lists)
-    return open_store(folder, num_videos, tracks, known_bad(dataset))
+    return open_store(folder, num_videos, tracks, _condemned(dataset))
+
+
+def _condemned(dataset: Dataset) -> dict[str, str]:
+    return {path: f"{path}: {why}" for path, why in known_bad(dataset).items()}

@@ -21,7 +21,7 @@ from datamodules.building import build_store, build_tracks
 from datamodules.decode import DecodeError, VideoInfo, iter_frames
 from datamodules.flow import FlowConfig, FlowEstimator, dequantise, resize, resize_flow
 from datamodules.lists import DataError
-from datamodules.store import Sample, StoredVideo, Track, open_store, store_folder
+from datamodules.store import FORMAT, Sample, StoredVideo, Track, open_store, store_folder
 
 SIZE = 24, 32
 FLOW = FlowConfig(preset="ultrafast", bound=4.0)
@@ -354,7 +354,7 @@ def test_an_index_that_does_not_fit_is_made_anew(root, folder, tmp_path, damage)
 
 
 def test_a_store_of_another_format_is_left_alone(root, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("datamodules.store.FORMAT", 2)
+    monkeypatch.setattr("datamodules.store.FORMAT", FORMAT + 1)
     other = build(root, folder.parent, [SLOW])
     assert other != folder and folder.exists() and len(opened(other, SLOW).rgb("c.avi")) == 17
     shutil.rmtree(other)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from datamodules.clips import ClipSpec
-from datamodules.decode import iter_frames
+from datamodules.decode import DecodeError, iter_frames
 from datamodules.folder import Folder
 from datamodules.hmdb51 import HMDB51
 from datamodules.lists import DataError, Listing, Video, check_file, content_hash, known_bad
@@ -527,7 +527,9 @@ def test_a_condemned_file_is_never_opened(tmp_path):
     module.setup()
     assert [video.path for video in module.train_clips.videos] == ["a.avi", "e.avi"]
     assert {path for path, video in module.store.videos.items() if not video.error} == whole
-    assert module.store.rows["rgb"].keys() == whole
+    for path in ("b.avi", "c.avi"):
+        with pytest.raises(DecodeError, match=f"{path}: it hung"):
+            module.store.rgb(path)
     valid = {module.test_views[key]["video"]: module.test_views[key]["valid"] for key in range(len(module.test_views))}
     assert valid == {0: False, 1: True}  # c.avi counts, as wrong
 
