@@ -220,7 +220,7 @@ def _make_record(
             }
         ],
         "seconds": {
-            **{key: sum(run["seconds"].get(key, 0.0) for run in runs) for key in ("train", "waiting", "test")},
+            **{key: sum(run["seconds"][key] for run in runs) for key in ("train", "waiting", "test")},
             "flow": max(run["seconds"]["flow"] for run in runs),  # computed once, into the store
         },
         "memory_mb": max(run["memory_mb"] for run in runs),

@@ -83,7 +83,8 @@ def make_run(
             }
             for index, row in enumerate(rows)
         ],
-        "seconds": {"train": 10.0, "test": 2.0, "flow": 4.0 * (strategy == "two_stream")}, "memory_mb": 900,
+        "seconds": {"train": 10.0, "waiting": 1.0, "test": 2.0, "flow": 4.0 * (strategy == "two_stream")},
+        "memory_mb": 900,
         "code": {"hash": "c0de", "commit": "abc", "versions": {}}, "device": "cpu",
         "data": {**data, "training_videos": 60, "notes": []}, "config": {},
     } | changes  # fmt: skip
@@ -139,7 +140,7 @@ def test_cnn_average_is_the_mean_of_four_at_both_levels(tmp_path):
     row = record["rows"][0]
     assert (row["parameters"], row["macs_per_clip"], row["frames_per_video"]) == (4000, 80_000, 120)
     assert row["metrics"]["train/clip_hit1"] is None
-    assert record["seconds"] == {"train": 40, "test": 8, "flow": 0}
+    assert record["seconds"] == {"train": 40, "waiting": 4, "test": 8, "flow": 0}
 
 
 @pytest.mark.parametrize(
@@ -381,7 +382,7 @@ def test_svm_is_that_of_crammer_and_singer(tmp_path):
     assert record["ensemble"]["level"] == "video"
     row = record["rows"][0]
     assert (row["parameters"], row["frames_per_clip"]) == (2001, 12)  # of the two streams
-    assert record["seconds"] == {"train": 10, "test": 2, "flow": 4}  # of one run
+    assert record["seconds"] == {"train": 10, "waiting": 1, "test": 2, "flow": 4}  # of one run
 
 
 def test_svm_of_two_classes(tmp_path):
