@@ -72,7 +72,10 @@ class ClipSpec:
 class Clips(NamedTuple):
     """Indices of N clips of one video: `rgb` (N, T) into its frames; `flow` (N, L) into its forward flow fields and
     `backward` (N, 0) into its backward ones, or (N, L / 2) each; `padded` (N,) says which clips reach beyond the
-    video's end; `center` (N,) is the middle of each clip in frames."""
+    video's end; `center` (N,) is the middle of each clip in frames.
+
+    Of a video that is stored in pieces, all these are places among the stored frames and fields, and `padded` is of
+    clips that reach beyond the end of their piece."""
 
     rgb: np.ndarray
     flow: np.ndarray
@@ -151,30 +154,55 @@ def clip_span(spec: ClipSpec, num_frames: int, fps: float) -> int:
     return _offsets(spec, num_frames, fps)[-1]
 
 
-def train_starts(spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
+# Where a video is stored in pieces, one after another, `piece` is the number of frames in each, and `num_frames` that
+# in all of them. Each piece is then to its clips what a whole video is to others.
+
+
+def train_starts(
+    spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator, piece: int | None = None
+) -> np.ndarray:
     """The first frame of one random training clip, (1,): uniform over all places where the clip fits."""
-    return rng.integers(0, max(num_frames - clip_span(spec, num_frames, fps), 0) + 1, size=1)
+    return _random_starts(spec, num_frames, fps, rng, piece, 1)
 
 
-def test_starts(spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
-    """The first frames of a video's test clips, (N,); `rng` is used by `test_sampling=random` only."""
-    span = clip_span(spec, num_frames, fps)
-    room = max(num_frames - span, 0)
+def test_starts(
+    spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator, piece: int | None = None
+) -> np.ndarray:
+    """The first frames of a video's test clips, (N,); `rng` is used by `test_sampling=random` only.
+
+    Of pieces, `all` takes every one; `even` takes N evenly spaced ones and the middle of each, or where there are fewer
+    pieces than N clips, spaces those of one piece evenly in it.
+    """
+    length = piece or num_frames
+    span, num_pieces = clip_span(spec, length, fps), num_frames // length
+    room = max(length - span, 0)
     if spec.test_clips == "all":
-        return np.arange(0, room + 1, spec.test_step)
+        return (length * np.arange(num_pieces)[:, None] + np.arange(0, room + 1, spec.test_step)).ravel()
     count = int(spec.test_clips)
     if spec.test_sampling == "random":
-        return np.sort(rng.integers(0, room + 1, size=count))
+        return np.sort(_random_starts(spec, num_frames, fps, rng, piece, count))
+    chosen = (2 * np.arange(count) + 1) * num_pieces // (2 * count)
+    others = np.bincount(chosen)[chosen]  # clips of the same piece, itself counted, and which of them it is
+    number = np.arange(count) - np.searchsorted(chosen, chosen)
     # The clip's middle, start + (span - 1) / 2, at the middle of the i-th of N equal parts, (2i + 1) n / 2N - 1/2,
     # as nearly as whole frames allow.
-    starts = ((2 * np.arange(count) + 1) * num_frames + count * (1 - span)) // (2 * count)
-    return np.clip(starts, 0, room)
+    starts = ((2 * number + 1) * length + others * (1 - span)) // (2 * others)
+    return length * chosen + np.clip(starts, 0, room)
+
+
+def _random_starts(
+    spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator, piece: int | None, count: int
+) -> np.ndarray:
+    length = piece or num_frames
+    places = max(length - clip_span(spec, length, fps), 0) + 1
+    chosen, starts = np.divmod(rng.integers(0, num_frames // length * places, size=count), places)
+    return length * chosen + starts
 
 
 test_starts.__test__ = False  # the name is not a test's
 
 
-def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray) -> Clips:
+def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray, piece: int | None = None) -> Clips:
     """Frames and flow fields of the clips that begin at `starts` (N,) of a video with `num_frames` >= 1 frames.
 
     A clip that reaches beyond the end is repeated from the video's start or holds its last frame, as `spec.short` says
@@ -182,20 +210,25 @@ def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray
     `error`, and where `fps` needs a frame rate that the video does not say (`fps` 0).
     """
     assert num_frames >= 1
-    *offsets, span = _offsets(spec, num_frames, fps)
-    fields = max(num_frames - 1, 1)
-    rgb, flow, backward = (starts[:, None] + places for places in offsets)
-    padded = starts + span > num_frames
+    length = piece or num_frames
+    *offsets, span = _offsets(spec, length, fps)
+    fields = max(length - 1, 1)
+    chosen = np.clip(starts // length, 0, num_frames // length - 1)[:, None]
+    rgb, flow, backward = (starts[:, None] - length * chosen + places for places in offsets)
+    padded = starts - length * chosen[:, 0] + span > length
     center = starts + (span - 1) / 2
     if spec.short == "error" and padded.any():
+        found = f"the video has {length}" if piece is None else f"a piece of the video that is stored has {length}"
         raise DataError(
-            f"sampling.short=error: a clip spans {span} frames, the video has {num_frames}; "
+            f"sampling.short=error: a clip spans {span} frames, {found}; "
             "choose sampling.short=loop or hold, or a shorter clip"
         )
     if spec.short == "hold":
+        rgb = np.minimum(rgb, length - 1)
         flow, backward = np.minimum(flow, fields - 1), np.minimum(backward, fields - 1)
-        return Clips(np.minimum(rgb, num_frames - 1), flow, backward, padded, center)
-    return Clips(rgb % num_frames, flow % fields, backward % fields, padded, center)
+    else:
+        rgb, flow, backward = rgb % length, flow % fields, backward % fields
+    return Clips(length * chosen + rgb, fields * chosen + flow, fields * chosen + backward, padded, center)
 
 
 def shuffled_order(num_videos: int, draws: int, num_clips: int, rng: np.random.Generator) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 from datamodules.flow import FlowConfig
 
 if TYPE_CHECKING:
-    from datamodules.store import StoredVideo
+    from datamodules.store import Sample, StoredVideo
 
 
 class DataError(ValueError):
@@ -222,6 +222,10 @@ class Dataset:
 
     def report(self, lists: VideoLists, stored: Mapping[str, StoredVideo]) -> None:
         """Say what there is of the lists, once the frame store is built, where a data set may lack some of it."""
+
+    def sample(self) -> Sample | None:
+        """The part of each video that is stored; None for whole videos."""
+        return None
 
     def folder(self) -> Path:
         """The folder that the paths of `read` are relative to."""

@@ -7,13 +7,12 @@ goes on with the videos that are there, and says of each class how many these ar
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,9 +27,7 @@ from datamodules.lists import (
     label_sets,
     read_lines,
 )
-
-if TYPE_CHECKING:
-    from datamodules.store import StoredVideo
+from datamodules.store import Sample, StoredVideo
 
 ID_LENGTH = 11  # of a YouTube video's id: letters, digits, - and _
 LINE = re.compile(rb"https?://www\.youtube\.com/watch\?v=([\w-]{11})[ \t]+(\d{1,9}(?:,\d{1,9})*)\s*")
@@ -39,7 +36,6 @@ EXPECTED = "https://www.youtube.com/watch?v=<id of 11 characters> <label>,<label
 NO_VIDEO = frozenset(
     b"part ytdl tmp temp json xml html txt description jpg jpeg png webp vtt srt ass lrc m4a mp3 aac opus ogg".split()
 )
-ASSUMED_FPS = 30.0  # where a file does not say: in Karpathy et al. 2014, 10 frames are about 1/3 s
 
 
 @dataclass
@@ -53,8 +49,10 @@ class Sports1M(Dataset):
     lists:           folder of the official lists; by default the root, or the `sports-1m-dataset` in it
     partition:       `original`, which is one split, or `cross-validation`, of which split k, 1 to 10, is the official
                      fold k - 1 (sports0 to sports9)
-    clips_per_video: a video is stored as at most so many random clips (0: whole); Karpathy et al. 2014 have 100
-    clip_seconds:    length of each of these clips
+    clips_per_video: a video is stored as at most so many random pieces, in which its clips lie (0: whole); Karpathy et
+                     al. 2014 have 100
+    clip_seconds:    length of each of these pieces, from its first frame to its last one; a clip that is longer is
+                     padded as `sampling.short` says
     """
 
     LAYOUT: ClassVar[str] = """\
@@ -74,8 +72,6 @@ data/sports1m/                           data.root
 
     def read(self) -> VideoLists:
         """Parse the lists of one split and keep the videos that are there. Raises DataError."""
-        if self.clips_per_video:
-            raise DataError(f"data.clips_per_video={self.clips_per_video}: videos are stored whole so far; set it to 0")
         root = existing_root(self)
         folder = find_lists(self, self.lists, "labels.txt", ["sports-1m-dataset"])
         classes = read_classes(folder / "labels.txt")
@@ -105,6 +101,10 @@ data/sports1m/                           data.root
         }
         files = sorted(map(os.fsdecode, found.values()))
         return VideoLists(classes, videos["train"], videos["test"], files, notes=notes, listed=listed)
+
+    def sample(self) -> Sample | None:
+        """`clips_per_video` pieces of each video, unless that is 0."""
+        return Sample(self.clips_per_video, self.clip_seconds) if self.clips_per_video else None
 
     def _list_names(self) -> tuple[str, str]:
         last = {"original": 1, "cross-validation": 10}[self.partition]
@@ -262,22 +262,3 @@ def _true(test: Callable[[], bool]) -> bool:
         return test()
     except OSError:  # such as a link to itself
         return False
-
-
-def sample_intervals(path: str, num_frames: int, fps: float, count: int, seconds: float) -> np.ndarray:
-    """Random clips of one video to store, (K, 2): first frame of each and the one after its last, in order.
-
-    At most `count`, of `seconds` from the first frame to the last: half a second at 30 frames per second is 16 frames,
-    of which the first and last are the two of late fusion (Karpathy et al. 2014, section 4.1). They do not overlap, and
-    every way of placing them is equally likely; seeded by the video's path without its folders and ending, its id. A
-    video that is too short for so many has as many as fit, and one that is shorter than a clip is one interval.
-    """
-    length = int(seconds * (fps or ASSUMED_FPS) + 1e-6) + 1
-    if num_frames <= length:
-        return np.array([[0, num_frames]])
-    count = min(count, num_frames // length)
-    rng = np.random.default_rng(list(hashlib.sha256(Path(path).stem.encode()).digest()[:8]))
-    # Each clip shrunk to one frame, any choice of frames is possible; then they are given their length back.
-    starts = np.sort(rng.choice(num_frames - count * (length - 1), count, replace=False))
-    starts = starts + (length - 1) * np.arange(count)
-    return np.stack([starts, starts + length], axis=1)

@@ -47,8 +47,11 @@ LISTING = "listing"
 class Sample:
     """A part of each video: at most `clips` pieces of `seconds` each, which `seed` and the video's path choose.
 
-    Pieces do not overlap. A video shorter than one is one piece as a whole. Karpathy et al. (2014, section 4.1) train
-    on 100 half-second clips of each video.
+    From a piece's first frame to its last one it is `seconds`, to the nearest frame: half a second at 30 frames per
+    second is 16 frames, of which the first and the last are late fusion's two (Karpathy et al. 2014, section 3). So a
+    clip of `seconds` fits into a piece at any frame rate if `sampling.fps` sets its own. Pieces do not overlap, and all
+    ways of placing them are equally likely. A video that is too short for so many has as many as fit, and one shorter
+    than a piece is a single piece. Karpathy et al. (section 4.1) take at most 100 half-second clips of each video.
     """
 
     clips: int
@@ -58,22 +61,20 @@ class Sample:
     def __post_init__(self) -> None:
         if self.clips < 1 or not 0 < self.seconds < float("inf"):
             raise DataError(
-                f"a sample of {self.clips} clips of {self.seconds} s per video: expected at least 1, above 0 s"
+                f"data.clips_per_video={self.clips}, data.clip_seconds={self.seconds}: expected 1 clip or more of "
+                "above 0 s, or data.clips_per_video=0 for whole videos"
             )
 
     def pieces(self, path: str, num_frames: int, fps: float) -> tuple[np.ndarray, int]:
         """First frames of a video's pieces, in order, and the frames in each, all equally many."""
-        length = max(1, round(self.seconds * fps))
-        places = num_frames // length
-        if places == 0:
-            return np.zeros(1, np.int64), num_frames
-
-        def draw(number: int) -> bytes:
-            return hashlib.sha256(f"{self.seed} {number} ".encode() + _encoded(path)).digest()
-
-        offset = int.from_bytes(draw(-1)[:8], "big") % (num_frames - places * length + 1)
-        chosen = sorted(sorted(range(places), key=draw)[: self.clips])
-        return offset + length * np.array(chosen), length
+        length = min(int(self.seconds * fps + 0.5) + 1, num_frames)
+        count = min(self.clips, num_frames // length)
+        # Each piece shrunk to one frame, any choice of frames is possible; then they are given their length back. Drawn
+        # from a hash, because the streams of NumPy's generators may change from version to version.
+        places = num_frames - count * (length - 1)
+        draws = hashlib.shake_256(f"{self.seed} ".encode() + _encoded(path)).digest(8 * places)
+        starts = np.sort(np.argsort(np.frombuffer(draws, "<u8"), kind="stable")[:count])
+        return starts + (length - 1) * np.arange(count), length
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class Track:
         if (self.fps is not None or self.sample is not None) and not info.fps:
             raise DataError(
                 f"{path}: does not say its frame rate, which this frame store needs to choose frames; re-encode it, "
-                "or set data.store_fps=null and store whole videos"
+                "or set data.store_fps=null and store whole videos (data.clips_per_video=0)"
             )
         frames = np.arange(info.frames)
         if self.fps is not None:

@@ -10,7 +10,8 @@ entries are there):
     target     (N, C) bool, the true labels
     drawn      (N, C) bool, the one of them that is trained on; only in training with `train_labels=one`
     video      (N,) index into the split's videos; clip (N,) which clip of the video
-    center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate)
+    center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate); of a
+               video of which pieces are stored, seconds of these, as if one followed on another
     valid      (N,) false for a test video that cannot be decoded: its frames are zeros and it counts as wrong
 With an auxiliary data set to train on as well, a training batch is {"main": batch, "auxiliary": batch}.
 Views of one clip are neighbours, and so are clips of one video; a video's views may spread over several batches, so
@@ -77,10 +78,11 @@ class _Clips(TorchDataset):
         tried = set()
         for video in videos:  # now, not in a worker in the middle of an epoch
             stored = store.videos[video.path]
-            if stored.frames and (stored.frames, stored.fps) not in tried:
-                tried.add((stored.frames, stored.fps))
+            extent = (stored.frames, stored.fps, stored.piece)
+            if stored.frames and extent not in tried:
+                tried.add(extent)
                 try:
-                    clip_rules.clip_indices(spec, stored.frames, stored.fps, np.zeros(1, dtype=np.int64))
+                    clip_rules.clip_indices(spec, stored.frames, stored.fps, np.zeros(1, np.int64), stored.piece)
                 except DataError as error:
                     raise DataError(f"{video.path}: {error}") from None
 
@@ -136,8 +138,8 @@ class TrainClips(_Clips):
         video = self.videos[index]
         stored = self.store.videos[video.path]
         rng = np.random.default_rng([self.seed, epoch, index, draw])
-        starts = clip_rules.train_starts(self.spec, stored.frames, stored.fps, rng)
-        clips = clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts)
+        starts = clip_rules.train_starts(self.spec, stored.frames, stored.fps, rng, stored.piece)
+        clips = clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts, stored.piece)
         window = random_window(*self.spec.resize, self.spec.crop, self.mirror, rng, self.spec.crop_scales)
         example = self._cut(video.path, clips, 0, window)
         if self.spec.colour != "none" and self.spec.frames:
@@ -171,14 +173,15 @@ class TestViews(_Clips):
 
     def starts(self, stored: StoredVideo, rng: np.random.Generator | None) -> np.ndarray:
         """First frames of a video's clips; `rng` draws random ones."""
-        return clip_rules.test_starts(self.spec, stored.frames, stored.fps, rng)
+        return clip_rules.test_starts(self.spec, stored.frames, stored.fps, rng, stored.piece)
 
     def _clips(self, index: int) -> tuple[clip_rules.Clips, np.random.Generator]:
         """The clips of a video that decodes, and the generator that drew them."""
         path = self.videos[index].path
         stored = self.store.videos[path]
         rng = np.random.default_rng(list(hashlib.sha256(os.fsencode(path)).digest()[:8]))
-        return clip_rules.clip_indices(self.spec, stored.frames, stored.fps, self.starts(stored, rng)), rng
+        starts = self.starts(stored, rng)
+        return clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts, stored.piece), rng
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -206,7 +209,7 @@ class TestViews(_Clips):
 
     @property
     def padded_clips(self) -> int:
-        """How many clips reach beyond the end of their video."""
+        """How many clips reach beyond the end of their video, or of the piece of it that is stored."""
         decodable = (i for i, video in enumerate(self.videos) if self.store.videos[video.path].frames)
         return sum(int(self._clips(index)[0].padded.sum()) for index in decodable)
 
@@ -322,13 +325,20 @@ class VideoDataModule(L.LightningDataModule):
         """What the clips need of a frame store."""
         return tracks(self.dataset, self.spec)
 
+    @property
+    def auxiliary_tracks(self) -> list[Track]:
+        """The same of the auxiliary data set's store."""
+        assert self.auxiliary is not None, "there is no auxiliary data set"
+        return tracks(self.auxiliary, self.spec, main=self.dataset)
+
     def prepare_data(self) -> None:
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
         if self._store is None:
             for dataset in filter(None, (self.dataset, self.auxiliary)):
                 dataset.prepare(available_cores())  # before its lists are read
-                lists = self.lists if dataset is self.dataset else self.auxiliary_lists
-                store = prepare_store(dataset, self.tracks, available_cores(), lists)
+                main = dataset is self.dataset
+                lists, needed = (self.lists, self.tracks) if main else (self.auxiliary_lists, self.auxiliary_tracks)
+                store = prepare_store(dataset, needed, available_cores(), lists)
                 dataset.report(lists, store.videos)
 
     def setup(self, stage: str | None = None) -> None:
@@ -367,7 +377,7 @@ class VideoDataModule(L.LightningDataModule):
         if self.auxiliary is None or lists is None:
             return None
         check_apart(self.auxiliary, lists, self.dataset, self.lists)
-        store = prepare_store(self.auxiliary, self.tracks, 1, lists=lists)
+        store = prepare_store(self.auxiliary, self.auxiliary_tracks, 1, lists=lists)
         both = VideoArray.of([*lists.train, *lists.test])
         whole = _whole_videos(self.auxiliary, "auxiliary_data", both, store)
         classes, mirror = len(lists.classes), self.auxiliary.mirror
@@ -476,16 +486,26 @@ def _key(store: FrameStore) -> str:
     return store.folder.name.rpartition("-")[2]
 
 
-def tracks(dataset: Dataset, spec: ClipSpec) -> list[Track]:
-    """What the clips of a specification need of a data set's frame store."""
+def tracks(dataset: Dataset, spec: ClipSpec, main: Dataset | None = None) -> list[Track]:
+    """What the clips of a specification need of a data set's frame store. Raises DataError.
+
+    An auxiliary data set is stored as the settings of the `main` one say, but for which part of each video.
+    """
+    sample, main = dataset.sample(), main or dataset
+    if sample is not None and spec.span == "video":
+        node = "data" if dataset is main else "auxiliary_data"
+        raise DataError(
+            f"sampling.span=video spreads a clip over a whole video, of which {node}.clips_per_video={sample.clips} "
+            f"stores pieces only; set {node}.clips_per_video=0 or sampling.span=fixed"
+        )
     height, width = spec.resize
-    stored = {"quality": dataset.quality, "fps": dataset.store_fps}
-    needed = [Track(height, width, encoding=dataset.encoding, **stored)] if spec.frames else []
+    stored = {"quality": main.quality, "fps": main.store_fps, "sample": sample}
+    needed = [Track(height, width, encoding=main.encoding, **stored)] if spec.frames else []
     if spec.flow_frames:
-        stored["encoding"] = dataset.flow.encoding
-        needed.append(Track(height, width, dataset.flow, **stored))
+        stored["encoding"] = main.flow.encoding
+        needed.append(Track(height, width, main.flow, **stored))
         if spec.flow_direction == "both":
-            needed.append(Track(height, width, dataset.flow, backward=True, **stored))
+            needed.append(Track(height, width, main.flow, backward=True, **stored))
     return needed
 
 

@@ -82,8 +82,7 @@ def needed(runs: Sequence[RunConfig]) -> list[tuple[Dataset, list[Track]]]:
     for run in runs:
         for data in filter(None, (run.data, run.auxiliary_data)):
             _, known = found.setdefault((type(data), data.folder(), data.stores), (data, []))
-            # The clips of a second data set are of the first one's kind.
-            known += [track for track in tracks(run.data, run.sampling) if track not in known]
+            known += [track for track in tracks(data, run.sampling, main=run.data) if track not in known]
     return list(found.values())
 
 

@@ -114,7 +114,7 @@ def _prepare(runs: list[RunConfig]) -> None:
     for run in runs:
         for data in filter(None, (run.data, run.auxiliary_data)):
             _, needed = stores.setdefault(repr((data, run.sampling.resize)), (data, []))
-            needed += [track for track in tracks(run.data, run.sampling) if track not in needed]
+            needed += [track for track in tracks(data, run.sampling, main=run.data) if track not in needed]
     for data, needed in stores.values():
         prepare_store(data, needed, available_cores())
 

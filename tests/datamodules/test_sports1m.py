@@ -13,8 +13,8 @@ import pytest
 
 from datamodules.lists import DataError, VideoArray, hold_out_groups
 from datamodules.moving_shapes import write_video
-from datamodules.sports1m import ASSUMED_FPS, Sports1M, find_videos, read_list, sample_intervals
-from datamodules.store import StoredVideo
+from datamodules.sports1m import Sports1M, find_videos, read_list
+from datamodules.store import Sample, StoredVideo
 
 SAMPLE = Path(__file__).resolve().parents[2].parent / "shared" / "lists" / "sports1m"
 URL = "https://www.youtube.com/watch?v="
@@ -190,7 +190,6 @@ def test_a_name_that_is_not_utf8(tmp_path):
         ({"split": 2}, r"data\.split=2: data\.partition=original has the splits 1 to 1"),
         ({"split": 0, "partition": "cross-validation"}, r"data\.split=0: .*=cross-validation has the splits 1 to 10"),
         ({"partition": "cross-validation"}, r"cross-validation/sports0_train\.txt: no such file"),
-        ({"clips_per_video": 100}, r"data\.clips_per_video=100: videos are stored whole so far; set it to 0"),
     ],
 )
 def test_errors(tmp_path, changed, message):
@@ -288,35 +287,11 @@ def test_report_counts_every_class(tmp_path, capsys):
     assert list((tmp_path / "stores").iterdir()) == [path], "no temporary file is left"
 
 
-# -- the clips of a video that a store keeps
-
-
-@pytest.mark.parametrize(
-    ("frames", "fps", "expected"),
-    [(9000, 30.0, (100, 16)), (9000, 25.0, (100, 13)), (9000, 0.0, (100, 16)), (160, 30.0, (10, 16)),
-     (175, 30.0, (10, 16)), (17, 30.0, (1, 16)), (16, 30.0, (1, 16)), (5, 30.0, (1, 5)), (1, 30.0, (1, 1)),
-     (9000, 29.97, (100, 15)), (100, 1.0, (100, 1)), (9000, 60.0, (100, 31))],
-)  # fmt: skip
-def test_intervals_are_as_many_and_as_long_as_asked_for(frames, fps, expected):
-    intervals = sample_intervals("a/UDqivjS-lpI.mp4", frames, fps, count=100, seconds=0.5)
-    assert intervals.shape == (expected[0], 2)
-    assert set(np.diff(intervals, axis=1).ravel()) == {expected[1]}
-    assert intervals[0, 0] >= 0 and intervals[-1, 1] <= frames
-    assert (intervals[1:, 0] >= intervals[:-1, 1]).all(), "in order, and none overlaps the next"
-
-
-def test_intervals_depend_on_the_id_alone():
-    known = sample_intervals("videos/UDqivjS-lpI.mp4", 5000, 30.0, 20, 0.5)
-    assert np.array_equal(sample_intervals("elsewhere/UDqivjS-lpI.webm", 5000, 30.0, 20, 0.5), known)
-    assert not np.array_equal(sample_intervals("videos/VDqivjS-lpI.mp4", 5000, 30.0, 20, 0.5), known)
-    assert ASSUMED_FPS == 30
-
-
-def test_every_way_of_placing_intervals_is_equally_likely():
-    """Two intervals of 2 frames in 5: three ways."""
-    ways = Counter(tuple(sample_intervals(f"{i:011d}", 5, 1.0, 2, 1.0)[:, 0]) for i in range(3000))
-    assert set(ways) == {(0, 2), (0, 3), (1, 3)}
-    assert all(abs(count - 1000) < 130 for count in ways.values())  # 5 standard deviations
+def test_a_store_keeps_the_pieces_that_the_settings_say():
+    assert Sports1M().sample() is None, "whole videos"
+    assert Sports1M(clips_per_video=100).sample() == Sample(100, 0.5)
+    with pytest.raises(DataError, match=r"data\.clips_per_video=-1, data\.clip_seconds=0\.5: expected 1 clip or more"):
+        Sports1M(clips_per_video=-1).sample()
 
 
 # -- to the table

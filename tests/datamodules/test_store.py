@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from datamodules import building
 from datamodules.building import build_store, build_tracks
+from datamodules.clips import ClipSpec, clip_span
 from datamodules.decode import DecodeError, VideoInfo, iter_frames
 from datamodules.flow import FlowConfig, FlowEstimator, dequantise, resize, resize_flow
 from datamodules.lists import DataError
@@ -205,7 +207,7 @@ def test_a_sample_stores_pieces_of_each_video(folder, native):
     for name, frames in native.items():
         starts, length = PIECES.pieces(name, len(frames), 25.0)
         video = store.videos[name]
-        assert (length, len(starts)) == ((5, 3) if len(frames) > 5 else (1, 1))
+        assert (length, len(starts)) == ((6, 3) if len(frames) > 6 else (1, 1))
         assert (video.piece, video.frames, video.decoded or video.frames) == (length, len(starts) * length, len(frames))
         pieces = [frames[start : start + length] for start in starts]
         np.testing.assert_array_equal(store.rgb(name), [resize(f, *SIZE) for piece in pieces for f in piece])
@@ -213,20 +215,42 @@ def test_a_sample_stores_pieces_of_each_video(folder, native):
         assert abs(dequantise(store.flow(name)[0], 4.0) - fields.clip(-4, 4)).max() < 4 / 250
 
 
-def test_pieces_are_drawn_without_overlap_from_the_whole_video():
-    starts, length = Sample(100, 0.5).pieces("a.mp4", 9000, 30.0)
-    assert length == 15 and len(starts) == 100 and (np.diff(starts) >= 15).all() and starts[-1] + 15 <= 9000
-    assert starts[0] < 900 and starts[-1] > 8100
-    everything, _ = Sample(100, 0.5).pieces("a.mp4", 151, 30.0)
-    assert len(everything) == 10 and (np.diff(everything) == 15).all()
-    assert Sample(100, 0.5).pieces("a.mp4", 9000, 30.0)[0].tolist() == starts.tolist()
-    assert Sample(100, 0.5).pieces("b.mp4", 9000, 30.0)[0].tolist() != starts.tolist()
-    assert Sample(100, 0.5, seed=1).pieces("a.mp4", 9000, 30.0)[0].tolist() != starts.tolist()
-    hits = np.zeros(40)
-    for number in range(300):
-        for start in Sample(4, 0.5).pieces(f"{number}.mp4", 600, 30.0)[0]:
-            hits[start // 15] += 1
-    assert hits.min() > 10 and hits.max() < 55  # 30 expected in each place
+@pytest.mark.parametrize(
+    ("frames", "fps", "expected"),
+    [(9000, 30.0, (100, 16)), (9000, 30000 / 1001, (100, 16)), (9000, 25.0, (100, 14)), (9000, 24.0, (100, 13)),
+     (9000, 60.0, (100, 31)), (100, 0.9, (100, 1)), (175, 30.0, (10, 16)), (160, 30.0, (10, 16)), (17, 30.0, (1, 16)),
+     (16, 30.0, (1, 16)), (5, 30.0, (1, 5)), (1, 30.0, (1, 1))],
+)  # fmt: skip
+def test_pieces_are_as_many_and_as_long_as_asked_for(frames, fps, expected):
+    starts, length = Sample(100, 0.5).pieces("a.mp4", frames, fps)
+    assert (len(starts), length) == expected
+    assert starts[0] >= 0 and starts[-1] + length <= frames
+    assert (np.diff(starts) >= length).all(), "in order, and none overlaps the next"
+
+
+@pytest.mark.parametrize("fps", [12.0, 15.0, 24000 / 1001, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001])
+def test_a_clip_of_half_a_second_fits_into_half_a_second(fps):
+    """The two frames of late fusion, 15 apart at 30 per second."""
+    _, length = Sample(1, 0.5).pieces("a.mp4", 9000, fps)
+    assert clip_span(ClipSpec(frames=2, stride=1, fps=2.0), 9000, fps) <= length
+    assert clip_span(ClipSpec(frames=16, fps=30.0), 9000, fps) <= length
+
+
+def test_pieces_depend_on_the_path_and_the_seed():
+    def starts(path="a.mp4", **settings):
+        return Sample(100, 0.5, **settings).pieces(path, 9000, 30.0)[0].tolist()
+
+    assert starts() == starts(seed=0)
+    assert starts("b.mp4") != starts() != starts(seed=1)
+    known = [[2853, 3690, 4069], [56, 79, 142]]
+    assert [Sample(3, 0.5).pieces("a.mp4", n, 30.0)[0].tolist() for n in (9000, 300)] == known, "in any version"
+
+
+def test_every_way_of_placing_pieces_is_equally_likely():
+    """Two pieces of 2 frames in 5: three ways."""
+    ways = Counter(tuple(Sample(2, 1.0).pieces(f"{i}.mp4", 5, 1.0)[0]) for i in range(3000))
+    assert set(ways) == {(0, 2), (0, 3), (1, 3)}
+    assert all(abs(count - 1000) < 130 for count in ways.values())  # 5 standard deviations
 
 
 @pytest.mark.parametrize(
@@ -234,7 +258,8 @@ def test_pieces_are_drawn_without_overlap_from_the_whole_video():
     [
         (lambda: replace(JPEG, quality=0), "data.quality=0: expected a JPEG quality of 1 to 100"),
         (lambda: replace(RGB, fps=0.0), "data.store_fps=0.0: expected a number of frames per second above 0"),
-        (lambda: Sample(0, 0.5), "a sample of 0 clips of 0.5 s per video"),
+        (lambda: Sample(0, 0.5), "data.clips_per_video=0, data.clip_seconds=0.5: expected 1 clip or more"),
+        (lambda: Sample(1, float("nan")), "data.clips_per_video=1, data.clip_seconds=nan: expected"),
     ],
 )
 def test_wrong_settings_are_refused(make, message):
