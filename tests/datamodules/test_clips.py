@@ -268,6 +268,58 @@ def test_random_test_starts_are_sorted_seeded_and_uniform():
     assert not np.array_equal(starts, test_starts(spec, 13, 25.0, rng(1)))
 
 
+@pytest.mark.parametrize(
+    ("spec", "count", "starts"),
+    [
+        (EARLY, 1, [35]),  # of 5 pieces of 16 frames the middle one; the clip is in the middle of it
+        (EARLY, 2, [19, 51]),
+        (EARLY, 4, [3, 19, 51, 67]),
+        (EARLY, 5, [3, 19, 35, 51, 67]),
+        (EARLY, 10, [0, 6, 16, 22, 32, 38, 48, 54, 64, 70]),  # two in each, a quarter of it from either end
+        (SINGLE, 10, [4, 12, 20, 28, 36, 44, 52, 60, 68, 76]),
+        (LATE, 5, [0, 16, 32, 48, 64]),
+        (LATE, "all", [0, 16, 32, 48, 64]),
+        (EARLY, "all", [0, 4, 16, 20, 32, 36, 48, 52, 64, 68]),
+    ],
+)
+def test_where_test_clips_of_pieces_start(spec, count, starts):
+    spec = dataclasses.replace(spec, test_clips=count, test_step=4)
+    assert test_starts(spec, 80, 25.0, rng(), 16).tolist() == starts
+    clips = clip_indices(spec, 80, 25.0, np.array(starts), 16)
+    assert not clips.padded.any() and clips.rgb[:, 0].tolist() == starts
+    assert (clips.rgb // 16 == clips.rgb[:, :1] // 16).all(), "within one piece"
+    assert np.array_equal(clips.center, clips.rgb.mean(axis=1))
+
+
+@pytest.mark.parametrize("spec", [EARLY, LATE, C3D, TWO_STREAM, BOTH, LECTURE, dataclasses.replace(C3D, short="hold")])
+@pytest.mark.parametrize("length", [1, 2, 7, 12, 40])
+def test_a_piece_is_to_its_clips_what_a_video_is(spec, length):
+    """Also where clips are longer; the rows of 3 pieces lie one after another, of flow one fewer of each."""
+    spec = dataclasses.replace(spec, test_clips="all", test_step=3)
+    alone = clip_indices(spec, length, 25.0, test_starts(spec, length, 25.0, rng()))
+    starts = test_starts(spec, 3 * length, 25.0, rng(), length)
+    for ours, one, rows in zip(clip_indices(spec, 3 * length, 25.0, starts, length), alone,
+                               (length, max(length - 1, 1), max(length - 1, 1), 0, length), strict=True):  # fmt: skip
+        assert np.array_equal(ours, np.concatenate([one, one + rows, one + 2 * rows] if rows else [one] * 3))
+
+
+def test_random_clips_of_pieces_lie_in_one_and_anywhere_in_it():
+    places = [piece + start for piece in (0, 12, 24) for start in (0, 1, 2)]
+    generator = rng()
+    starts = Counter(int(train_starts(EARLY, 36, 25.0, generator, 12)[0]) for _ in range(9 * 400))
+    assert sorted(starts) == places and all(abs(count - 400) < 100 for count in starts.values())
+    spec = dataclasses.replace(EARLY, test_clips=9 * 400, test_sampling="random")
+    tested = test_starts(spec, 36, 25.0, rng(), 12)
+    assert (np.diff(tested) >= 0).all() and np.array_equal(tested, test_starts(spec, 36, 25.0, rng(), 12))
+    assert sorted(Counter(tested.tolist())) == places and min(Counter(tested.tolist()).values()) > 300
+
+
+def test_a_clip_longer_than_a_piece_may_be_an_error():
+    spec = dataclasses.replace(C3D, short="error")
+    with pytest.raises(DataError, match="a clip spans 16 frames, a piece of the video that is stored has 12; choose"):
+        clip_indices(spec, 36, 25.0, np.zeros(1, np.int64), 12)
+
+
 def test_a_clip_rate_needs_the_videos_rate():
     assert evenly(C3D, 40, fps=0.0).rgb.shape == (10, 16)
     with pytest.raises(DataError, match=r"sampling.fps=5: the video does not say its frame rate; set sampling.stride"):

@@ -317,13 +317,13 @@ def test_several_labels_from_the_list_to_the_table(tmp_path, capsys):
     root = tmp_path / "sports1m"
     make(root, train, test, videos=[])
     for name, labels in list(sets.items())[1:]:  # one is gone
-        write_video(root / f"{name}.mp4", np.repeat(colours(labels)[None], 4, 0).astype(np.uint8), 25)
+        write_video(root / f"{name}.mp4", np.repeat(colours(labels)[None], 30, 0).astype(np.uint8), 25)
     broken = list(sets)[20]
     (root / f"{broken}.mp4").write_bytes(b"no video")
     words = [
         "strategy=single_frame", "dataset=sports1m", f"data.root={root}", f"data.stores={tmp_path}/stores",
         f"results={tmp_path}/results", "wandb.mode=disabled", "training.steps=40", "training.batch_size=8",
-        "sampling.test_clips=2", "sampling.train_labels=one",
+        "sampling.test_clips=2", "sampling.train_labels=one", "data.clips_per_video=2", "data.clip_seconds=0.2",
     ]  # fmt: skip
     assert main(words) == 0, capsys.readouterr()
     (folder,) = (tmp_path / "results" / "runs").iterdir()
@@ -349,6 +349,10 @@ def test_several_labels_from_the_list_to_the_table(tmp_path, capsys):
     assert "## sports1m, split 1" in table and "10 expected, 9 scored, 1 undecodable" in table
     assert f"{100 * metrics['test/video_hit1']:.1f} |" in table
     assert len((tmp_path / "stores" / "sports1m-original-1.csv").read_text().splitlines()) == 7
+    (track,) = (tmp_path / "stores").glob("sports1m-*/rgb-*")
+    assert track.name.endswith("-2x0.2s-seed0")
+    index = np.load(track / "index.npy")
+    assert {tuple(row) for row in index[["decoded", "piece", "rows"]].tolist()} == {(30, 6, 12), (0, 0, 0)}
 
 
 # -- the real sample

@@ -19,7 +19,7 @@ from datamodules.clips import ClipSpec
 from datamodules.flow import FlowConfig
 from datamodules.folder import Folder
 from datamodules.lists import DataError, Video, VideoArray
-from datamodules.store import StoredVideo
+from datamodules.store import Sample, StoredVideo
 from datamodules.transforms import Window
 from datamodules.video import TestViews, TrainClips, VideoDataModule, prepare_store, tracks
 
@@ -105,6 +105,10 @@ class Listed(Folder):
     train: list[str] | None = None
     test: list[str] | None = None
     labels: dict[str, tuple[int, ...]] | None = None
+    pieces: int = 0
+
+    def sample(self):
+        return Sample(self.pieces, 0.16) if self.pieces else None  # of 5 frames each
 
     def read(self):
         lists = super().read()
@@ -325,6 +329,112 @@ def test_a_store_at_a_lower_rate_has_fewer_frames(root, tmp_path):
         count = -(-VIDEOS[path][3] // 5)
         places = [(frames[0] // 5 + i) % count for i in range(4)]
         assert frames == [5 * place for place in places]
+
+
+def sampled(root, folder, spec, **settings):
+    """Opened, with 3 pieces of 5 frames of each video in the store."""
+    data = make(root, spec, stores=str(folder), pieces=3, **settings)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def piece_starts(path):
+    return Sample(3, 0.16).pieces(path, VIDEOS[path][3], 25.0)[0].tolist()
+
+
+def test_training_clips_lie_in_the_stored_pieces(root, tmp_path):
+    spec = replace(EARLY, flow_frames=4)
+    data, whole = sampled(root, tmp_path, spec, batch_size=4), opened(root, replace(BOTH, flow_frames=4))
+    assert [track.name for track in data.tracks] == [
+        "rgb-36x64-3x0.16s-seed0", "flow-36x64-dis-medium-b20-3x0.16s-seed0"
+    ]  # fmt: skip
+    firsts = {}
+    for number in range(30):
+        for batch in epoch(data.train_dataloader(), number):
+            for rgb, flow, mean in zip(batch["rgb"], batch["flow"], batch["flow_mean"], strict=True):
+                path, frames, (top, left, flipped, _) = seen(rgb)
+                first = frames[0]
+                assert frames == [first, first + 1, first + 2, first + 3]
+                firsts.setdefault(path, set()).add(first)
+                fields, means = whole.store.flow(path)  # those of the file's own frames
+                cut = fields[first : first + 4, top : top + CROP, left : left + CROP].transpose(3, 0, 1, 2).astype(int)
+                if flipped:
+                    cut = np.stack([256 - cut[0, :, :, ::-1], cut[1, :, :, ::-1]])
+                assert np.array_equal(flow, cut)
+                assert np.allclose(mean, (means[first : first + 4] * [-1 if flipped else 1, 1]).T)
+    # 4 frames with the 4 fields from them take all 5 frames of a piece.
+    assert firsts == {path: set(piece_starts(path)) for path in TRAIN}
+    again = sampled(root, tmp_path, spec, batch_size=4)
+    assert equal(epoch(again.train_dataloader(), 29), epoch(data.train_dataloader(), 29))
+
+
+def test_training_clips_begin_anywhere_in_a_piece(root, tmp_path):
+    data = sampled(root, tmp_path, replace(EARLY, frames=3), train=["train/d1.avi"], batch_size=1)
+    firsts = {seen(view).frames[0] for number in range(80) for view in views(epoch(data.train_dataloader(), number))}
+    assert firsts == {start + place for start in piece_starts("train/d1.avi") for place in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("count", "places", "padded"),
+    [
+        (2, [(0, 1), (2, 1)], 2),
+        (3, [(0, 1), (1, 1), (2, 1)], 3),
+        ("all", [(p, s) for p in range(3) for s in (0, 1)], 1),
+    ],
+)
+def test_test_clips_are_spread_over_the_stored_pieces(root, tmp_path, count, places, padded):
+    data = sampled(root, tmp_path, replace(EARLY, test_clips=count, test_step=1))
+    expected, centers = [], []
+    for path in TEST:
+        if VIDEOS[path][3] < 5:  # one piece as a whole, of 3 frames: the clip begins again
+            number = 1 if count == "all" else count
+            expected += [(path, [0, 1, 2, 0])] * number
+            centers += [1.5 / 25] * number
+            continue
+        for piece, place in places:
+            first = piece_starts(path)[piece] + place
+            expected.append((path, [first, first + 1, first + 2, first + 3]))
+            centers.append((5 * piece + place + 1.5) / 25)  # within what is stored
+    batches = list(data.test_dataloader())
+    assert [seen(view)[:2] for view in views(batches)] == expected
+    assert np.allclose([float(center) for center in views(batches, "center")], centers)
+    assert (data.test_views.num_clips, data.test_views.padded_clips) == (len(expected), padded)
+
+
+def test_clips_longer_than_a_piece_are_padded_or_refused(root, tmp_path):
+    path = "test/e1.avi"
+    for short, expected in (("loop", [0, 3, 1]), ("hold", [0, 3, 4])):
+        data = sampled(root, tmp_path, replace(EARLY, frames=3, stride=3, short=short), test=[path])
+        clips = [seen(view).frames for view in views(data.test_dataloader())]
+        assert clips == [[start + place for place in expected] for start in piece_starts(path)]
+        assert data.test_views.padded_clips == 3
+    with pytest.raises(
+        DataError, match=r"a0\.avi: .*: a clip spans 7 frames, a piece of the video that is stored has 5"
+    ):
+        sampled(root, tmp_path, replace(EARLY, frames=3, stride=3, short="error"), test=[path])
+
+
+def test_no_clip_spans_a_video_of_which_pieces_are_stored(root, other_root):
+    message = r"sampling\.span=video .*, of which {0}\.clips_per_video=3 stores pieces only; set {0}\.clips_per_video=0"
+    spec = replace(EARLY, span="video")
+    with pytest.raises(DataError, match=message.format("data")):
+        make(root, spec, pieces=3).prepare_data()
+    with pytest.raises(DataError, match=message.format("auxiliary_data")):
+        make(root, spec, auxiliary=beside(other_root, pieces=3)).prepare_data()
+
+
+def test_an_auxiliary_data_set_has_a_sample_of_its_own(root, other_root, tmp_path):
+    auxiliary = beside(other_root, pieces=2)
+    auxiliary.stores = str(tmp_path)
+    data = make(root, auxiliary=auxiliary, encoding="jpeg", stores=str(tmp_path))
+    assert [track.name for track in data.tracks] == ["rgb-36x64-jpeg95"]
+    assert [track.name for track in data.auxiliary_tracks] == ["rgb-36x64-jpeg95-2x0.16s-seed0"]
+    data.prepare_data()
+    data.setup()
+    assert data.train_clips.store.videos[TRAIN[0]].piece is None
+    path = data.auxiliary_clips.videos[0].path
+    assert (data.auxiliary_clips.store.videos[path].piece, data.auxiliary_clips.store.videos[path].frames) == (5, 10)
 
 
 def test_multi_label_targets(root):
