@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.decode import VideoInfo, header, iter_frames, probe
+from datamodules.decode import DecodeError, VideoInfo, frame_index, header, iter_frames, probe, seek_frames
 from datamodules.flow import FlowEstimator, quantise, quantise_field, resize, resize_flow
 from datamodules.lists import DataError
 from datamodules.store import (
@@ -378,19 +378,38 @@ def _build_video(job: Job, path: str, writers: list[_ShardWriter]) -> bool:
         if error is None:
             if not file.is_file():  # a pipe would be waited for
                 raise DataError(f"{path}: there is no such file; fetch it, or take it off the list")
-            info = probe(file)
-            for writer in writers:
-                writer.expect(path, info)
-            last = max(writer.frames[-1] for writer in writers)
-            for number, frame in zip(range(last + 1), iter_frames(file, info), strict=False):
+            if not _seek_video(file, path, writers):
+                info = probe(file)
                 for writer in writers:
-                    writer.add(number, frame)
+                    writer.expect(path, info)
+                last = max(writer.frames[-1] for writer in writers)
+                for number, frame in zip(range(last + 1), iter_frames(file, info), strict=False):
+                    for writer in writers:
+                        writer.add(number, frame)
     except DataError as problem:
         error = str(problem).replace(f"{job.root}{os.sep}", "")  # the data may be moved
         error = error if path in error else f"{path}: {error}"
     for writer in writers:
         writer.end_video(path, error)
     return error is not None
+
+
+def _seek_video(file: Path, path: str, writers: list[_ShardWriter]) -> bool:
+    """Decode no more of a video than samples of it take; False, and nothing is done, where that might not be exact."""
+    index = frame_index(file) if all(writer.track.sample is not None for writer in writers) else None
+    if index is None:
+        return False
+    for writer in writers:
+        writer.expect(path, index.info)
+    try:
+        for number, frame in seek_frames(file, index, np.unique(np.concatenate([w.frames for w in writers]))):
+            for writer in writers:
+                writer.add(number, frame)
+    except DecodeError:
+        for writer in writers:
+            writer.take_back()
+        return False
+    return True
 
 
 class _Row(NamedTuple):
@@ -463,6 +482,15 @@ class _ShardWriter:
     def start_video(self) -> None:
         self.first_row, self.begin = self.rows, self.file.tell()
 
+    def take_back(self) -> None:
+        """Remove what was written of this video."""
+        self.file.seek(self.begin)
+        self.file.truncate()
+        self.rows = self.first_row
+        for per_row in (self.means, self.ranges):
+            del per_row[self.rows :]
+        del self.ends[self.rows * self.track.pictures + 1 :]
+
     def expect(self, path: str, info: VideoInfo) -> None:
         """What `add` will be given. Raises DataError where it cannot be known which frames to store."""
         self.info = info
@@ -470,7 +498,7 @@ class _ShardWriter:
         self.frames, self.taken = frames.tolist(), 0
 
     def add(self, number: int, frame: np.ndarray) -> None:
-        """Frame `number` of the video, of which every one is offered in order."""
+        """Frame `number` of the video, of which every one to be stored is offered in order."""
         while self.taken < len(self.frames) and self.frames[self.taken] == number:
             if self.taken % self.piece == 0:
                 self.encoder = _Encoder(self.track, single=self.piece == 1)
@@ -483,12 +511,7 @@ class _ShardWriter:
 
     def end_video(self, path: str, error: str | None) -> None:
         if error is not None:  # it may have broken off after some rows
-            self.file.seek(self.begin)
-            self.file.truncate()
-            self.rows = self.first_row
-            for per_row in (self.means, self.ranges):
-                del per_row[self.rows :]
-            del self.ends[self.rows * self.track.pictures + 1 :]
+            self.take_back()
             video = StoredVideo(0, 0, 0.0, error)
         else:
             assert self.taken == len(self.frames)

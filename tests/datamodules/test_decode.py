@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from datamodules import decode
-from datamodules.decode import DecodeError, VideoInfo, expected_frames, iter_frames, probe, seeks_exactly
+from datamodules.decode import (
+    DecodeError,
+    VideoInfo,
+    expected_frames,
+    frame_index,
+    iter_frames,
+    probe,
+    seek_frames,
+    seeks_exactly,
+)
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -264,3 +273,91 @@ def test_undecodable_files_say_so_in_one_line(tmp_path, capfd):
             list(iter_frames(path))
         assert str(path) in str(error.value) and "\n" not in str(error.value), error.value
     assert capfd.readouterr() == ("", "")  # neither decoder prints noise of its own
+
+
+# -- some frames, without those between
+
+
+def write_gops(path: Path, parameters: str = "keyint=10:bframes=3", **options: str) -> None:
+    """A clip of 60 frames that are like no other."""
+    picture = np.random.default_rng(0).integers(0, 256, (48 + 60, 64, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": parameters, **options})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for start in range(60):
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[start : start + 48]), format="rgb24")
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "starts"),
+    [
+        ("a.mp4", "keyint=10:bframes=3:scenecut=0", [0, 10, 20, 30, 40, 50]),
+        ("a.mkv", "keyint=10:bframes=3:scenecut=0", [0, 10, 20, 30, 40, 50]),
+        ("a.mp4", "keyint=10:bframes=3:scenecut=0:open-gop=1", [0]),  # later key frames are no refreshes
+        ("a.mkv", "keyint=10:intra-refresh=1", [0]),
+    ],
+)
+def test_frames_are_reached_from_a_refresh(tmp_path, name, parameters, starts):
+    write_gops(tmp_path / name, parameters)
+    index, info = frame_index(tmp_path / name), probe(tmp_path / name)
+    assert index.info == info and index.starts.tolist() == starts
+    frames = list(iter_frames(tmp_path / name, info))
+    for numbers in ([0], [59], [3, 4, 27, 31], [9, 10, 11, 48], list(range(60))):
+        found = dict(seek_frames(tmp_path / name, index, np.array(numbers)))
+        assert list(found) == numbers
+        assert all(np.array_equal(found[number], frames[number]) for number in numbers)
+
+
+def test_frames_reached_are_upright(tmp_path):
+    write_clip(tmp_path / "a.mp4", 12, rotation=90)
+    frames = list(iter_frames(tmp_path / "a.mp4"))
+    ((_, found),) = seek_frames(tmp_path / "a.mp4", frame_index(tmp_path / "a.mp4"), np.array([7]))
+    assert found.shape == (64, 48, 3) and np.array_equal(found, frames[7])
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "mpeg4"), ("a.avi", "libx264"), ("a.mp4", "mpeg4")])
+def test_other_files_have_no_index(tmp_path, name, codec):
+    write_clip(tmp_path / name, 12, codec)
+    assert frame_index(tmp_path / name) is None
+
+
+def test_a_file_that_cannot_be_read_has_no_index(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    assert frame_index(tmp_path / "a.mp4") is None and frame_index(tmp_path / "none.mp4") is None
+    write_gops(tmp_path / "b.mp4", movflags="faststart")
+    whole = (tmp_path / "b.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    index = frame_index(tmp_path / "b.mp4")
+    assert index is None or index.info.truncated
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_frames_of_a_damaged_file_are_those_of_a_sequential_decode_or_an_error(tmp_path, name):
+    path, rng, outcomes = tmp_path / name, np.random.default_rng(0), set()
+    write_gops(path)
+    whole = bytearray(path.read_bytes())
+    for place in rng.integers(len(whole) // 10, len(whole) * 9 // 10, 12):
+        damaged = whole.copy()
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        if (index := frame_index(path)) is None:
+            continue
+        try:
+            found = list(seek_frames(path, index, np.array([5, 25, 45])))
+        except DecodeError:
+            outcomes.add("error")
+            continue
+        outcomes.add("frames")
+        with av.open(str(path)) as container:
+            sequence = {frame.pts: frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)}
+        assert all(np.array_equal(frame, sequence[index.times[number]]) for number, frame in found)
+    assert outcomes == {"error", "frames"}
+
+
+def test_interlaced_frames_are_left_to_a_sequential_decode(tmp_path):
+    write_gops(tmp_path / "a.mp4", "keyint=10:interlaced=1")
+    index = frame_index(tmp_path / "a.mp4")
+    with pytest.raises(DecodeError, match="frame 0 is not where its packets say"):
+        list(seek_frames(tmp_path / "a.mp4", index, np.array([0])))

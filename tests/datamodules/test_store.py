@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules import building
+from datamodules import building, decode
 from datamodules.building import build_store, build_tracks
 from datamodules.clips import ClipSpec, clip_span
 from datamodules.decode import DecodeError, VideoInfo, iter_frames
@@ -40,12 +40,12 @@ TRACKS = [
 FILES = {"a.avi": 1, "b ö#[x].avi": 30, "bad.avi": 0, "c.avi": 41}
 
 
-def write_clip(path: Path, frames: int, seed: int) -> None:
+def write_clip(path: Path, frames: int, seed: int, codec: str = "mpeg4", options: dict | None = None) -> None:
     """A smooth picture that moves by two pixels per frame, at 25 frames per second."""
     noise = np.random.default_rng(seed).integers(0, 256, (48 + 2 * frames, 64, 3), dtype=np.uint8)
     picture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25, options={"qscale": "2"})
+        stream = container.add_stream(codec, rate=25, options=options or {"qscale": "2"})
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
         for start in range(0, 2 * frames, 2):
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[start : start + 48]), format="rgb24")
@@ -213,6 +213,42 @@ def test_a_sample_stores_pieces_of_each_video(folder, native):
         np.testing.assert_array_equal(store.rgb(name), [resize(f, *SIZE) for piece in pieces for f in piece])
         fields = np.concatenate([true_fields(piece) for piece in pieces])
         assert abs(dequantise(store.flow(name)[0], 4.0) - fields.clip(-4, 4)).max() < 4 / 250
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_a_sample_decodes_no_more_than_it_takes(tmp_path, monkeypatch, breaks_off):
+    """The store is that of a sequential decode, which a file gets in the end whose frames are not where they should."""
+    (tmp_path / "root").mkdir()
+    write_clip(tmp_path / "root" / "a.mp4", 200, 0, "libx264", {"x264-params": "keyint=10:bframes=3"})
+    sample = Sample(clips=3, seconds=0.2)
+    tracks = [replace(RGB, sample=sample), Track(*SIZE, FLOW, sample=sample), replace(JPEG, sample=sample)]
+    probed = []
+
+    def seek_frames(*arguments):
+        for place, found in enumerate(decode.seek_frames(*arguments)):
+            if breaks_off and place == 8:
+                raise DecodeError("not there")
+            yield found
+
+    def probe(path):
+        probed.append(path)
+        return decode.probe(path)
+
+    monkeypatch.setattr(building, "seek_frames", seek_frames)
+    monkeypatch.setattr(building, "probe", probe)
+    settings = {"workers": 1, "max_store": 1.0, "launcher": in_this_process}
+    folder = build_tracks(tmp_path / "root", ["a.mp4"], tmp_path / "sought", "test", tracks, **settings)
+    assert bool(probed) == breaks_off
+    monkeypatch.setattr(building, "frame_index", lambda _: None)
+    expected = build_tracks(tmp_path / "root", ["a.mp4"], tmp_path / "sequential", "test", tracks, **settings)
+    assert probed
+    for track in tracks:
+        for suffix in track.suffixes[:-1]:
+            assert (folder / track.name / f"00000{suffix}").read_bytes() == (
+                expected / track.name / f"00000{suffix}"
+            ).read_bytes()
+        videos = [json.loads((f / track.name / "00000.json").read_text())["videos"] for f in (folder, expected)]
+        assert videos[0] == videos[1] and videos[0][0]["error"] is None
 
 
 @pytest.mark.parametrize(
