@@ -5,6 +5,7 @@ import re
 import shlex
 
 import pytest
+import torch
 import yaml
 
 from datamodules import DATASETS
@@ -37,6 +38,8 @@ def test_every_dataset_and_recipe_preset_composes(strategy, dataset, recipe):
     )
     assert isinstance(run.data, DATASETS[dataset])
     clip_rules.check(run.sampling)
+    with torch.device("meta"):
+        run.strategy_class(run.model, run.clip_shape(), 3, run.training)
     assert run.model.size == ("published" if recipe == "published" else "tiny")
 
 
