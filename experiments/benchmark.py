@@ -420,7 +420,7 @@ def _notes(report: dict[str, Any], table: _Table) -> list[str]:
         f"- Medians of {report['repeats']} training steps after {WARM_UP}. Forward: from 8-bit clips to the loss. "
         "Update: the optimiser's.",
         "- Multiply-adds: of one clip, forward. G/s counts a backward pass as two forward passes and leaves the update "
-        "out.",
+        "out. With few clips in a step, large fully connected layers cost the reading and writing of their weights.",
         f"- Memory: the most that was {held} in the process, MiB, with gradients and the optimiser's momentum, less "
         "what was there before the network was made (Before).",
     ]
