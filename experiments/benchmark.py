@@ -1,6 +1,7 @@
 """What the suite costs on this machine: seconds, memory, and how much of the machine's arithmetic is used.
 
 python experiments/benchmark.py networks [key=value ...]     training steps of every published network
+python experiments/benchmark.py frames [key=value ...]       clips from frame stores and from video files
 
 networks: every preset of configs/strategy with recipe=published, each in a process of its own, on random clips. With
 two data sets (two_stream_multi_task), on clips of the first.
@@ -11,6 +12,16 @@ two data sets (two_stream_multi_task), on clips of the first.
     trainer.precision=32-true,bf16-mixed trainer.channels_last=false,true trainer.compile=false,true
                                 every combination is measured (without: on a GPU all of them, on a CPU a run's default)
     any other setting of a run's model, sampling or trainer, such as model.size=small or trainer.threads=2
+
+frames: clips of 16 frames, 112x112 pixels of 128x171, per second and core from raw and JPEG frame stores and from the
+files; then the loader alone, the memory of a loading process, and the start of a run.
+    dataset=folder data.root=DIR    on these videos (without: on generated ones of 320x240 pixels, H.264)
+    batch=16                    clips per batch
+    repeats=5                   of each measurement, everything in turn; medians are shown
+    clips=50000                 that one process loads while its memory is watched
+    parts=sources,loader,memory,start   only these
+    results=DIR                 where benchmark/frames.json and .md are written (without: results)
+    any other setting of a run's data or sampling, such as data.stores=DIR (without: a temporary folder)
 """
 
 from __future__ import annotations
@@ -27,6 +38,7 @@ import platform
 import resource
 import shlex
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -37,11 +49,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules.video import available_cores
+from experiments import supply
 from experiments.config import RunConfig, compose, did_you_mean, names, parse
 from experiments.record import PACKAGES, _commit, write_atomically
 from experiments.training import make_model
@@ -53,6 +67,7 @@ WARM_UP = 2  # steps: the first one also chooses algorithms and makes the optimi
 NUM_CLASSES = {"none": 0, "ucf101": 101, "hmdb51": 51}
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 WORDS = ("strategy", "batch", "repeats", "results", "recipe", "clip")
+FRAMES_WORDS = ("dataset", "batch", "repeats", "clips", "parts", "results")
 COMPARED = {
     "trainer.precision": "32-true,bf16-mixed",
     "trainer.channels_last": "false,true",
@@ -485,6 +500,213 @@ def _joined(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+# -- frames ----------------------------------------------------------------------------------------------------------
+
+
+TARGETS = {"raw store": 100, "JPEG store": 8}  # times the clips of exact decoding
+OVERHEAD = 0.1  # of exact decoding, above the bare decoder
+GROWTH = 0.05  # of a loading process
+LOADED = 400  # batches from a raw store in each pass of the loader
+GENERATED = (8, 200)  # videos, and frames of each
+
+
+def measure_frames(settings: list[str]) -> int:
+    """Measure, print and write how fast clips come, as the words ask for. 0; failures are errors."""
+    with tempfile.TemporaryDirectory() as temporary:
+        run, parts, counts = frames_plan(settings, Path(temporary))
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        folder = Path(run.results) / "benchmark"
+        folder.mkdir(parents=True, exist_ok=True)
+        report: dict[str, Any] = {
+            "command": shlex.join(["python", "experiments/benchmark.py", "frames", *settings]),
+            "machine": _machine(run),
+            "commit": _commit(),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            **counts,
+            "everywhere": _videos(run, counts["batch"]),
+        }
+        page = ["# How fast clips come", "", *_facts(report)]
+        print("\n".join(page[2:]), flush=True)
+        for name in parts:
+            measure_part, shown = PARTS[name]
+            print(f"measuring: {name}", file=sys.stderr, flush=True)
+            report[name] = measure_part(run, counts)
+            page += ["", *shown(report[name])]
+            print("\n".join(["", *shown(report[name])]), flush=True)
+            write_atomically(folder / "frames.json", json.dumps(report, indent=1))
+            write_atomically(folder / "frames.md", "\n".join([*page, ""]))
+    for name in ("frames.json", "frames.md"):
+        print(f"wrote {folder / name}")
+    return 0
+
+
+def frames_plan(settings: list[str], temporary: Path) -> tuple[RunConfig, list[str], dict[str, int]]:
+    """What `frames` measures: the run whose data it loads, the parts, and how many. Makes videos where none are given.
+
+    Raises ValueError for a word or value that does not exist.
+    """
+    given = parse(settings)
+    for key in given:
+        if "." not in key and key not in FRAMES_WORDS:
+            raise ValueError(f"{key}: no such word. {did_you_mean(key, list(FRAMES_WORDS))}")
+    for key in ("data.encoding", "trainer.workers", "sampling.train_clips"):
+        if key in given:
+            raise ValueError(f"{key}: several are measured; leave it out")
+    if "data.store_fps" in given or "sampling.flow_frames" in given:
+        raise ValueError(
+            "data.store_fps, sampling.flow_frames: what stores hold is compared with files; leave them out"
+        )
+    counts = {
+        word: _count(word, given.pop(word, default))
+        for word, default in (("batch", "16"), ("repeats", "5"), ("clips", "50000"))
+    }
+    parts = given.pop("parts", ",".join(PARTS)).split(",")
+    for name in parts:
+        if name not in PARTS:
+            raise ValueError(f"parts={name}: no such part. {did_you_mean(name, list(PARTS))}")
+    if "dataset" not in given and "data.root" not in given:
+        supply.make_videos(temporary / "videos", *GENERATED)
+        given["data.root"] = str(temporary / "videos")
+    clip = {"sampling.frames": "16", "sampling.resize": "[128,171]", "sampling.crop": "112"}
+    words = {"dataset": "folder", "data.stores": str(temporary / "stores"), **clip, **given}
+    run = compose([f"{key}={value}" for key, value in {"strategy": "c3d", **words}.items()])
+    run.trainer.accelerator = "cpu"  # nothing is asked of a network
+    return run, parts, counts
+
+
+def _videos(run: RunConfig, batch_size: int) -> dict[str, str]:
+    data = supply.open_data(run, batch_size)
+    clip = run.sampling
+    height, width = clip.resize
+    videos = data.train_clips.videos
+    first = supply.probed(data.dataset.folder() / videos[0].path)
+    frames = sum(data.store.videos[video.path].frames for video in videos)
+    return {
+        "videos": f"{len(videos)} of {run.dataset_label}, {frames / len(videos):.0f} frames on average, the first of "
+        f"{first.width}x{first.height} pixels",
+        "clips": f"{clip.frames} frames of {width}x{height}, crops of {clip.crop}x{clip.crop}, batches of {batch_size}",
+    }
+
+
+def _sources(run: RunConfig, counts: dict[str, int]) -> dict[str, Any]:
+    rows, absent = supply.compare_sources(run, counts["batch"], counts["repeats"])
+    return {"rows": rows, "absent": absent}
+
+
+def _show_sources(part: dict[str, Any]) -> list[str]:
+    lines = []
+    for row in part["rows"]:
+        name, ratio = row["source"], row["of_exact"]
+        wanted = f"{TARGETS[name]} or more: {_met(ratio >= TARGETS[name])}" if name in TARGETS else ""
+        if name == supply.BARE:
+            wanted = f"{1 / (1 - OVERHEAD):.2f} or less: {_met(ratio <= 1 / (1 - OVERHEAD))}"
+        same = f"{row['same']:.0%}" if "same" in row else ""
+        lines.append([name, f"{row['clips_per_second']:.1f}", f"{ratio:.2f}", same, wanted])
+    lines += [[name, "—", "—", "", why] for name, why in part["absent"].items()]
+    return [
+        "## Clips per second of one core",
+        "",
+        *_aligned(["From", "Clips/s", "Of exact", "Same clips", "Target"], lines),
+        "",
+        "- Per second of processor time, of all threads. Of exact: times the clips of exact decoding, in each repeat.",
+        "- Same clips: that are to the last bit those of exact decoding. JPEG changes pixels; a decoder that seeks may "
+        "give other frames.",
+    ]
+
+
+def _loader(run: RunConfig, counts: dict[str, int]) -> dict[str, Any]:
+    return {"rows": supply.compare_loaders(run, counts["batch"], counts["repeats"], LOADED)}
+
+
+def _show_loader(part: dict[str, Any]) -> list[str]:
+    lines = [
+        [
+            f"{row['encoding']} store", str(row["workers"]), f"{row['clips_per_second']:.0f}",
+            f"{row['of_no_workers']:.2f}", f"{row['of_copying']:.1%}",
+        ]
+        for row in part["rows"]
+    ]  # fmt: skip
+    copied = part["rows"][0]["copied_bytes_per_second"]
+    return [
+        "## The loader alone",
+        "",
+        *_aligned(["From", "Workers", "Clips/s", "Of no workers", "Of copying"], lines),
+        "",
+        "- Clips per second that the training's loader delivers to a step that does nothing.",
+        f"- Of copying: their bytes as a share of those that np.copyto copies in that time, in turn: "
+        f"{copied / 1e9:.1f} GB/s.",
+    ]
+
+
+def _memory(run: RunConfig, counts: dict[str, int]) -> dict[str, Any]:
+    return supply.watch_memory(run, counts["batch"], counts["clips"])
+
+
+def _show_memory(part: dict[str, Any]) -> list[str]:
+    looks = [[f"{look['clips']:,}", f"{look['resident']:.1f}", f"{look['own']:.1f}"] for look in part["looks"]]
+    growth = part["growth"]
+    met = _met(max(growth.values()) <= GROWTH)
+    return [
+        "## Memory of a loading process",
+        "",
+        *_aligned(["After clips", "Resident MiB", "Own MiB"], looks),
+        "",
+        "- Of a worker of the loader that waits. Own: shared with no other process.",
+        f"- Growth: {growth['resident']:+.1%} resident, {growth['own']:+.1%} own; target {GROWTH:.0%} or less: {met}.",
+    ]
+
+
+def _start(run: RunConfig, counts: dict[str, int]) -> dict[str, Any]:
+    words = [
+        word for word in run.overrides if word.partition("=")[0] not in ("sampling.frames", "sampling.resize",
+        "sampling.crop", "results")
+    ]  # fmt: skip
+    settings = ["strategy=single_frame", f"dataset={run.dataset}", f"training.batch_size={counts['batch']}", *words]
+    return supply.time_start(settings, counts["repeats"])
+
+
+def _show_start(part: dict[str, Any]) -> list[str]:
+    imports = [[row["package"], f"{row['seconds']:.2f}", row["wanted_by"]] for row in part["imports"][:12]]
+    loaded = {row["package"] for row in part["imports"]}
+    unused = [name for name in ("wandb", "sklearn", "ray", "torchvision", "scipy", "sympy") if name in loaded]
+    return [
+        "## Start of a run",
+        "",
+        *_aligned(["Package", "Seconds", "First imported by"], imports),
+        "",
+        f"- strategy=single_frame, its store built before: {part['seconds']:.1f} s to the end of the first step, "
+        f"{part['importing']:.0%} of it for imports.",
+        f"- Imported without a use here: {', '.join(unused) or 'none'}.",
+        "- Waiting for clips beside a GPU's steps is not measured here: a run's record has it, `seconds.waiting`.",
+    ]
+
+
+PARTS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], list[str]]]] = {
+    "sources": (_sources, _show_sources),
+    "loader": (_loader, _show_loader),
+    "memory": (_memory, _show_memory),
+    "start": (_start, _show_start),
+}
+
+
+def _met(reached: bool) -> str:
+    return "met" if reached else "missed"
+
+
+def _aligned(titles: list[str], rows: list[list[str]]) -> list[str]:
+    """Markdown; the columns after the first have numbers, but for those with words."""
+    columns = list(zip(titles, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    words = [number == 0 or any(cell[-1:].isalpha() for cell in column[1:]) for number, column in enumerate(columns)]
+    rule = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, words, strict=True)]
+    lines = [
+        [cell.ljust(width) if left else cell.rjust(width) for cell, width, left in zip(row, widths, words, strict=True)]
+        for row in (titles, *rows)
+    ]
+    return [_joined(cells) for cells in (lines[0], rule, *lines[1:])]
+
+
 def main(arguments: list[str]) -> int:
     """Do what the command line says; returns 0, or 1 after one line on standard error."""
     parser = argparse.ArgumentParser(
@@ -494,11 +716,14 @@ def main(arguments: list[str]) -> int:
     networks = commands.add_parser("networks", help="training steps of every published network")
     networks.add_argument("settings", nargs="*", metavar="key=value", help="see benchmark.py --help")
     networks.set_defaults(measure=measure_networks)
+    frames = commands.add_parser("frames", help="clips from frame stores and from video files")
+    frames.add_argument("settings", nargs="*", metavar="key=value", help="see benchmark.py --help")
+    frames.set_defaults(measure=measure_frames)
     options = parser.parse_args(arguments)
     try:
         return options.measure(options.settings)
     except KeyboardInterrupt:
-        print("interrupted; the rows so far are written", file=sys.stderr)
+        print("interrupted; what was measured so far is written", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
