@@ -1,14 +1,18 @@
-"""The benchmark of networks: what it counts and how it answers. How long things take is measured, never tested."""
+"""The benchmarks: what they count and how they answer. How long things take is measured, never tested."""
 
 import json
+import os
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments import benchmark
-from experiments.benchmark import bare_layers, main, measure, network_points, random_batch
+from datamodules import decode
+from experiments import benchmark, supply
+from experiments.benchmark import bare_layers, frames_plan, main, measure, network_points, random_batch
 from experiments.config import compose, names
 from experiments.training import make_model
 from vidfusion.layers import multiply_adds
@@ -21,7 +25,9 @@ CLASSES = [str(index) for index in range(101)]
 def process_as_it_was():
     """Measuring sets what is meant for a process of its own."""
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    threads_of_opencv = cv2.getNumThreads()
     yield
+    cv2.setNumThreads(threads_of_opencv)
     torch.use_deterministic_algorithms(deterministic)
     torch.set_num_threads(threads)
 
@@ -264,3 +270,192 @@ def test_a_gpu_that_is_not_there(monkeypatch, capsys):
 def test_there_is_nothing_else_to_measure():
     with pytest.raises(SystemExit):
         main(["network"])
+
+
+# -- frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("videos")
+    supply.make_videos(root, 4, 24)
+    return root
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    monkeypatch.setattr(supply, "SLOT", 0.0)
+    monkeypatch.setattr(supply, "SETTLING", 0.1)
+    monkeypatch.setattr(supply, "COPIED", 2**16)
+    monkeypatch.setattr(benchmark, "LOADED", 2)
+
+
+def test_frames_writes_what_it_prints(videos, brief, tmp_path, capsys):
+    words = [f"data.root={videos}", "batch=4", "repeats=2", "clips=80", "sampling.crop=32", "sampling.resize=[36,48]"]
+    assert main(["frames", "parts=sources,loader,memory", f"results={tmp_path}", *words]) == 0
+    shown = capsys.readouterr().out
+    page = (tmp_path / "benchmark" / "frames.md").read_text()
+    tables = [line for line in shown.splitlines() if line.startswith("|")]
+    assert [line for line in page.splitlines() if line.startswith("|")] == tables
+    report = json.loads((tmp_path / "benchmark" / "frames.json").read_text())
+    assert {path.name for path in (tmp_path / "benchmark").iterdir()} == {"frames.json", "frames.md"}
+    assert f"videos: 3 of {videos.name}, 24 frames on average, the first of 320x240 pixels" in shown
+    rows = {row["source"]: row for row in report["sources"]["rows"]}
+    assert list(rows)[:4] == ["raw store", "JPEG store", supply.EXACT, supply.BARE]
+    assert rows["raw store"]["same"] == rows["PyAV, sequential"]["same"] == 1 and rows["raw store"]["differ"] == 0
+    assert rows["JPEG store"]["same"] < 1 and 0 < rows["JPEG store"]["differ"] < 8
+    for name, row in rows.items():
+        ratios = [a / b for a, b in zip(row["repeats"], rows[supply.EXACT]["repeats"], strict=True)]
+        assert len(ratios) == 2 and row["of_exact"] == pytest.approx(sum(ratios) / 2)
+        line = next(line for line in tables if line.startswith(f"| {name} "))
+        assert f"{row['clips_per_second']:.1f}" in line
+    loaders = [(row["encoding"], row["workers"]) for row in report["loader"]["rows"]]
+    assert loaders == [(encoding, workers) for encoding in ("raw", "jpeg") for workers in (0, 1, 2)]
+    assert [look["clips"] for look in report["memory"]["looks"]] == [8, 80]
+    assert all(look["resident"] > look["own"] > 0 for look in report["memory"]["looks"])
+
+
+@pytest.mark.parametrize("length", [24, 40])
+def test_files_give_the_clips_of_the_raw_store(videos, tmp_path, length):
+    words = [f"data.root={videos}", f"data.stores={videos.parent / 'stores'}", f"sampling.frames={length}"]
+    data = supply.open_data(frames_plan(words, tmp_path)[0], 3)
+    keys = [(epoch, video, 0) for epoch in range(2) for video in range(3)]
+    expected = supply._batch(data.train_clips, keys)
+    assert expected["rgb"].shape == (6, 3, length, 112, 112)
+    readers = [reader for reader in supply.readers()[0] if "random" not in reader.name]
+    assert len(readers) == 2
+    for reader in readers:
+        batch = supply._batch(supply._from_files(data, reader), keys)
+        assert all(torch.equal(batch[name], expected[name]) for name in expected), reader.name
+
+
+def test_each_reader_gives_the_frames_that_it_is_asked_for(videos):
+    path = next(videos.glob("train/*/*.mp4"))
+    info, frames = decode.probe(path), list(decode.iter_frames(path))
+    for reader in supply.readers()[0]:
+        found = list(reader.read(path, info, [3, 4, 17]))
+        assert len(found) == 3
+        for frame, index in zip(found, (3, 4, 17), strict=True):
+            assert abs(frame.astype(int) - frames[index]).max() <= 3, reader.name  # decoders round differently
+
+
+def test_the_bare_decoder_decodes_what_the_exact_one_does(videos, monkeypatch):
+    path = next(videos.glob("train/*/*.mp4"))
+    info, seen = decode.probe(path), []
+
+    def counted(*arguments):
+        for frame in decode.iter_frames(*arguments):
+            seen.append(frame)
+            yield frame
+
+    monkeypatch.setattr(supply, "iter_frames", counted)
+    assert len(list(supply.read_exactly(path, info, [2, 9]))) == 2 and len(seen) == 10
+    supply.decode_only(path, info, [2, 9])
+    assert len(seen) == 20
+
+
+def test_a_rate_counts_loading_alone(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(supply.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr(supply, "SLOT", 1.0)
+
+    def passes(seconds):
+        def work(_):
+            clock[0] += seconds
+
+        return work
+
+    source = supply.Source("", load=passes(0.4), plan=passes(100.0))
+    assert supply._rate(source, lambda number: [number], batch_size=2) == pytest.approx(3 * 2 / 1.2)
+
+
+def test_batches_of_a_repeat_differ_and_come_again():
+    first = supply._random_keys(5, 4, 1, 0)
+    assert first == supply._random_keys(5, 4, 1, 0)
+    others = [supply._random_keys(5, 4, *place) for place in ((1, 1), (2, 0))]
+    assert len({*first, *others[0], *others[1]}) == 12 and {video for _, video, _ in first} <= set(range(5))
+
+
+def test_memory_counts_what_a_process_takes():
+    before = supply.memory_of(os.getpid())
+    taken = np.ones(2**26, np.uint8)
+    after = supply.memory_of(os.getpid())
+    assert len(taken) and 60 < after["own"] - before["own"] < 70 and 60 < after["resident"] - before["resident"] < 70
+
+
+IMPORTS = """\
+import time: self [us] | cumulative | imported package
+import time:       100 |        100 | early
+warnings.py: a line of the run's own
+import time:        50 |         50 |     deep.inner
+import time:        10 |         60 |   broad.part
+import time:        30 |         30 |     deep
+import time:         5 |        95 | broad
+import time:         7 |          7 |   deep.more
+import time:         1 |          8 | late
+"""
+
+
+def test_imports_are_summed_by_package_with_who_asked_first():
+    assert supply.packages(IMPORTS.splitlines()) == [
+        {"package": "early", "seconds": 100e-6, "wanted_by": ""},
+        {"package": "deep", "seconds": pytest.approx(87e-6), "wanted_by": "broad"},
+        {"package": "broad", "seconds": pytest.approx(15e-6), "wanted_by": ""},
+        {"package": "late", "seconds": 1e-6, "wanted_by": ""},
+    ]
+
+
+def test_a_start_is_that_of_a_run_on_the_same_videos(videos, tmp_path, monkeypatch, capsys):
+    started = []
+
+    def start(words):
+        started.append(compose(words))
+        return 2.0, ["import time: 500000 | 500000 | wandb"]
+
+    monkeypatch.setattr(supply, "_start", start)
+    words = [f"data.root={videos}", f"data.stores={videos.parent / 'stores'}", "data.mirror=false"]
+    words += [f"results={tmp_path}", "repeats=3", "batch=2"]
+    assert main(["frames", "parts=start", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "2.0 s to the end of the first step, 25% of it for imports" in shown
+    assert "Imported without a use here: wandb (0.50 s" in shown
+    assert len(started) == 4, "the first builds the store"
+    run = started[0]
+    assert (run.strategy, run.training.steps, run.training.batch_size, run.data.root) == (
+        "single_frame", 1, 2, str(videos),
+    )  # fmt: skip
+    assert not run.data.mirror and run.results != str(tmp_path) and run.wandb.mode == "disabled"
+
+
+def test_a_run_that_ends_early_is_an_error():
+    with pytest.raises(
+        ValueError, match=r"^run\.py --table strategy=c3d: ended before its first step: --table strategy=c3d"
+    ):
+        supply._start(["--table", "strategy=c3d"])
+
+
+def test_without_words_videos_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "GENERATED", (2, 3))
+    run, parts, counts = frames_plan([], tmp_path)
+    made = [decode.probe(path) for path in tmp_path.glob("videos/*/*/*.mp4")]
+    assert [(info.frames, info.width, info.height) for info in made] == [(3, 320, 240)] * 2
+    assert run.data.folder() == tmp_path / "videos" and parts == list(benchmark.PARTS)
+    assert (run.sampling.frames, run.sampling.resize, run.sampling.crop) == (16, [128, 171], 112)
+    assert counts == {"batch": 16, "repeats": 5, "clips": 50000}
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["repeat=3"], "repeat: no such word. Did you mean repeats?"),
+        (["parts=sources,lader"], "parts=lader: no such part. Did you mean loader"),
+        (["clips=0"], "clips=0: expected a whole number, 1 or more"),
+        (["data.encoding=jpeg"], "data.encoding: several are measured; leave it out"),
+        (["data.store_fps=5"], "data.store_fps, sampling.flow_frames: "),
+        (["dataset=folder"], "data.root is missing"),
+    ],
+)
+def test_mistakes_of_frames_are_answered_in_one_line(words, answer, capsys):
+    assert main(["frames", *words]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith(f"error: {answer}") and shown.err.count("\n") == 1
