@@ -39,6 +39,8 @@ from vidfusion.weights import load_weights
 # Lightning's advice on loggers, workers and folders says nothing about a run.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
+# Where results must be reproducible, PyTorch also fills every new tensor: a fifth of a step's time, for nothing.
+torch.utils.deterministic.fill_uninitialized_memory = False
 
 WAITING = 0.2  # share of the training above which waiting for clips is worth a line
 CHECKPOINTS = 10  # per run: an interruption costs at most so small a part of the training
