@@ -124,8 +124,9 @@ class RunConfig:
     def clip_shape(self) -> ClipShape:
         """What the network needs to know of a clip."""
         clip = self.sampling
-        both_directions = clip.flow_direction == "both"
-        return ClipShape(clip.frames, clip.flow_frames, clip.crop, self.data.flow.bound, both_directions)
+        apart = clip.fps is not None or clip.stride > 1 or clip.span == "video"
+        a_path = clip.flow_direction == "forward" and not apart
+        return ClipShape(clip.frames, clip.flow_frames, clip.crop, self.data.flow.bound, a_path)
 
 
 def _content(path: Path) -> str:
@@ -205,11 +206,20 @@ def compose(arguments: list[str]) -> RunConfig:
     strategy = STRATEGIES[presets["strategy"].pop("class")]
     # A strategy may have something to add to presets of other words, such as its own schedule to recipe=published, or
     # its second data set to each first one.
+    required = presets["strategy"].pop("requires", None)
     for words, addition in presets["strategy"].pop("with", {}).items():
         if all(chosen.get(word) == name for word, name in parse(words.split()).items()):
-            chosen["auxiliary"] = addition.pop("auxiliary", chosen.get("auxiliary", "none"))
+            second = addition.pop("auxiliary", None)
+            if pairs.get("auxiliary", second) != second:
+                addition.pop("auxiliary_data", None)  # of another one than the command line's
+            chosen["auxiliary"] = second or chosen.get("auxiliary", "none")
             presets[f"strategy/{chosen['strategy']}.yaml with {words}"] = addition
     chosen["auxiliary"] = pairs.get("auxiliary", chosen.get("auxiliary", "none"))
+    if required and chosen[required] == "none":
+        raise ValueError(
+            f"strategy={chosen['strategy']} trains on a second data set; with dataset={chosen['dataset']} say which: "
+            f"{required}=NAME. Known: {', '.join(DATASETS)}"
+        )
     auxiliary = type(None)
     if (name := chosen["auxiliary"]) != "none":
         if name not in DATASETS:

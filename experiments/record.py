@@ -31,7 +31,7 @@ import torch
 from datamodules.video import VideoDataModule
 from experiments.config import RunConfig, is_place, parse
 from vidfusion.classifier import VideoClassifier
-from vidfusion.layers import multiply_adds
+from vidfusion.layers import multiply_adds, training_multiply_adds
 from vidfusion.metrics import HitAtK, PerClassHits, Votes
 
 FORMAT = 1  # of records; a changed meaning or default of a setting raises it
@@ -139,23 +139,18 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
     families = {family: [classes.index(name) for name in members] for family, members in data.lists.families.items()}
     videos = votes.videos()
     rows = []
-    macs_of = {part: sum(n for layer, n in costs.items() if layer.startswith(part)) for part in model.streams or ("",)}
+    training = training_multiply_adds(model)
     for index, (stream, name) in enumerate(zip(model.rows, row_names(run, model), strict=True)):
         part = getattr(model, stream) if stream else model
-        streams = [stream] if stream else macs_of
-        passes = {part: 1 + model.has_auxiliary(part) for part in streams}  # of a batch of each data set
+        per_clip = training[stream] if stream else sum(training.values())
         frames = run.sampling.frames * (stream != "temporal") + run.sampling.flow_frames * (stream != "spatial")
         rows.append(
             {
                 "name": name,
                 **accuracies(votes, videos, index, families, {} if stream else model.trained),
                 "parameters": sum(parameter.numel() for parameter in part.parameters()),
-                "macs_per_clip": sum(macs_of[part] for part in streams),
-                # A backward pass costs two forward passes.
-                "macs_training": 3
-                * sum(macs_of[part] * passes[part] for part in streams)
-                * model.training_config.steps
-                * run.training.batch_size,
+                "macs_per_clip": sum(macs for layer, macs in costs.items() if layer.startswith(stream)),
+                "macs_training": per_clip * model.training_config.steps * run.training.batch_size,
                 "frames_per_clip": frames,
                 "clips_per_video": round(data.test_views.num_clips / len(stored), 2),
                 "frames_per_video": round(frames * data.test_views.num_clips / len(stored), 2),

@@ -33,7 +33,7 @@ from experiments.record import (
 from experiments.tracking import log_record, tracked_run
 from vidfusion.backbones import initialise
 from vidfusion.classifier import VideoClassifier
-from vidfusion.layers import multiply_adds
+from vidfusion.layers import training_multiply_adds
 from vidfusion.weights import load_weights
 
 # Lightning's advice on loggers, workers and folders says nothing about a run.
@@ -66,20 +66,20 @@ def make_model(run: RunConfig, classes: Sequence[str], auxiliary_classes: Sequen
     model = run.strategy_class(run.model, run.clip_shape(), len(classes), run.training)
     model.seed = run.seed
     model.provenance = {"classes": list(classes), "pretrained": "none"}
-    if budget := run.training.multiply_adds:
-        per_step = 3 * sum(multiply_adds(model).values()) * run.training.batch_size  # backward costs two forward passes
-        model.training_config = dataclasses.replace(run.training, steps=max(1, round(budget / per_step)))
     if run.training.init != "torch":
         initialise(model, run.training.init, model.input_channels)
     if run.model.pretrained:
         model.load_imagenet()
-        model.provenance["pretrained"] = f"ImageNet ({run.model.backbone} {run.model.pretrained})"
+        model.provenance["pretrained"] = f"ImageNet ({model.net.backbone} {run.model.pretrained})"
     if run.model.weights:
         report = load_weights(model, Path(run.model.weights))
         model.provenance["pretrained"] = f"{Path(run.model.weights).name} ({report})"
     model.freeze()
     if auxiliary_classes:
         model.add_auxiliary(len(auxiliary_classes))
+    if budget := run.training.multiply_adds:
+        per_step = sum(training_multiply_adds(model).values()) * run.training.batch_size
+        model.training_config = dataclasses.replace(run.training, steps=max(1, round(budget / per_step)))
     if run.trainer.channels_last:
         model.to(memory_format=torch.channels_last_3d)
     if run.trainer.compile:

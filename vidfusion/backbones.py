@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+CLASSIFIER_SIGMA = 0.01  # of the weights that `initialise` draws for the layer under the softmax
 Extent = tuple[int, int]  # temporal kernel and stride of a convolution
 PerChannel = float | tuple[float, ...]  # one value for all colours, or one for each
 
@@ -252,9 +253,12 @@ class Classifier(nn.Linear):
         self.auxiliary: nn.Linear | None = None
         self.answers_auxiliary = False
 
-    def add_auxiliary(self, num_classes: int) -> None:
-        """Make the second data set's layer."""
+    def add_auxiliary(self, num_classes: int, drawn_anew: bool) -> None:
+        """Make the second data set's layer, with weights as `initialise` draws them or as PyTorch does."""
         self.auxiliary = nn.Linear(self.in_features, num_classes, device=self.weight.device)
+        if drawn_anew:
+            nn.init.normal_(self.auxiliary.weight, std=CLASSIFIER_SIGMA)
+            nn.init.zeros_(self.auxiliary.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits for the classes of the data set that is asked for."""
@@ -285,7 +289,7 @@ def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_
         if not isinstance(layer, nn.Conv3d | nn.Linear):
             continue
         if isinstance(layer, Classifier):
-            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.normal_(layer.weight, std=CLASSIFIER_SIGMA)
         elif scheme == "kaiming":
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         else:

@@ -103,13 +103,13 @@ class TrainingConfig:
 
 class ClipShape(NamedTuple):
     """What one clip looks like to a network: RGB frames T, flow fields L, side of the crop in pixels, the displacement
-    in pixels that the 8-bit flow's largest value stands for, and whether half of the fields lead back in time."""
+    in pixels that the 8-bit flow's largest value stands for, and whether each field begins where the last one ends."""
 
     frames: int
     flow_frames: int
     crop: int
     flow_bound: float
-    both_directions: bool = False
+    flow_follows: bool = True
 
 
 class Net(Protocol):
@@ -190,8 +190,10 @@ class VideoClassifier(L.LightningModule):
             resize, crop = BACKBONE_INPUTS[config.size]
             mean, std = torchvision_nets.pixels(config.backbone)
             net = FrameNet((), (), resize, crop, backbone=config.backbone, dropout=0.0, mean=mean, std=std)
-        elif config.pretrained:
+        elif config.pretrained and not getattr(net, "backbone", ""):
             raise ValueError(f"model.pretrained={config.pretrained}: only a model.backbone has ImageNet weights")
+        if config.pretrained and config.channel_order == "bgr":
+            raise ValueError("model.channel_order=bgr: ImageNet's weights (model.pretrained) were trained on rgb")
         if config.batch_norm and not config.backbone:  # the backbones have their own
             net = dataclasses.replace(net, norm="batch")
         if config.head == "gap":
@@ -258,7 +260,7 @@ class VideoClassifier(L.LightningModule):
     def add_auxiliary(self, num_classes: int) -> None:
         """Train on a second data set too, with a classifier of its own on each stream's features."""
         for layer in self._classifiers():
-            layer.add_auxiliary(num_classes)
+            layer.add_auxiliary(num_classes, self.training_config.init != "torch")
 
     def has_auxiliary(self, stream: str = "") -> bool:
         """Whether a stream (or the whole network) is trained on a second data set too."""

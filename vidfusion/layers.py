@@ -90,6 +90,18 @@ def multiply_adds(model: VideoClassifier) -> dict[str, int]:
     return {layer.name: layer.multiply_adds for layer in layer_table(model) if layer.multiply_adds}
 
 
+def training_multiply_adds(model: VideoClassifier) -> dict[str, int]:
+    """Multiply-adds of a training step for each clip of its batch, by stream ("" for a network without streams).
+
+    A backward pass costs two forward passes. What is trained on a second data set too sees a clip of each.
+    """
+    counts, training = multiply_adds(model), {}
+    for stream in model.streams or ("",):
+        forward = sum(macs for layer, macs in counts.items() if layer.startswith(stream))
+        training[stream] = 3 * forward * (1 + model.has_auxiliary(stream))
+    return training
+
+
 # -- what the positions of a tensor see of the clip --------------------------------------------------------------------
 
 Factor = tuple[int, Vector]  # so many positions, each of which looks a step further into the clip than the one before

@@ -136,7 +136,8 @@ def load_weights(model: VideoClassifier, path: Path) -> WeightsReport:
     Raises ValueError for a file that cannot be read as plain tensors, for any other mismatch, and for a port's weights
     if `model` is not set to their input; nothing is loaded then.
     """
-    state, classes = _read(path)
+    state, provenance = _read(path)
+    classes = provenance.get("classes")
     layout, names = _layout(model, state, path)
     ours = model.state_dict()
     found = {names[key]: tensor for key, tensor in state.items() if key in names}
@@ -167,7 +168,7 @@ def load_weights(model: VideoClassifier, path: Path) -> WeightsReport:
             ],
         }
     )
-    words = PORTS[layout].missing_words(model) if layout in PORTS else []
+    words = PORTS[layout].missing_words(model) if layout in PORTS else _other_input(model, provenance)
     if problems:
         remedy = "choose the network that was saved, with the same model.size and sampling"
         if layout in PORTS:
@@ -197,8 +198,15 @@ def _layout(model: VideoClassifier, state: dict[str, Tensor], path: Path) -> tup
     return layout, layouts[layout]
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
-    """The state dict in a file, and the class names if it is a run's checkpoint. Runs no code that the file brings."""
+def _other_input(model: VideoClassifier, provenance: dict) -> list[str]:
+    """What to add to the command so that `model` gets the input that a run's checkpoint was trained on."""
+    trained = provenance.get("config", {}).get("model", {})
+    given = {name: getattr(model.config, name, None) for name in ("pool5", "channel_order", "mean", "std")}
+    return [f"model.{name}={trained[name]}" for name in given if name in trained and trained[name] != given[name]]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The state dict in a file, and where it comes from if it is a run's checkpoint. Runs no code that it brings."""
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as error:
@@ -223,7 +231,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
                 "name), or one under 'state_dict'"
             )
     state = {name: tensor for name, tensor in state.items() if ".auxiliary." not in name}  # a second data set's head
-    return state, content.get("vidfusion", {}).get("provenance", {}).get("classes")
+    return state, content.get("vidfusion", {}).get("provenance", {})
 
 
 def _listed(keys: dict[str, list[str]]) -> str:

@@ -50,8 +50,8 @@ def test_every_dataset_and_recipe_preset_composes(strategy, dataset, recipe):
         ("slow_fusion", "moving_shapes", (32, 15_625_000, 0.001, 20, "random", "4crop")),
         ("slow_fusion", "ucf101", (32, 40_000, 0.001, 50, "random", "4crop")),
         ("c3d", "moving_shapes", (30, 1_900_000, 0.003, 10, "random", "center")),
-        ("c3d", "ucf101", (30, 20_000, 0.0001, "all", "random", "center")),
-        ("c3d_search", "ucf101", (30, 5_072, 0.003, "all", "random", "center")),
+        ("c3d", "ucf101", (30, 5_072, 0.003, "all", "even", "center")),
+        ("c3d_search", "ucf101", (30, 5_072, 0.003, "all", "even", "center")),
         ("two_stream", "hmdb51", (256, 80_000, 0.01, 25, "even", "10crop")),
         ("two_stream_trajectory", "hmdb51", (256, 80_000, 0.01, 25, "even", "10crop")),
         ("cnn_lstm", "ucf101", (24, 30_000, 0.001, "all", "even", "10crop")),
@@ -64,7 +64,25 @@ def test_published_recipes_are_the_papers(strategy, dataset, expected):
     training, clip = run.training, run.sampling
     found = (training.batch_size, training.steps, training.lr, clip.test_clips, clip.test_sampling, clip.test_views)
     assert found == expected
-    assert (training.optimizer, training.momentum, training.init) == ("sgd", 0.9, "gaussian")
+    assert (training.optimizer, training.momentum) == ("sgd", 0.9)
+    assert training.init == ("torch" if strategy.startswith("snippets") else "gaussian")
+
+
+@pytest.mark.parametrize("recipe", names("recipe"))
+@pytest.mark.parametrize("strategy", names("strategy"))
+def test_the_lectures_clip_is_another_than_the_native_one(strategy, recipe):
+    words = [f"strategy={strategy}", "dataset=ucf101", f"recipe={recipe}"]
+    native, lecture = compose([*words, "clip=native"]), compose([*words, "clip=lecture"])
+    assert native.id != lecture.id
+    assert lecture.sampling.fps == (None if "trajectory" in strategy else 5)
+    if recipe != "published":  # which has each paper's number of clips
+        assert lecture.sampling.test_clips == 10
+
+
+def test_no_two_strategies_are_the_same_network_on_the_lectures_clip():
+    runs = [compose([f"strategy={strategy}", "clip=lecture"]) for strategy in names("strategy")]
+    settings = [repr((run.strategy_class, run.model, run.sampling, run.auxiliary)) for run in runs]
+    assert len(set(settings)) == len(settings)
 
 
 def test_a_preset_says_what_differs_from_the_one_it_extends():
@@ -78,8 +96,11 @@ def test_a_second_data_set_comes_from_the_strategy_or_the_command_line():
     run = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.split=2"])
     assert run.auxiliary == "hmdb51" and isinstance(run.auxiliary_data, DATASETS["hmdb51"])
     assert run.auxiliary_data.split == 2
-    other = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary=none"])
-    assert other.auxiliary_data is None and other.id != run.id
+    other = compose(["strategy=two_stream_multi_task", "dataset=moving_shapes", "auxiliary=ucf101"])
+    assert isinstance(other.auxiliary_data, DATASETS["ucf101"]) and other.auxiliary_data.root == "data/ucf101"
+    for words in (["dataset=sports1m"], ["dataset=ucf101", "auxiliary=none"]):
+        with pytest.raises(ValueError, match=r"two_stream_multi_task trains on a second data set; .*: auxiliary=NAME"):
+            compose(["strategy=two_stream_multi_task", *words])
     moved = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.root=elsewhere"])
     assert moved.id == compose(["strategy=two_stream_multi_task", "dataset=ucf101"]).id
     for one in (run, other, compose(["strategy=two_stream", "auxiliary=moving_shapes", "auxiliary_data.data_seed=1"])):

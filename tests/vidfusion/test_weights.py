@@ -409,3 +409,15 @@ def test_a_damaged_file_is_refused(content, tmp_path):
 def test_a_path_without_a_file_is_named(tmp_path):
     assert "No such file" in refused(build("single_frame"), tmp_path / "nowhere.pth")
     assert "directory" in refused(build("single_frame"), tmp_path)
+
+
+def test_a_runs_checkpoint_needs_the_input_that_it_was_trained_on(tmp_path):
+    model = build(pool5="padded")
+    content = {
+        "state_dict": model.state_dict(),
+        "vidfusion": {"provenance": {"config": {"model": {"pool5": "padded"}}}},
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    assert load_weights(build(pool5="padded", seed=1), tmp_path / "last.ckpt").layout == "vidfusion"
+    with pytest.raises(ValueError, match=r"needs the input that its weights were trained on: add model\.pool5=padded$"):
+        load_weights(build(), tmp_path / "last.ckpt")

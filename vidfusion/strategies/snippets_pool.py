@@ -58,8 +58,7 @@ class SnippetsPool(VideoClassifier):
             )
         if len(self.net.fc) != 2:
             raise ValueError(
-                "snippets_pool has two fully connected layers, between which it pools: leave out model.head=gap and "
-                "model.backbone"
+                "model.head=gap: snippets_pool has two fully connected layers, between which it pools; leave it out"
             )
         self.order_matters = windowed
         first, second = self.net.fc
@@ -74,8 +73,16 @@ class SnippetsPool(VideoClassifier):
             channels = TIME_KERNELS
         windows = (clip.frames - WINDOW) // STEP + 1
         self.fc1 = self._connected(channels * height * width, first)
-        self.fc2 = self._connected(first, second)
+        self.fc2 = nn.Identity() if config.pooling == "local" else self._connected(first, second)
         self.classifier = Classifier(first * windows if config.pooling == "local" else second, num_classes)
+
+    @classmethod
+    def network(cls, config: SnippetsPoolConfig) -> FrameNet:
+        """The table of the network; a backbone takes the size's own fully connected layers."""
+        net = super().network(config)
+        own = cls.nets[config.size]
+        keeps = config.backbone and config.head == "own"
+        return dataclasses.replace(net, fc=own.fc, dropout=own.dropout) if keeps else net
 
     def _connected(self, features: int, width: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(features, width), nn.ReLU(inplace=True), nn.Dropout(self.dropout_rate))

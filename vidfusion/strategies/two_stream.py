@@ -82,10 +82,10 @@ class TwoStream(VideoClassifier):
                 "two_stream needs sampling.frames=1 and sampling.flow_frames >= 1, got "
                 f"{clip.frames} and {clip.flow_frames}"
             )
-        if config.stacking == "trajectory" and clip.both_directions:
+        if config.stacking == "trajectory" and not clip.flow_follows:
             raise ValueError(
-                "model.stacking=trajectory with sampling.flow_direction=both: a path leads forwards only; choose "
-                "model.stacking=flow or sampling.flow_direction=forward"
+                "model.stacking=trajectory: a path leads from one flow field to the next, but these do not follow each "
+                "other; expected sampling.flow_direction=forward, stride=1, fps=null and span=fixed"
             )
         if config.spatial_training == "last_layer" and not (config.weights or config.pretrained):
             raise ValueError(
@@ -114,7 +114,7 @@ class TwoStream(VideoClassifier):
 
     def add_auxiliary(self, num_classes: int) -> None:
         """The second data set is the temporal stream's alone (section 4)."""
-        self.temporal[-1].add_auxiliary(num_classes)
+        self.temporal[-1].add_auxiliary(num_classes, self.training_config.init != "torch")
 
     def forward_auxiliary(self, rgb: Tensor, flow: Tensor) -> dict[str, Tensor]:
         """Logits of the temporal stream."""

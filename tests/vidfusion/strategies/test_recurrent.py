@@ -128,3 +128,17 @@ def test_pooling_needs_its_window_and_its_two_layers():
         build("snippets_pool", "sampling.frames=9", "model.pooling=slow")
     with pytest.raises(ValueError, match=r"two fully connected layers"):
         build("snippets_pool", "model.head=gap")
+
+
+def test_pooling_takes_a_backbone_and_its_imagenet_weights():
+    model = build("snippets_pool", "model.backbone=resnet18")
+    assert model.fc1[0].in_features == 512 and model.net.fc == (128, 128)
+    published = build("snippets_pool", "model.size=published", "model.pretrained=DEFAULT", device="meta")
+    assert published.net.backbone == "googlenet"
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_layer_is_used(pooling):
+    model = build("snippets_pool", f"model.pooling={pooling}")
+    model.loss(model(torch.rand(2, 3, 16, 32, 32)), torch.eye(CLASSES, dtype=torch.bool)[:2]).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -91,8 +91,11 @@ def test_the_mean_of_the_whole_field_is_subtracted_after_the_path_was_followed()
 
 
 def test_a_path_leads_forwards_only():
-    with pytest.raises(ValueError, match=r"model\.stacking=trajectory with sampling\.flow_direction=both"):
+    with pytest.raises(ValueError, match=r"model\.stacking=trajectory: .* do not follow each other"):
         build("model.stacking=trajectory", preset="two_stream_bidirectional")
+    for word in ("sampling.stride=2", "sampling.fps=5", "sampling.span=video"):
+        with pytest.raises(ValueError, match=r"do not follow each other; expected sampling\.flow_direction=forward"):
+            build(word, preset="two_stream_trajectory")
 
 
 # -- what is trained -------------------------------------------------------------------------------------------------
