@@ -412,12 +412,9 @@ def test_a_path_without_a_file_is_named(tmp_path):
 
 
 def test_a_runs_checkpoint_needs_the_input_that_it_was_trained_on(tmp_path):
-    model = build(pool5="padded")
-    content = {
-        "state_dict": model.state_dict(),
-        "vidfusion": {"provenance": {"config": {"model": {"pool5": "padded"}}}},
-    }
-    torch.save(content, tmp_path / "last.ckpt")
-    assert load_weights(build(pool5="padded", seed=1), tmp_path / "last.ckpt").layout == "vidfusion"
-    with pytest.raises(ValueError, match=r"needs the input that its weights were trained on: add model\.pool5=padded$"):
+    model = build(channel_order="bgr")
+    provenance = {"config": {"model": {"channel_order": "bgr", "pool5": "ceil", "mean": None, "size": "tiny"}}}
+    torch.save({"state_dict": model.state_dict(), "vidfusion": {"provenance": provenance}}, tmp_path / "last.ckpt")
+    assert load_weights(build(channel_order="bgr", seed=1), tmp_path / "last.ckpt").layout == "vidfusion"
+    with pytest.raises(ValueError, match=r"input that its weights were trained on: add model\.channel_order=bgr$"):
         load_weights(build(), tmp_path / "last.ckpt")
