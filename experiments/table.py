@@ -290,6 +290,8 @@ def _facts(records: list[dict]) -> list[str]:
         counts = [f"{_span(v[state] for v in videos)} {state}" for state in states]
         padded = _span(v["padded_clips"] for v in videos)
         facts.append(f"Test videos of split {split}: {', '.join(counts)}; {padded} padded clips.")
+    notes = [note for record in records for note in record["data"].get("notes", [])]
+    facts += [f"Of the data: {note}." for note in dict.fromkeys(notes)]  # such as how many listed videos are gone
     if any(record["videos"]["undecodable"] for record in records):
         facts.append("Undecodable test videos count as wrong; the columns 'scored only' leave them out.")
     if len({record["seed"] for record in records}) > 1:

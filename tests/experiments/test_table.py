@@ -182,6 +182,14 @@ def test_undecodable_videos_bring_scored_only_columns():
     assert "100 expected, 93 scored, 7 undecodable, 2 truncated; 11 padded clips" in text
 
 
+def test_what_the_data_lack_stands_above_the_table_once():
+    records = [make_record(), make_record(0.6, name="c3d")]
+    for record in records:
+        record["data"]["notes"] = ["500 of 1000 listed videos are gone"]
+    (section,) = ours(records)
+    assert section.facts.count("Of the data: 500 of 1000 listed videos are gone.") == 1
+
+
 def test_costs_are_readable():
     (section,) = ours([make_record()])
     row = {name: cells["slow_fusion"] for name, cells in ((n, column(section, n)) for n in section.columns)}
