@@ -224,7 +224,7 @@ def compose(arguments: list[str]) -> RunConfig:
     if (name := chosen["auxiliary"]) != "none":
         if name not in DATASETS:
             raise ValueError(f"auxiliary={name}: no such data set. {did_you_mean(name, ['none', *DATASETS])}")
-        presets["auxiliary"] = {"auxiliary_data": _preset("dataset", name)["data"]}
+        presets = {"auxiliary": {"auxiliary_data": _preset("dataset", name)["data"]}, **presets}  # additions win
         auxiliary = DATASETS[name]
     config = OmegaConf.structured(_defaults(strategy, DATASETS[chosen["dataset"]], auxiliary))
     for source, preset in presets.items():

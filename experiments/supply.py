@@ -104,7 +104,7 @@ def readers() -> tuple[list[Reader], dict[str, str]]:
         found.append(Reader("decord, random access", read_by_seeking))
     found.append(Reader("PyAV, sequential", read_with_pyav))
     try:
-        import torchcodec.decoders  # noqa: F401
+        import torchcodec.decoders  # noqa: F401 - only to see whether it loads
     except ImportError:
         absent["TorchCodec"] = "not installed"
     except (OSError, RuntimeError):

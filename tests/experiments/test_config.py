@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shlex
+import shutil
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import yaml
 
 from datamodules import DATASETS
 from datamodules import clips as clip_rules
-from experiments.config import PLACES, WORDS, compose, is_place, names
+from experiments.config import CONFIGS, PLACES, WORDS, compose, is_place, names
 from experiments.record import command
 from experiments.sweep import SWEEPS, read_points
 from vidfusion.strategies import STRATEGIES
@@ -109,6 +110,15 @@ def test_a_second_data_set_comes_from_the_strategy_or_the_command_line():
         compose(["strategy=c3d", "auxiliary=hmdb"])
     with pytest.raises(ValueError, match=r"auxiliary_data\.root is missing: auxiliary=folder"):
         compose(["strategy=c3d", "auxiliary=folder"])
+
+
+def test_what_a_strategy_says_of_its_second_data_set_wins_over_that_ones_preset(monkeypatch, tmp_path):
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    (tmp_path / "configs" / "dataset" / "moving_shapes.yaml").write_text("data: {data_seed: 7, size: 32}")
+    monkeypatch.setattr("experiments.config.CONFIGS", tmp_path / "configs")
+    run = compose(["strategy=two_stream_multi_task", "dataset=moving_shapes"])
+    assert run.data.data_seed == 7
+    assert (run.auxiliary_data.data_seed, run.auxiliary_data.size) == (1, 32)
 
 
 def test_weights_are_part_of_a_runs_identity_by_their_content(tmp_path):
