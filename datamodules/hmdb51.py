@@ -74,6 +74,10 @@ data/hmdb51/                             data.root
         """How far the official split separates sources."""
         return [count_shared_sources(lists)]
 
+    def cluster(self, video: Video) -> str:
+        """The source over all classes: its clips of another class show the same people and places."""
+        return video.group.partition("/")[2]
+
 
 def read_video(where: str, line: str, name: str, label: int) -> tuple[int, Video]:
     """(flag, video) from a line `<file> <flag>` of the list of class `name`."""

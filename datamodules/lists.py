@@ -227,6 +227,10 @@ class Dataset:
         """The part of each video that is stored; None for whole videos."""
         return None
 
+    def cluster(self, video: Video) -> str:
+        """What makes videos alike wherever they are listed: confidence intervals resample whole clusters."""
+        return video.group
+
     def folder(self) -> Path:
         """The folder that the paths of `read` are relative to."""
         return Path(self.root)

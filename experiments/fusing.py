@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 from torch.nn import functional as F
 
 from experiments.ensembles import CODE, Ensemble, digest, input_digests, read_ensembles, score_files, together
-from experiments.record import accuracies, read_record, read_scores, write_atomically, write_scores
+from experiments.record import accuracies, read_clusters, read_record, read_scores, write_atomically, write_scores
 from experiments.table import FORMAT
 from vidfusion.metrics import Votes
 
@@ -58,7 +58,8 @@ def derive(results: Path, ensemble: Ensemble) -> dict[str, Any]:
     record["ensemble"]["inputs"] = input_digests(results, ensemble)
     folder = runs / record["id"]
     folder.mkdir(parents=True, exist_ok=True)
-    write_scores(folder / "scores.npz", videos if clips is None else clips, [ensemble.name], names)
+    clusters = read_clusters(runs / ensemble.members[0][0] / "scores.npz")
+    write_scores(folder / "scores.npz", videos if clips is None else clips, [ensemble.name], names, clusters)
     write_atomically(folder / "record.json", json.dumps(record, indent=1))
     return record
 

@@ -96,14 +96,16 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def write_scores(path: Path, votes: Votes, rows: Sequence[str], videos: Sequence[str]) -> None:
+def write_scores(path: Path, votes: Votes, rows: Sequence[str], videos: Sequence[str], clusters: Sequence[str]) -> None:
     """Write M clips: `scores` (M, R, C), `video`, `clip`, `center` in seconds (M,), and `target` (M, C).
 
-    `rows` (R,) and `videos` are names; `video` counts in the latter.
+    `rows` (R,) and `videos` (N,) are names; `video` counts in the latter. `clusters` (N,) names the group of each video
+    that a confidence interval resamples as one.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     fields = {name: value.numpy() for name, value in votes._asdict().items()}
-    np.savez_compressed(temporary, **fields, rows=np.array(rows), videos=np.array(videos))
+    names = {"rows": np.array(rows), "videos": np.array(videos), "clusters": np.array(clusters)}
+    np.savez_compressed(temporary, **fields, **names)
     os.replace(temporary, path)
 
 
@@ -121,6 +123,12 @@ def read_scores(path: Path, row: str) -> tuple[Votes, list[str]]:
         raise ValueError(
             f"{path} has no scores of {row} ({error}): delete its folder and run that point again"
         ) from None
+
+
+def read_clusters(path: Path) -> list[str]:
+    """The cluster of every video of what `write_scores` wrote, in the order of its videos."""
+    with np.load(path) as saved:
+        return saved["clusters"].tolist()
 
 
 def row_names(run: RunConfig, model: VideoClassifier) -> list[str]:

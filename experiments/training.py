@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import multiprocessing
+import os
 import time
 import traceback
 import warnings
@@ -17,6 +18,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
 from datamodules.video import VideoDataModule, available_cores
@@ -153,7 +155,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
                 folder, "last", every_n_epochs=often, save_on_train_epoch_end=True, enable_version_counter=False
             ),
         ]
-        if run.training.select == "best":
+        if data.validation_views.videos:
             callbacks.append(
                 ModelCheckpoint(folder, "best", monitor="val/video_hit1", mode="max", enable_version_counter=False)
             )
@@ -171,6 +173,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
             deterministic="warn",  # some 3-D poolings have no deterministic form on a GPU
             logger=[CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],
             callbacks=callbacks,
+            plugins=[_WholeCheckpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,
             log_every_n_steps=10**9,  # epoch means only
@@ -190,10 +193,13 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
             return False
         record = make_record(run, model, data, time.monotonic() - started)
         rows = row_names(run, model)
-        write_scores(folder / "scores.npz", model.test_votes, rows, [video.path for video in data.lists.test])
-        if model.validation_votes is not None:
-            held_out = [video.path for video in data.validation_views.videos]
-            write_scores(folder / "validation.npz", model.validation_votes, rows, held_out)
+        for name, votes, videos in (
+            ("scores", model.test_votes, data.lists.test),
+            ("validation", model.validation_votes, data.validation_views.videos),
+        ):
+            if votes is not None:
+                paths, clusters = [video.path for video in videos], [data.dataset.cluster(video) for video in videos]
+                write_scores(folder / f"{name}.npz", votes, rows, paths, clusters)
         votes = model.test_votes.videos()
         log_record(wandb_logger, record, data.lists.classes, votes.scores[:, -1].numpy(), votes.target.numpy())
         write_atomically(folder / "record.json", json.dumps(record, indent=1))
@@ -231,6 +237,18 @@ def _public(run: RunConfig) -> dict[str, Any]:
     if run.model.weights:
         config["model"]["weights"] = Path(run.model.weights).name
     return config
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are replaced in one step. Lightning's own are moved from the system's temporary folder, which is
+    a copy, and can be cut short, where that is another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a whole file or nothing."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        torch.save(checkpoint, temporary)
+        os.replace(temporary, path)
 
 
 class _Progress(Callback):

@@ -43,6 +43,7 @@ def save_scores(path, rows, scores, labels, prefix, shift=0.0):
         path,
         rows=np.array(rows),
         videos=np.array([f"{prefix}/{index}.mp4" for index in range(videos)]),
+        clusters=np.array([f"group{index % 7}" for index in range(videos)]),
         video=np.arange(videos).repeat(clips),
         clip=np.tile(np.arange(clips), videos),
         center=(np.tile(np.arange(clips), videos) + 0.5 + shift).astype(np.float32),
