@@ -83,7 +83,7 @@ class WorkerDied(Exception):
 def in_processes(function: Callable[[Job], Any], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
     """Run jobs in `workers` processes of this machine."""
     context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs threads may hang
-    pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), context, initializer=die_with_parent)
     try:
         futures = {pool.submit(function, job): job for job in jobs}
         for future in as_completed(futures):
@@ -102,6 +102,25 @@ def on_ray(function: Callable[[Job], Any], jobs: Sequence[Job], workers: int) ->
     The machines of a cluster must see the data root and the stores under the same paths, and have this package. Ray
     starts a task again where its machine is lost.
     """
+    with ray_cluster(workers) as ray:
+        try:
+            task, waiting, running = ray.remote(num_cpus=1)(function), iter(jobs), {}
+            while True:
+                for job in itertools.islice(waiting, 1000 - len(running)):  # waiting for very many at once is slow
+                    running[task.remote(job)] = job
+                if not running:
+                    break
+                for done in ray.wait(list(running))[0]:
+                    yield running.pop(done), ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise WorkerDied(f"Ray, which says {str(error).strip().splitlines()[0]}") from error
+
+
+@contextmanager
+def ray_cluster(cores: int, show_output: bool = False) -> Iterator[Any]:
+    """The module `ray`, connected to the cluster of RAY_ADDRESS, else to a Ray of so many cores started now."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -109,22 +128,11 @@ def on_ray(function: Callable[[Job], Any], jobs: Sequence[Job], workers: int) ->
         raise DataError("--launcher ray needs Ray: pip install 'vidfusion[ray]'") from None
 
     if "RAY_ADDRESS" in os.environ:
-        ray.init(ignore_reinit_error=True, log_to_driver=False)
+        ray.init(ignore_reinit_error=True, log_to_driver=show_output)
     else:
-        ray.init("local", num_cpus=workers, include_dashboard=False, ignore_reinit_error=True, log_to_driver=False)
+        ray.init("local", num_cpus=cores, include_dashboard=False, ignore_reinit_error=True, log_to_driver=show_output)
     try:
-        task, waiting, running = ray.remote(num_cpus=1)(function), iter(jobs), {}
-        while True:
-            for job in itertools.islice(waiting, 1000 - len(running)):  # waiting for very many at once is slow
-                running[task.remote(job)] = job
-            if not running:
-                break
-            for done in ray.wait(list(running))[0]:
-                yield running.pop(done), ray.get(done)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
-    except ray.exceptions.RayError as error:
-        raise WorkerDied(f"Ray, which says {str(error).strip().splitlines()[0]}") from error
+        yield ray
     finally:
         ray.shutdown()
 
@@ -133,14 +141,16 @@ def _under_way(job: Job) -> bool:
     return any((job.folder / track.name).glob(f"{job.number:05d}.*.tmp") for track in job.tracks)
 
 
-def _start_worker() -> None:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+def die_with_parent() -> None:
+    """End this process when the one that started it has been killed, which could not end it any more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "multiprocessing started this process"
 
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
 
-def _die_with_parent() -> None:
-    """A killed parent cannot stop its workers, and they would wait for work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def build_store(

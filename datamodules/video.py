@@ -49,7 +49,7 @@ from datamodules.lists import (
     known_bad,
     select,
 )
-from datamodules.store import FrameStore, StoredVideo, Track, open_store
+from datamodules.store import FrameStore, StoredVideo, Track, open_store, read_shards, store_folder
 from datamodules.transforms import (
     Window,
     cut_flow,
@@ -340,6 +340,21 @@ class VideoDataModule(L.LightningDataModule):
                 lists, needed = (self.lists, self.tracks) if main else (self.auxiliary_lists, self.auxiliary_tracks)
                 store = prepare_store(dataset, needed, available_cores(), lists)
                 dataset.report(lists, store.videos)
+
+    def is_built(self) -> bool:
+        """Whether the videos and all that is needed of the frame stores are here, so that `setup` only opens them."""
+        try:
+            stores = [(self.dataset, self.lists, self.tracks)]
+            if self.auxiliary is not None and self.auxiliary_lists is not None:
+                stores.append((self.auxiliary, self.auxiliary_lists, self.auxiliary_tracks))
+            for dataset, lists, needed in stores:
+                root = dataset.folder()
+                folder = store_folder(root, lists.files, Path(dataset.stores), Path(root).name)
+                if any(read_shards(folder, track) is None for track in needed):
+                    return False
+        except DataError:  # the lists or the videos are not here
+            return False
+        return True
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store, hold out groups for validation and check that every process has something to do."""

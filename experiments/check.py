@@ -20,7 +20,6 @@ import os
 import signal
 import stat
 import sys
-import threading
 import time
 import uuid
 from collections import Counter, deque
@@ -31,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.building import die_with_parent
 from datamodules.decode import DecodeError, VideoInfo, iter_frames, probe, seeks_exactly
 from datamodules.folder import is_video
 from datamodules.lists import DataError, Dataset, VideoLists, check_file, content_hash, is_unchanged, search
@@ -181,7 +181,7 @@ def _serve(pipe: Connection, examiner: Callable[..., Iterator[Finding]]) -> None
     """Examine the files that come through the pipe, one at a time, and send back what is found and signs of life."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # or a stopped check would blame the files
         signal.signal(ignored, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what decoders say of damaged files would spoil the progress line
     last = 0.0
 
@@ -200,12 +200,6 @@ def _serve(pipe: Connection, examiner: Callable[..., Iterator[Finding]]) -> None
         except Exception as error:  # it would stop whoever else reads this file
             pipe.send(replace(finding, status="crash", message=f"{type(error).__name__}: {error}"))
         pipe.send(FINAL)
-
-
-def _die_with_parent() -> None:
-    """A killed parent cannot stop its children, and one that hangs would stay for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 # Many files.

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Optional
 
@@ -119,7 +120,7 @@ class RunConfig:
     @property
     def strategy_class(self) -> type[VideoClassifier]:
         """The network's class, which the strategy's preset names."""
-        return STRATEGIES[_preset("strategy", self.strategy)["class"]]
+        return _class_of(self.strategy)
 
     def clip_shape(self) -> ClipShape:
         """What the network needs to know of a clip."""
@@ -127,6 +128,11 @@ class RunConfig:
         apart = clip.fps is not None or clip.stride > 1 or clip.span == "video"
         a_path = clip.flow_direction == "forward" and not apart
         return ClipShape(clip.frames, clip.flow_frames, clip.crop, self.data.flow.bound, a_path)
+
+
+@cache
+def _class_of(strategy: str) -> type[VideoClassifier]:
+    return STRATEGIES[_preset("strategy", strategy)["class"]]
 
 
 def _content(path: Path) -> str:
@@ -230,7 +236,8 @@ def compose(arguments: list[str]) -> RunConfig:
     for source, preset in presets.items():
         config = _merge(config, preset, f"configs/{source}")
     given = [f"{key}={value}" for key, value in pairs.items() if key == "auxiliary" or key not in (*WORDS, "sweep")]
-    config = _merge(config, {**chosen, "overrides": given}, "the command line")
+    # Sorted: however the words were ordered, as by W&B's agent, the record is the same.
+    config = _merge(config, {**chosen, "overrides": sorted(given)}, "the command line")
     for key, value in pairs.items():
         if key not in WORDS:
             _check_key(config, key)

@@ -1,13 +1,21 @@
-"""A sweep here: every point of a W&B sweep file, each in a process of its own."""
+"""A sweep: every point of a W&B sweep file, each in a process of its own, here or on a Ray cluster.
+
+What is finished is skipped, what was interrupted goes on, what failed is tried again (`state.py` says which is which).
+"""
 
 from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
+import platform
 import shlex
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,19 +24,31 @@ from typing import Any
 import torch
 import yaml
 
+from datamodules.building import die_with_parent, ray_cluster
 from datamodules.lists import Dataset
 from datamodules.video import available_cores, prepare_store, tracks
-from experiments.config import RunConfig, compose, did_you_mean
+from experiments.config import RunConfig, compose, did_you_mean, parse
 from experiments.ensembles import update_tables
-from experiments.record import command
+from experiments.record import command, run_folder, write_atomically
+from experiments.running import Busy, Stopped, holder, stop_on_signals
+from experiments.state import STATES, Ingredients, State, state_of
 
 SWEEPS = Path(__file__).parent / "sweeps"
+AXES = ("strategy", "dataset", "recipe", "clip", "seed", "data.split")  # of which a word can name several
+BUSY = 75  # exit code of a point that another process is making
+TABLE_SHARE = 0.05  # of a sweep's time at most is spent on tables before its end
+
+GRACE = 60.0  # seconds that a stopped point has to end its W&B run
+
+Outcome = tuple[RunConfig, int, str]  # a point, its exit code, and why if that is not 0
+Launcher = Callable[[Sequence[RunConfig], "int | None", bool], Iterator[Outcome]]
 
 
-def read_points(name: str, overrides: list[str]) -> list[RunConfig]:
+def read_points(name: str, overrides: list[str], only: Sequence[str] = ()) -> list[RunConfig]:
     """The runs of `sweeps/<name>.yaml`, `overrides` applied to each: the same set as W&B's grid search makes.
 
-    Raises ValueError for a sweep that does not exist or that is no grid.
+    An override of one of AXES may name several values, as `seed=0,1,2`. `only` keeps the points that have one of the
+    values that each of its words names. Raises ValueError for a sweep that does not exist or that is no grid.
     """
     path = SWEEPS / f"{name}.yaml"
     if not path.exists():
@@ -38,77 +58,192 @@ def read_points(name: str, overrides: list[str]) -> list[RunConfig]:
     if sweep.get("method") != "grid":
         raise ValueError(f"{path}: method {sweep.get('method')!r}; only `grid` runs here, others with `wandb agent`")
     axes: dict[str, list[Any]] = {}
-    for key, choice in sorted(sweep["parameters"].items()):
+    for key, choice in sweep["parameters"].items():
         if set(choice) not in ({"value"}, {"values"}):
             raise ValueError(f"{path}: parameter {key} has {sorted(choice)}; expected `value` or `values`")
         axes[key] = choice.get("values", [choice.get("value")])
-    points = [
-        [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
-        for values in itertools.product(*axes.values())
-    ]
-    return [compose([*point, *overrides]) for point in points]
+    for key, value in parse(overrides).items():
+        axes[key] = value.split(",") if key in AXES else [value]
+    for key, value in parse(list(only)).items():
+        wanted = value.split(",")
+        if key not in axes or (unknown := set(wanted) - set(map(str, axes[key]))):
+            known = list(axes) if key not in axes else list(map(str, axes[key]))
+            unknown = key if key not in axes else sorted(unknown)[0]
+            raise ValueError(f"--only {key}={value}: {name} has no {unknown}. {did_you_mean(unknown, known)}")
+        axes[key] = [known for known in axes[key] if str(known) in wanted]
+    keys = sorted(axes)
+    points = [dict(zip(keys, values, strict=True)) for values in itertools.product(*(axes[key] for key in keys))]
+    return _composed(points)
 
 
-def run_sweep(name: str, overrides: list[str], *, dry_run: bool, force: bool) -> int:
-    """Run every point of a sweep that is not finished (`run_all`). 0, or 1 where a point failed."""
-    runs = read_points(name, overrides)
-    if dry_run:
-        print("\n".join(command(run) for run in runs))
-        return 0
-    return 1 if run_all(name, runs, force) else 0
+def _composed(points: list[dict[str, Any]]) -> list[RunConfig]:
+    """The run of each point. Points that differ in their seeds only are composed once: a grid may have many of them."""
+    known: dict[tuple[str, ...], RunConfig] = {}
+    composed = []
+    for point in points:
+        others = tuple(f"{key}={value}" for key, value in point.items() if key != "seed")
+        seed = str(point.get("seed", ""))
+        if others in known and seed.isdecimal():
+            given = [f"seed={seed}" if word.startswith("seed=") else word for word in known[others].overrides]
+            composed.append(replace(known[others], seed=int(seed), overrides=given))
+        else:
+            composed.append(compose([f"{key}={value}" for key, value in point.items()]))
+            known[others] = composed[-1]
+    return composed
 
 
-def run_all(name: str, runs: list[RunConfig], force: bool) -> list[RunConfig]:
+def show_status(name: str, runs: Sequence[RunConfig]) -> int:
+    """Print where each point stands, and how many stand there."""
+    states = states_of(runs)
+    width = max(len(run.id) for run in runs)
+    for run, state in zip(runs, states, strict=True):
+        print(f"{state.name:<12} {run.id:<{width}}  {state.detail}".rstrip())
+    counts = Counter(state.name for state in states)
+    print(f"{name}: {', '.join(f'{counts[state]} {state}' for state in STATES if counts[state])}")
+    return 0
+
+
+def states_of(runs: Sequence[RunConfig]) -> list[State]:
+    """Where each point stands."""
+    ingredients = Ingredients()
+    return [state_of(run, ingredients.of(run)) for run in runs]
+
+
+def run_all(
+    name: str, runs: Sequence[RunConfig], force: bool, jobs: int | None = None, launcher: Launcher | None = None
+) -> list[RunConfig]:
     """Run what is not finished of these points and regenerate the tables; returns the points that failed.
 
-    A point that fails does not stop the others; the last lines say which failed, and the command for each.
+    A point that fails does not stop the others; the last lines say which failed and why, and the command for each.
+    `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
     """
-    _prepare(runs)
-    started, failed = time.monotonic(), []
-    for done, (run, exit_code) in enumerate(_run_points(runs, force), start=1):
-        if exit_code:
-            failed.append(run)
-        else:
-            update_tables(Path(run.results))
-        left = (time.monotonic() - started) / done * (len(runs) - done)
-        print(f"{name}: {done} of {len(runs)} points done, about {left:.0f} s left", flush=True)
-    for path in update_tables(Path(runs[0].results)):
+    started = time.monotonic()
+    todo = [run for run, state in zip(runs, states_of(runs), strict=True) if force or state.name != "finished"]
+    if len(todo) < len(runs):
+        print(f"{name}: {len(runs) - len(todo)} of {len(runs)} points were finished before (--force runs them again)")
+    _prepare(todo)
+    failed, busy = [], []
+    results, table_seconds, table_time = Path(runs[0].results), 0.0, started
+    for done, (run, exit_code, why) in enumerate((launcher or in_processes)(todo, jobs, force), start=1):
+        if exit_code == BUSY:
+            busy.append((run, why))
+        elif exit_code:
+            failed.append((run, why))
+        elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
+            update_tables(results)
+            table_time = time.monotonic()
+            table_seconds = table_time - now
+        left = (time.monotonic() - started) / done * (len(todo) - done)
+        print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
+    for path in update_tables(results):
         print(f"wrote {path}")
-    print(f"{len(runs) - len(failed)} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s")
-    for run in failed:
-        print(f"failed: {command(run)}", file=sys.stderr)
-    return failed
+    finished = len(runs) - len(failed) - len(busy)
+    print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
+    for run, why in busy:
+        print(f"not run: {run.id}: {why}", file=sys.stderr)
+    for run, why in failed:
+        print(f"failed: {command(run)}\n    {why}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} points failed; the same command tries only these again", file=sys.stderr)
+    return [run for run, _ in failed]
 
 
-def _run_points(runs: list[RunConfig], force: bool) -> Iterator[tuple[RunConfig, int]]:
-    """Run the points, as many side by side as the cores allow (one with a GPU); each with its exit code as it ends.
+def in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
+    """Run points in processes of this machine; each with its outcome as it ends.
 
-    Each is a process forked from a server that has imported everything once, so that a crash costs one point only.
+    Each is forked from a server that has imported everything once, so that a crash costs one point only. Points have
+    the GPUs in turn.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["experiments.training"])
-    jobs = 1 if torch.cuda.is_available() else max(1, available_cores() // max(run.trainer.threads for run in runs))
+    devices = device_groups(runs)
+    if jobs is None and runs:
+        jobs = len(devices) or max(1, available_cores() // max(run.trainer.threads for run in runs))
     waiting = list(enumerate(runs, start=1))
-    running: dict[int, tuple[BaseProcess, RunConfig]] = {}  # by what tells that the process has ended
+    free = list(range(jobs or 0))
+    running: dict[int, tuple[BaseProcess, RunConfig, int]] = {}  # by what tells that the process has ended
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
+            while waiting and free:
                 number, run = waiting.pop(0)
+                slot = free.pop(0)
                 print(f"[{number} of {len(runs)}] {command(run)}", flush=True)
-                process = context.Process(target=_point, args=(run, force))
+                device = devices[slot % len(devices)] if devices else None
+                process = context.Process(target=_point, args=(run, force, device))
                 process.start()
-                running[process.sentinel] = process, run
+                running[process.sentinel] = process, run, slot
             for ended in wait(list(running)):
-                process, run = running.pop(ended)
+                process, run, slot = running.pop(ended)
                 process.join()
-                yield run, process.exitcode
-    finally:  # an interrupted sweep takes its points along
-        for process, _ in running.values():
+                free.append(slot)
+                yield _outcome(run, process.exitcode)
+    finally:  # a sweep that is stopped takes its points along
+        for process, _, _ in running.values():
             process.terminate()
+        for process, _, _ in running.values():
+            process.join(GRACE)
+            process.kill()
             process.join()
 
 
-def _prepare(runs: list[RunConfig]) -> None:
+def device_groups(runs: Sequence[RunConfig]) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES can be for a point, one choice after the other; none where no point uses a GPU."""
+    if not torch.cuda.is_available() or all(run.trainer.accelerator == "cpu" for run in runs):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    ids, each = visible.split(","), max(run.trainer.devices for run in runs)
+    return [",".join(ids[first : first + each]) for first in range(0, len(ids) - each + 1, each)]
+
+
+def on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
+    """Run points as tasks on the Ray cluster that RAY_ADDRESS names, or on a Ray for `jobs` points started here.
+
+    The machines of a cluster must see this folder, the data and the results under the same paths, and have this
+    package. A task asks for the cores and GPUs that its point uses.
+    """
+    if not runs:
+        return
+    cores = {run.id: run.trainer.devices * (run.trainer.threads + run.trainer.workers) for run in runs}
+    per_point = max(cores.values())
+    with ray_cluster((jobs or max(1, available_cores() // per_point)) * per_point, show_output=True) as ray:
+        gpus = ray.cluster_resources().get("GPU", 0)
+        running = {}
+        for run in runs:
+            num_gpus = run.trainer.devices if gpus and run.trainer.accelerator != "cpu" else 0
+            # A worker for each point, which ends with it: a crash costs one point only.
+            options = {"num_cpus": cores[run.id], "num_gpus": num_gpus, "max_calls": 1, "max_retries": 0}
+            running[ray.remote(**options)(_point_on_ray).remote(run, force, os.getcwd())] = run
+        while running:
+            for done in ray.wait(list(running))[0]:
+                run = running.pop(done)
+                try:
+                    exit_code, machine = ray.get(done)
+                except ray.exceptions.RayError as error:
+                    yield _outcome(run, 1, f"Ray says: {' '.join(str(error).split())[:500]}")
+                    continue
+                if exit_code == 0 and not (run_folder(run) / "record.json").exists():
+                    why = f"finished on {machine}, whose {run.results} is not this one: copy runs/{run.id} from there"
+                    yield run, 1, why
+                else:
+                    yield _outcome(run, exit_code)
+
+
+def _outcome(run: RunConfig, exit_code: int | None, why: str = "") -> Outcome:
+    """What a point's end means; one that could not leave an error itself gets it here."""
+    assert exit_code is not None, "the point has ended"
+    error = run_folder(run) / "error.txt"
+    if exit_code < 0:
+        why = f"ended by {signal.Signals(-exit_code).name}" + ", perhaps for want of memory" * (exit_code == -9)
+    if exit_code == BUSY:
+        return run, BUSY, f"is being run by {holder(run_folder(run)) or 'another process'}"
+    if exit_code and why and not error.exists():
+        write_atomically(error, why)
+    if exit_code and error.exists():
+        why = error.read_text().strip().splitlines()[-1]
+    return run, exit_code, why
+
+
+def _prepare(runs: Sequence[RunConfig]) -> None:
     """Build each data set's frame store once, with all that the points need of it."""
     stores: dict[str, tuple[Dataset, list]] = {}
     for run in runs:
@@ -119,13 +254,33 @@ def _prepare(runs: list[RunConfig]) -> None:
         prepare_store(data, needed, available_cores())
 
 
-def _point(run: RunConfig, force: bool) -> None:
+def _point(run: RunConfig, force: bool, device: str | None) -> None:
     """The process of one point."""
-    from experiments.training import run_point
-
+    stop_on_signals()
+    die_with_parent()
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
     sys.argv = shlex.split(command(run))[1:]  # what a second process under DDP is started with
     try:
+        sys.exit(_attempt(run, force))
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+
+
+def _point_on_ray(run: RunConfig, force: bool, folder: str) -> tuple[int, str]:
+    """The task of one point: its exit code, and the machine that it ran on."""
+    os.chdir(folder)
+    return _attempt(run, force), platform.node()
+
+
+def _attempt(run: RunConfig, force: bool) -> int:
+    from experiments.training import run_point
+
+    try:
         run_point(run, force)
+    except Busy:
+        return BUSY
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        return 1
+    return 0

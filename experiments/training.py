@@ -11,6 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from experiments.record import (
     write_atomically,
     write_scores,
 )
+from experiments.running import locked
 from experiments.tracking import log_record, tracked_run
 from vidfusion.backbones import initialise
 from vidfusion.classifier import VideoClassifier
@@ -95,21 +97,25 @@ def run_point(run: RunConfig, force: bool = False) -> bool:
     Returns whether this is the process that wrote it, of several under DDP.
 
     A run that was stopped goes on from its last checkpoint. A failure is raised again and leaves `error.txt` with the
-    traceback in the run's folder. Raises ValueError or OSError for anything wrong with settings, files or data.
+    traceback in the run's folder. Raises Busy where another process makes this run, and ValueError or OSError for
+    anything wrong with settings, files or data.
     """
     folder = run_folder(run)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"results={run.results}: cannot write there ({error.strerror}); choose another results="
-        ) from None
-    try:
-        return _train_and_test(run, folder, force)
-    except Exception:
-        (folder / "error.txt").write_text(traceback.format_exc())
-        raise
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder))
+            for leftover in (folder / "error.txt", *folder.glob(".*")):  # and half a file of a process that was killed
+                leftover.unlink(missing_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"results={run.results}: cannot write there ({error.strerror}); choose another results="
+            ) from None
+        try:
+            return _train_and_test(run, folder, force)
+        except Exception:
+            write_atomically(folder / "error.txt", traceback.format_exc())
+            raise
 
 
 def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
@@ -223,7 +229,7 @@ def _resumable(checkpoint: Path, provenance: dict[str, Any]) -> bool:
     """Whether a checkpoint is there that the same code made of the same data."""
     if not checkpoint.exists():
         return False
-    before = torch.load(checkpoint, weights_only=True, map_location="cpu")["vidfusion"]["provenance"]
+    before = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["vidfusion"]["provenance"]
     return before["made_of"] == provenance["made_of"]
 
 
