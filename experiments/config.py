@@ -235,7 +235,7 @@ def compose(arguments: list[str]) -> RunConfig:
     config = OmegaConf.structured(_defaults(strategy, DATASETS[chosen["dataset"]], auxiliary))
     for source, preset in presets.items():
         config = _merge(config, preset, f"configs/{source}")
-    given = [f"{key}={value}" for key, value in pairs.items() if key == "auxiliary" or key not in (*WORDS, "sweep")]
+    given = [f"{key}={value}" for key, value in pairs.items() if key == "auxiliary" or key not in WORDS]
     # Sorted: however the words were ordered, as by W&B's agent, the record is the same.
     config = _merge(config, {**chosen, "overrides": sorted(given)}, "the command line")
     for key, value in pairs.items():

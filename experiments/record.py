@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from vidfusion.layers import multiply_adds, training_multiply_adds
 from vidfusion.metrics import HitAtK, PerClassHits, Votes
 
 FORMAT = 1  # of records; a changed meaning or default of a setting raises it
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "av", "opencv-python-headless")
 
 
@@ -51,32 +51,42 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     os.replace(temporary, path)
 
 
-def code_hash(run: RunConfig) -> str:
-    """16 hex digits of the code that a run executes, without comments, docstrings and layout.
-
-    Other strategies' and data sets' files are left out: changing one network leaves the others' results valid.
-    """
-    classes = (*run.strategy_class.__mro__, *type(run.data).__mro__, *type(run.auxiliary_data).__mro__)
-    own = {getattr(sys.modules[base.__module__], "__file__", None) for base in classes}
-    shared = [ROOT / "experiments" / name for name in ("training.py", "config.py", "record.py")]
-    shared += (ROOT / "vidfusion").glob("*.py")
-    shared += [
-        ROOT / "datamodules" / f"{name}.py" for name in ("building", "clips", "decode", "flow", "lists", "store")
-    ]
-    shared += [ROOT / "datamodules" / f"{name}.py" for name in ("transforms", "video")]
-    files = {path.resolve() for path in shared} | {Path(file).resolve() for file in own if file and str(ROOT) in file}
-    digest = hashlib.sha256(f"format {FORMAT}".encode())
-    for path in sorted(files):
-        digest.update(f"{path.name}\n{_without_docstrings(path)}".encode())
-    return digest.hexdigest()[:16]
-
-
 def _without_docstrings(path: Path) -> str:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body[0] = ast.Pass()
     return ast.dump(tree)
+
+
+def _digests(paths: Iterable[Path]) -> dict[Path, bytes]:
+    return {path: hashlib.sha256(_without_docstrings(path).encode()).digest() for path in sorted(paths)}
+
+
+# Every run executes SHARED, and of OWN the files of its strategy and its data sets. Read when this is imported: what
+# runs is what was there then, also in a process that is forked later from one that imported it.
+SHARED = _digests(
+    [ROOT / "experiments" / f"{name}.py" for name in ("training", "config", "record")]
+    + [ROOT / "datamodules" / f"{name}.py" for name in ("building", "clips", "decode", "flow", "lists", "store")]
+    + [ROOT / "datamodules" / f"{name}.py" for name in ("transforms", "video")]
+    + list((ROOT / "vidfusion").glob("*.py"))
+)
+OWN = _digests(
+    {*(ROOT / "vidfusion" / "strategies").glob("*.py"), *(ROOT / "datamodules").glob("*.py")} - SHARED.keys()
+)
+
+
+def code_hash(run: RunConfig) -> str:
+    """16 hex digits of the code that a run executes, without comments, docstrings and layout.
+
+    Other strategies' and data sets' files are left out: changing one network leaves the others' results valid.
+    """
+    classes = (*run.strategy_class.__mro__, *type(run.data).__mro__, *type(run.auxiliary_data).__mro__)
+    files = {Path(getattr(sys.modules[base.__module__], "__file__", None) or "").resolve() for base in classes}
+    digest = hashlib.sha256(f"format {FORMAT}".encode())
+    for path, content in [*SHARED.items(), *((path, OWN[path]) for path in sorted(files & OWN.keys()))]:
+        digest.update(path.name.encode() + content)
+    return digest.hexdigest()[:16]
 
 
 def _commit() -> str:

@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.running import Stopped, stop_on_signals
+from experiments.running import Stopped, point_server, stop_on_signals
 
 # Imports are inside the functions, so that a command pays only for what it uses.
 
@@ -34,7 +34,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--force", action="store_true", help="run also what is finished")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings, such as training.steps=500")
     options = parser.parse_args(arguments)
-    stop_on_signals()
     try:
         if options.table:
             return _table(options.settings)
@@ -67,6 +66,8 @@ def _table(settings: list[str]) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    if not (options.status or options.dry_run) and options.launcher == "processes":
+        point_server()  # it imports while this process does
     from experiments.record import command
     from experiments.sweep import compose, in_processes, on_ray, read_points, run_all, show_status
 
@@ -101,4 +102,5 @@ def _run(settings: list[str], dry_run: bool, force: bool) -> int:
 
 
 if __name__ == "__main__":
+    stop_on_signals()
     sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,6 @@ What is finished is skipped, what was interrupted goes on, what failed is tried 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import platform
 import shlex
@@ -30,7 +29,7 @@ from datamodules.video import available_cores, prepare_store, tracks
 from experiments.config import RunConfig, compose, did_you_mean, parse
 from experiments.ensembles import update_tables
 from experiments.record import command, run_folder, write_atomically
-from experiments.running import Busy, Stopped, holder, stop_on_signals
+from experiments.running import Busy, Stopped, holder, point_server, stop_on_signals
 from experiments.state import STATES, Ingredients, State, state_of
 
 SWEEPS = Path(__file__).parent / "sweeps"
@@ -154,8 +153,7 @@ def in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> It
     Each is forked from a server that has imported everything once, so that a crash costs one point only. Points have
     the GPUs in turn.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.training"])
+    context = point_server()
     devices = device_groups(runs)
     if jobs is None and runs:
         jobs = len(devices) or max(1, available_cores() // max(run.trainer.threads for run in runs))

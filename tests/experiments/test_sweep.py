@@ -1,0 +1,276 @@
+"""Points of a sweep: which there are, where each stands, and that nothing is lost when they are killed or stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import sweep
+from experiments.config import compose
+from experiments.record import code_hash, run_folder
+from experiments.run import main
+from experiments.running import Busy, Stopped, holder, locked, stop_on_signals
+from experiments.state import Ingredients, state_of
+from experiments.sweep import device_groups, read_points, states_of
+from experiments.training import run_point
+
+sys.path.insert(0, str(Path(__file__).parent))
+from interruption import ROOT, Moment, run_sweep, what_came_out
+
+SMALL = [
+    "data.families=[motion]", "data.clips.motion=1", "data.size=32",
+    "training.batch_size=8", "training.warmup=2", "sampling.test_clips=2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    return [*SMALL, f"data.root={folder}/data", f"data.stores={folder}/stores"]
+
+
+@pytest.fixture
+def run(place, tmp_path):
+    words = ["strategy=single_frame", *place, "training.steps=26", f"results={tmp_path}/results"]
+    return compose([*words, "wandb.mode=disabled"])
+
+
+# -- which points ------------------------------------------------------------------------------------------------------
+
+
+def test_words_that_name_several_values_are_axes():
+    runs = read_points("fusion", ["strategy=c3d,early_fusion", "seed=0,2", "data.split=1,3", "training.steps=5"])
+    found = [(run.seed, run.data.split, run.strategy, run.training.steps) for run in runs]
+    expected = [(seed, split, name, 5) for split in (1, 3) for seed in (0, 2) for name in ("c3d", "early_fusion")]
+    assert sorted(found) == sorted(expected) and len(found) == 8
+    assert len({run.id for run in runs}) == 8
+    assert len({run.settings_hash for run in runs}) == 2, "seeds and splits are one row"
+
+
+def test_every_point_is_the_run_that_its_command_makes():
+    for run in read_points("clip", ["seed=0,1"]):
+        again = compose(sweep.command(run).split()[2:])
+        assert again == run
+
+
+def test_points_that_differ_in_their_seeds_are_composed_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(sweep, "compose", lambda words: calls.append(words) or compose(words))
+    runs = read_points("fusion", ["strategy=single_frame,c3d", "seed=" + ",".join(map(str, range(500)))])
+    assert len(runs) == len({run.id for run in runs}) == 1000 and len(calls) == 2
+    assert [run.seed for run in runs if run.strategy == "c3d"] == list(range(500))
+
+
+def test_only_keeps_the_points_that_it_names():
+    runs = read_points("fusion", ["seed=0,1"], ["strategy=c3d,two_stream", "seed=1"])
+    assert sorted((run.strategy, run.seed) for run in runs) == [("c3d", 1), ("two_stream", 1)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "strategy=c3"], "--only strategy=c3: fusion has no c3. Did you mean c3d"),
+        (["--only", "strategi=c3d"], "fusion has no strategi. Did you mean strategy?"),
+        (["--only", "c3d"], "'c3d': expected key=value"),
+        (["seed=0,one"], "seed=one"),
+        (["seed=0,-1"], "seed=-1: expected 0 or more"),
+        (["--jobs", "0"], "--jobs 0: expected 1 or more"),
+        (["training.steps=1,2"], "training.steps=1,2"),
+    ],
+)
+def test_a_wrong_word_is_named(words, message, capsys):
+    assert main(["--sweep", "fusion", "--dry-run", *words]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_order_of_words_changes_nothing():
+    words = ["strategy=c3d", "training.steps=5", "seed=1", "data.size=32"]
+    assert compose(words) == compose(words[::-1])
+
+
+# -- where a point stands ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(run):
+    """The run's folder, held by another process."""
+    folder = run_folder(run)
+    folder.mkdir(parents=True)
+    program = "import sys, pathlib; from experiments.running import locked\n"
+    program += "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+
+
+def test_a_run_that_another_process_makes_is_running_and_refused(run, held, capsys):
+    state = state_of(run, None)
+    assert state.name == "running" and f"process {held.pid} on " in state.detail
+    with pytest.raises(Busy, match=f"is being run by process {held.pid}"):
+        run_point(run)
+    assert not (run_folder(run) / "error.txt").exists()
+    assert sweep._attempt(run, False) == sweep.BUSY
+    os.kill(held.pid, signal.SIGKILL)
+    held.wait()
+    assert (run_folder(run) / "lock").exists() and holder(run_folder(run)) is None
+    assert state_of(run, None).name == "to do"
+
+
+def test_a_sweep_goes_on_without_the_point_that_another_process_makes(run, held, capsys):
+    words = ["--sweep", "fusion", "--only", "strategy=single_frame", *run.overrides, "recipe=quick"]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert "0 of 1 points of fusion are finished" in captured.out
+    assert f"not run: {run.id}: is being run by process {held.pid}" in captured.err
+
+
+def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
+    folder = run_folder(run)
+    status = ["--status", "strategy=single_frame", *run.overrides]
+
+    def shown() -> str:
+        assert main(status) == 0
+        return capsys.readouterr().out
+
+    assert shown().startswith("to do")
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.training.make_record", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_point(run)
+    capsys.readouterr()
+    assert shown().startswith("failed") and "ZeroDivisionError" in shown()
+    (folder / "error.txt").unlink()
+    assert shown().startswith("interrupted") and "after step 26" in shown()
+    run_point(run)
+    capsys.readouterr()
+    assert shown().startswith("finished") and "this run: 1 finished" in shown()
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.state.code_hash", lambda run: "other")
+        assert shown().startswith("stale") and "made with other code" in shown()
+    other = Ingredients().of(run)
+    assert other is not None and other[0] == code_hash(run)
+    assert state_of(run, [other[0], "another", other[2]]) == ("stale", "made with other data")
+    moved = [word for word in status if not word.startswith("data.stores")]
+    assert main([*moved, "data.stores=/nowhere"]) == 0
+    assert "finished" in (out := capsys.readouterr().out) and "the data are not here to be compared" in out
+
+
+def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsys):
+    run_point(run)
+    monkeypatch.setattr(sweep, "point_server", lambda: pytest.fail("started"))
+    monkeypatch.setattr("experiments.sweep.prepare_store", lambda *_: pytest.fail("prepared"))
+    assert sweep.run_all("one", [run], force=False, jobs=1, launcher=lambda runs, *_: iter(runs)) == []
+    assert "one: 1 of 1 points were finished before" in capsys.readouterr().out
+
+
+def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, monkeypatch):
+    run_folder(run).mkdir(parents=True)
+    assert sweep._outcome(run, -9) == (run, -9, "ended by SIGKILL, perhaps for want of memory")
+    assert states_of([run])[0] == ("failed", "ended by SIGKILL, perhaps for want of memory")
+    (run_folder(run) / "error.txt").write_text("Traceback\nValueError: why\n")
+    assert sweep._outcome(run, 1)[2] == "ValueError: why"
+
+    launcher = lambda runs, *_: iter([sweep._outcome(run, 1)])  # noqa: E731
+    assert sweep.run_all("one", [run], False, 1, launcher) == [run]
+    captured = capsys.readouterr()
+    assert f"failed: {sweep.command(run)}\n    ValueError: why" in captured.err
+    assert "1 points failed; the same command tries only these again" in captured.err
+
+
+def test_half_a_file_of_a_killed_process_is_cleared_away(run):
+    run_folder(run).mkdir(parents=True)
+    half = run_folder(run) / ".record.json.12345"
+    half.write_text("{")
+    run_point(run)
+    assert not half.exists() and (run_folder(run) / "record.json").exists()
+
+
+def test_points_take_the_devices_in_turn(monkeypatch):
+    one, two = compose(["strategy=c3d"]), compose(["strategy=c3d", "trainer.devices=2"])
+    assert device_groups([one]) == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 5)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert device_groups([one]) == ["0", "1", "2", "3", "4"]
+    assert device_groups([one, two]) == ["0,1", "2,3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,GPU-a")
+    assert device_groups([one]) == ["7", "GPU-a"]
+    assert device_groups([compose(["strategy=c3d", "trainer.accelerator=cpu"])]) == []
+
+
+def test_a_signal_stops_once_and_only_its_own_process():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        stop_on_signals()
+        with pytest.raises(Stopped, match="SIGTERM") as stopped:
+            signal.raise_signal(signal.SIGTERM)
+        assert stopped.value.exit_code == 143
+        signal.raise_signal(signal.SIGINT)  # while it ends: nothing more
+        stop_on_signals()
+        child = os.fork()
+        if child == 0:
+            signal.raise_signal(signal.SIGINT)
+            os._exit(0)  # not reached
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
+# -- killed and stopped ------------------------------------------------------------------------------------------------
+
+TWO = ["--sweep", "fusion", "--only", "strategy=single_frame,early_fusion", "training.steps=52"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place, tmp_path_factory):
+    results = tmp_path_factory.mktemp("undisturbed") / "results"
+    assert main([*TWO, *place, f"results={results}", "wandb.mode=disabled"]) == 0
+    return what_came_out(results)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for orphans in /proc")
+@pytest.mark.parametrize(
+    "moments",
+    [
+        # The first process alone while a checkpoint is half written; then all of them between scores and record.
+        [Moment("last.ckpt", 2, None), Moment("record.json", 1, None, group=True)],
+        # Stopped in training; `timeout` and job queues do this.
+        [Moment("last.ckpt", 2, 0.05, signal="SIGTERM")],
+    ],
+    ids=["killed", "stopped"],
+)
+def test_a_sweep_that_is_cut_off_ends_as_if_it_had_not_been(place, undisturbed, moments, tmp_path):
+    results = tmp_path / "results"
+    words = [*TWO, *place, f"results={results}", "wandb.mode=offline"]
+    for moment in moments:
+        done = run_sweep(words, tmp_path / "hook", moment)
+        signum = getattr(signal, moment.signal)
+        assert done.returncode == (-signum if signum == signal.SIGKILL else 128 + signum)
+        assert "Traceback" not in done.stderr
+    if moments[-1].signal == "SIGTERM":
+        assert "stopped by SIGTERM; the same command goes on from the last checkpoint" in done.stderr
+    done = run_sweep(words, tmp_path / "hook")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "goes on from its last checkpoint" in done.stdout
+    assert what_came_out(results) == undisturbed
+    assert not [path for path in (results / "runs").rglob(".*") if path.is_file()]
+    for path in (results / "runs").glob("*/record.json"):
+        assert json.loads(path.read_text())["kind"] in ("run", "ensemble")
+
+
+# -- on Ray ------------------------------------------------------------------------------------------------------------
+
+
+def test_points_on_ray_have_the_same_records(place, undisturbed, tmp_path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    results = tmp_path / "results"
+    words = [*TWO, *place, f"results={results}", "wandb.mode=disabled", "--launcher", "ray", "--jobs", "2"]
+    assert main(words) == 0
+    assert what_came_out(results) == undisturbed
