@@ -36,11 +36,10 @@ SWEEPS = Path(__file__).parent / "sweeps"
 AXES = ("strategy", "dataset", "recipe", "clip", "seed", "data.split")  # of which a word can name several
 BUSY = 75  # exit code of a point that another process is making
 TABLE_SHARE = 0.05  # of a sweep's time at most is spent on tables before its end
-
 GRACE = 60.0  # seconds that a stopped point has to end its W&B run
 
 Outcome = tuple[RunConfig, int, str]  # a point, its exit code, and why if that is not 0
-Launcher = Callable[[Sequence[RunConfig], "int | None", bool], Iterator[Outcome]]
+Launcher = Callable[[Sequence[RunConfig], int | None, bool], Iterator[Outcome]]
 
 
 def read_points(name: str, overrides: list[str], only: Sequence[str] = ()) -> list[RunConfig]:
@@ -108,57 +107,17 @@ def states_of(runs: Sequence[RunConfig]) -> list[State]:
     return [state_of(run, ingredients.of(run)) for run in runs]
 
 
-def run_all(
-    name: str, runs: Sequence[RunConfig], force: bool, jobs: int | None = None, launcher: Launcher | None = None
-) -> list[RunConfig]:
-    """Run what is not finished of these points and regenerate the tables; returns the points that failed.
-
-    A point that fails does not stop the others; the last lines say which failed and why, and the command for each.
-    `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
-    """
-    started = time.monotonic()
-    todo = [run for run, state in zip(runs, states_of(runs), strict=True) if force or state.name != "finished"]
-    if len(todo) < len(runs):
-        print(f"{name}: {len(runs) - len(todo)} of {len(runs)} points were finished before (--force runs them again)")
-    _prepare(todo)
-    failed, busy = [], []
-    results, table_seconds, table_time = Path(runs[0].results), 0.0, started
-    for done, (run, exit_code, why) in enumerate((launcher or in_processes)(todo, jobs, force), start=1):
-        if exit_code == BUSY:
-            busy.append((run, why))
-        elif exit_code:
-            failed.append((run, why))
-        elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
-            update_tables(results)
-            table_time = time.monotonic()
-            table_seconds = table_time - now
-        left = (time.monotonic() - started) / done * (len(todo) - done)
-        print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
-    for path in update_tables(results):
-        print(f"wrote {path}")
-    finished = len(runs) - len(failed) - len(busy)
-    print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
-    for run, why in busy:
-        print(f"not run: {run.id}: {why}", file=sys.stderr)
-    for run, why in failed:
-        print(f"failed: {command(run)}\n    {why}", file=sys.stderr)
-    if failed:
-        print(f"{len(failed)} points failed; the same command tries only these again", file=sys.stderr)
-    return [run for run, _ in failed]
-
-
 def in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
     """Run points in processes of this machine; each with its outcome as it ends.
 
     Each is forked from a server that has imported everything once, so that a crash costs one point only. Points have
     the GPUs in turn.
     """
-    context = point_server()
-    devices = device_groups(runs)
-    if jobs is None and runs:
-        jobs = len(devices) or max(1, available_cores() // max(run.trainer.threads for run in runs))
+    if not runs:
+        return
+    context, devices = point_server(), device_groups(runs)
     waiting = list(enumerate(runs, start=1))
-    free = list(range(jobs or 0))
+    free = list(range(jobs or usual_jobs(runs)))
     running: dict[int, tuple[BaseProcess, RunConfig, int]] = {}  # by what tells that the process has ended
     try:
         while waiting or running:
@@ -184,6 +143,11 @@ def in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> It
             process.join()
 
 
+def usual_jobs(runs: Sequence[RunConfig]) -> int:
+    """How many points run side by side: as many as there are devices, or without a GPU cores for their threads."""
+    return len(device_groups(runs)) or max(1, available_cores() // max(run.trainer.threads for run in runs))
+
+
 def device_groups(runs: Sequence[RunConfig]) -> list[str]:
     """What CUDA_VISIBLE_DEVICES can be for a point, one choice after the other; none where no point uses a GPU."""
     if not torch.cuda.is_available() or all(run.trainer.accelerator == "cpu" for run in runs):
@@ -203,7 +167,7 @@ def on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator
         return
     cores = {run.id: run.trainer.devices * (run.trainer.threads + run.trainer.workers) for run in runs}
     per_point = max(cores.values())
-    with ray_cluster((jobs or max(1, available_cores() // per_point)) * per_point, show_output=True) as ray:
+    with ray_cluster((jobs or usual_jobs(runs)) * per_point, show_output=True) as ray:
         gpus = ray.cluster_resources().get("GPU", 0)
         running = {}
         for run in runs:
@@ -227,29 +191,18 @@ def on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator
 
 
 def _outcome(run: RunConfig, exit_code: int | None, why: str = "") -> Outcome:
-    """What a point's end means; one that could not leave an error itself gets it here."""
+    """What a point's end means. One that was ended, and so could not leave an error itself, gets it here."""
     assert exit_code is not None, "the point has ended"
-    error = run_folder(run) / "error.txt"
+    folder = run_folder(run)
+    if exit_code == BUSY:
+        return run, BUSY, f"is being run by {holder(folder) or 'another process'}"
+    if exit_code > 128:  # its checkpoint remains, and no error
+        return run, exit_code, f"stopped by {signal.Signals(exit_code - 128).name}"
     if exit_code < 0:
         why = f"ended by {signal.Signals(-exit_code).name}" + ", perhaps for want of memory" * (exit_code == -9)
-    if exit_code == BUSY:
-        return run, BUSY, f"is being run by {holder(run_folder(run)) or 'another process'}"
-    if exit_code and why and not error.exists():
-        write_atomically(error, why)
-    if exit_code and error.exists():
-        why = error.read_text().strip().splitlines()[-1]
-    return run, exit_code, why
-
-
-def _prepare(runs: Sequence[RunConfig]) -> None:
-    """Build each data set's frame store once, with all that the points need of it."""
-    stores: dict[str, tuple[Dataset, list]] = {}
-    for run in runs:
-        for data in filter(None, (run.data, run.auxiliary_data)):
-            _, needed = stores.setdefault(repr((data, run.sampling.resize)), (data, []))
-            needed += [track for track in tracks(data, run.sampling, main=run.data) if track not in needed]
-    for data, needed in stores.values():
-        prepare_store(data, needed, available_cores())
+    if why:
+        write_atomically(folder / "error.txt", why)
+    return run, exit_code, state_of(run, None).detail if exit_code else ""
 
 
 def _point(run: RunConfig, force: bool, device: str | None) -> None:
@@ -282,3 +235,53 @@ def _attempt(run: RunConfig, force: bool) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def run_all(
+    name: str, runs: Sequence[RunConfig], force: bool, jobs: int | None = None, launcher: Launcher = in_processes
+) -> list[RunConfig]:
+    """Run what is not finished of these points and regenerate the tables; returns the points that failed.
+
+    A point that fails does not stop the others; the last lines say which failed and why, and the command for each.
+    `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
+    """
+    started = time.monotonic()
+    todo = [run for run, state in zip(runs, states_of(runs), strict=True) if force or state.name != "finished"]
+    if len(todo) < len(runs):
+        print(f"{name}: {len(runs) - len(todo)} of {len(runs)} points were finished before (--force runs them again)")
+    _prepare(todo)
+    failed, busy = [], []
+    results, table_seconds, table_time = Path(runs[0].results), 0.0, started
+    for done, (run, exit_code, why) in enumerate(launcher(todo, jobs, force), start=1):
+        if exit_code == BUSY:
+            busy.append((run, why))
+        elif exit_code:
+            failed.append((run, why))
+        elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
+            update_tables(results)
+            table_time = time.monotonic()
+            table_seconds = table_time - now
+        left = (time.monotonic() - started) / done * (len(todo) - done)
+        print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
+    for path in update_tables(results):
+        print(f"wrote {path}")
+    finished = len(runs) - len(failed) - len(busy)
+    print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
+    for run, why in busy:
+        print(f"not run: {run.id}: {why}", file=sys.stderr)
+    for run, why in failed:
+        print(f"failed: {command(run)}\n    {why}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} points failed; the same command tries only these again", file=sys.stderr)
+    return [run for run, _ in failed]
+
+
+def _prepare(runs: Sequence[RunConfig]) -> None:
+    """Build each data set's frame store once, with all that the points need of it."""
+    stores: dict[str, tuple[Dataset, list]] = {}
+    for run in runs:
+        for data in filter(None, (run.data, run.auxiliary_data)):
+            _, needed = stores.setdefault(repr((data, run.sampling.resize)), (data, []))
+            needed += [track for track in tracks(data, run.sampling, main=run.data) if track not in needed]
+    for data, needed in stores.values():
+        prepare_store(data, needed, available_cores())

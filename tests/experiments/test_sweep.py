@@ -14,7 +14,7 @@ from experiments import sweep
 from experiments.config import compose
 from experiments.record import code_hash, run_folder
 from experiments.run import main
-from experiments.running import Busy, Stopped, holder, locked, stop_on_signals
+from experiments.running import Busy, Stopped, holder, stop_on_signals
 from experiments.state import Ingredients, state_of
 from experiments.sweep import device_groups, read_points, states_of
 from experiments.training import run_point
@@ -173,6 +173,7 @@ def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, 
     run_folder(run).mkdir(parents=True)
     assert sweep._outcome(run, -9) == (run, -9, "ended by SIGKILL, perhaps for want of memory")
     assert states_of([run])[0] == ("failed", "ended by SIGKILL, perhaps for want of memory")
+    assert sweep._outcome(run, 143) == (run, 143, "stopped by SIGTERM")
     (run_folder(run) / "error.txt").write_text("Traceback\nValueError: why\n")
     assert sweep._outcome(run, 1)[2] == "ValueError: why"
 
