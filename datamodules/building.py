@@ -189,22 +189,15 @@ def build_tracks(
     bytes) or than the free disk, if it cannot be written, or if a worker dies; starting again continues.
     """
     files = sorted(set(files))
-    if not any((root / path).is_file() for path in files):
-        raise DataError(f"{root}: holds none of the {len(files)} videos listed, such as {files[0]}; set data.root")
-    listing = listing_of(root, files)  # before any file is read, so that a change meanwhile is noticed
+    listing = _checked_listing(root, files)  # before any file is read, so that a change meanwhile is noticed
     folder = store_folder(root, files, stores, name, listing)
     unmerged = [track for track in tracks if read_shards(folder, track) is None]
-    jobs = []
-    for job in shard_jobs(root, folder, files, unmerged, known_bad or {}) if unmerged else []:
-        missing = tuple(track for track in unmerged if read_shard(folder, track, job.number) is None)
-        if missing:
-            jobs.append(replace(job, tracks=missing))
+    jobs = _missing(root, folder, files, unmerged, known_bad or {})
     if jobs:
         for track in tracks:
             if track.flow is not None:
                 FlowEstimator(track.flow)  # says now that this OpenCV has not the method
-        readable = [path for path in files if path not in (known_bad or {}) and (root / path).is_file()]
-        _announce(jobs, root, readable, tracks, folder, max_store)
+        _announce(jobs, root, _readable(root, files, known_bad or {}), tracks, folder, max_store)
         _build(jobs, folder, workers, launcher)
     for track in unmerged:
         with suppress(OSError) if not jobs else _named_errors(folder):  # a store to be read may be on a read-only disk
@@ -214,6 +207,58 @@ def build_tracks(
             with replaced(folder / LISTING) as file:
                 file.write(listing.encode())
     return folder
+
+
+class StorePlan(NamedTuple):
+    """What is missing of a store: a job for each shard that lacks some of the tracks; and about how many bytes all the
+    tracks take, and what is missing of them."""
+
+    folder: Path
+    jobs: list[Job]
+    whole: float
+    missing: float
+
+
+def plan_store(
+    root: Path,
+    files: Sequence[str],
+    stores: Path,
+    name: str,
+    tracks: Sequence[Track],
+    known_bad: Mapping[str, str] | None = None,
+) -> StorePlan:
+    """What `build_tracks` would build now, from the headers of the videos; nothing is decoded (but for JPEG, a few
+    frames) or written. Raises DataError where none of the videos is there."""
+    files = sorted(set(files))
+    folder = store_folder(root, files, stores, name, _checked_listing(root, files))
+    unmerged = [track for track in tracks if read_shards(folder, track) is None]
+    jobs = _missing(root, folder, files, unmerged, known_bad or {})
+    if not jobs:
+        whole = sum(file.stat().st_size for track in tracks for file in (folder / track.name).iterdir())
+        return StorePlan(folder, [], whole, 0.0)
+    return StorePlan(folder, jobs, *_bytes(jobs, root, _readable(root, files, known_bad or {}), tracks))
+
+
+def _checked_listing(root: Path, files: Sequence[str]) -> str:
+    if not any((root / path).is_file() for path in files):
+        raise DataError(f"{root}: holds none of the {len(files)} videos listed, such as {files[0]}; set data.root")
+    return listing_of(root, files)
+
+
+def _readable(root: Path, files: Sequence[str], known_bad: Mapping[str, str]) -> list[str]:
+    return [path for path in files if path not in known_bad and (root / path).is_file()]
+
+
+def _missing(
+    root: Path, folder: Path, files: Sequence[str], unmerged: Sequence[Track], known_bad: Mapping[str, str]
+) -> list[Job]:
+    """A job for each shard that lacks some of these tracks, which have no merged index."""
+    jobs = []
+    for job in shard_jobs(root, folder, files, unmerged, known_bad) if unmerged else []:
+        missing = tuple(track for track in unmerged if read_shard(folder, track, job.number) is None)
+        if missing:
+            jobs.append(replace(job, tracks=missing))
+    return jobs
 
 
 def shard_jobs(
@@ -232,10 +277,7 @@ def _announce(
     jobs: list[Job], root: Path, files: Sequence[str], tracks: Sequence[Track], folder: Path, max_store: float
 ) -> None:
     """Say what a store takes; refuse more than `max_store` GB as a whole, or more to write than the disk has free."""
-    headers = {path: _header(root / path) for path in _spread(files, SAMPLED_HEADERS)}
-    size = {track.name: _bytes_per_video(track, root, headers) for track in tracks}
-    whole = len(files) * sum(size.values())
-    missing = sum(len(job.files) * size[track.name] for job in jobs for track in job.tracks)
+    whole, missing = _bytes(jobs, root, files, tracks)
     disk = next(parent for parent in folder.absolute().parents if parent.exists())
     free = max(0, shutil.disk_usage(disk).free - KEEP_FREE)
     options = "lower sampling.resize, set data.encoding=jpeg, or point data.stores to a larger disk"
@@ -257,7 +299,15 @@ def _announce(
     )
 
 
-def _spread(files: Sequence[str], number: int) -> list[str]:
+def _bytes(jobs: list[Job], root: Path, files: Sequence[str], tracks: Sequence[Track]) -> tuple[float, float]:
+    """About what all tracks of these files take, and what the jobs are to write."""
+    headers = {path: _header(root / path) for path in spread(files, SAMPLED_HEADERS)}
+    size = {track.name: _bytes_per_video(track, root, headers) for track in tracks}
+    missing = sum(len(job.files) * size[track.name] for job in jobs for track in job.tracks)
+    return len(files) * sum(size.values()), missing
+
+
+def spread(files: Sequence[str], number: int) -> list[str]:
     """At most so many of the files, evenly spread."""
     return [files[place * len(files) // number] for place in range(number)] if len(files) > number else list(files)
 
@@ -275,7 +325,7 @@ def _bytes_per_video(track: Track, root: Path, headers: Mapping[str, VideoInfo |
     for path, info in readable.items():
         with suppress(DataError):
             rows.append(len(track.frames_of(path, info)[0]))
-    for path in _spread(list(readable), SAMPLED_VIDEOS) if track.encoding == "jpeg" else ():
+    for path in spread(list(readable), SAMPLED_VIDEOS) if track.encoding == "jpeg" else ():
         encoder = _Encoder(track)
         with suppress(DataError):
             for _, frame in zip(range(SAMPLED_FRAMES), iter_frames(root / path, readable[path]), strict=False):

@@ -25,6 +25,7 @@ import json
 import multiprocessing
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -40,7 +41,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datamodules.flow import FlowConfig
-from datamodules.lists import DataError, VideoLists
+from datamodules.lists import DataError, Dataset, VideoLists
 from datamodules.ucf101 import UCF101
 
 GENERATOR = 1  # raise when the same settings give other videos
@@ -442,6 +443,27 @@ data/moving_shapes/                      data.root; made by the first run
                 if not folder.is_dir():  # else another process was faster with the same set
                     raise
 
+    def outline(self, root: Path) -> tuple[Dataset, float] | None:
+        """Where the set is not made yet: the same below `root`, with one video of each class under all of its names."""
+        if self.folder().is_dir():
+            return None
+        self._check()
+        stand_in = replace(self, root=str(root))
+        folder = stand_in.folder()
+        classes = self._write_lists(folder)
+        started = time.monotonic()
+        for family, name in classes:
+            self._write_clip(folder, family, name, 1, 1)
+        seconds = (time.monotonic() - started) / len(classes)
+        for family, name in classes:
+            first, *others = (
+                folder / video_path(name, group, clip)
+                for group, clip in product(GROUPS, range(1, self.clips[family] + 1))
+            )
+            for other in others:
+                os.link(first, other)
+        return stand_in, seconds
+
     def _check(self) -> None:
         unknown = [family for family in self.families if family not in CLASSES]
         if unknown or len(set(self.families)) != len(self.families) or not self.families:
@@ -459,12 +481,17 @@ data/moving_shapes/                      data.root; made by the first run
         if self.data_seed < 0 or self.fps < 1:
             raise DataError(f"data.data_seed={self.data_seed}, data.fps={self.fps}: expected at least 0 and 1")
 
-    def _make(self, folder: Path, workers: int) -> None:
+    def _write_lists(self, folder: Path) -> list[tuple[str, str]]:
+        """Write the lists and a folder for each class; the classes, each with its family."""
         classes = [(family, name) for family in self.families for name in CLASSES[family]]
         for _, name in classes:
             (folder / name).mkdir(parents=True)
         splits = [1] if "shift" in self.families else list(TEST_GROUPS)
         write_lists(folder, {name: self.clips[family] for family, name in classes}, splits)
+        return classes
+
+    def _make(self, folder: Path, workers: int) -> None:
+        classes = self._write_lists(folder)
         tasks = [(family, name, group) for group in GROUPS for family, name in classes]
         total = len(GROUPS) * sum(self.clips[family] for family, _ in classes)
         print(f"generating {total} videos in {self.folder()}", flush=True)
@@ -480,9 +507,12 @@ data/moving_shapes/                      data.root; made by the first run
     def _write_clips(self, folder: Path, task: tuple[str, str, int]) -> int:
         family, name, group = task
         for clip in range(1, self.clips[family] + 1):
-            scene = make_scene(self.data_seed, family, name, group, clip, self.size, self.frames)
-            write_video(folder / video_path(name, group, clip), render(scene), self.fps)
+            self._write_clip(folder, family, name, group, clip)
         return self.clips[family]
+
+    def _write_clip(self, folder: Path, family: str, name: str, group: int, clip: int) -> None:
+        scene = make_scene(self.data_seed, family, name, group, clip, self.size, self.frames)
+        write_video(folder / video_path(name, group, clip), render(scene), self.fps)
 
 
 def video_path(name: str, group: int, clip: int) -> str:
