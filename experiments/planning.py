@@ -33,12 +33,12 @@ from lightning.pytorch.loggers import CSVLogger
 from datamodules.building import (
     KEEP_FREE,
     Job,
-    build_shard,
     build_tracks,
     die_with_parent,
     in_processes,
     plan_store,
     spread,
+    time_shard,
 )
 from datamodules.lists import DataError, Dataset, known_bad
 from datamodules.store import Track, open_store, store_folder
@@ -142,7 +142,7 @@ def survey(data: Dataset, tracks: Sequence[Track], scratch: Path) -> Store:
     folders = [store_folder(root, few, place, name) for place in places]
     jobs = [Job(root.absolute(), folder, 0, tuple(few), tuple(tracks)) for folder in folders]
     started = time.monotonic()
-    seconds = [duration for _, duration in in_processes(_timed_build, jobs, copies)]
+    seconds = [duration for _, duration in in_processes(time_shard, jobs, copies)]
     starting = time.monotonic() - started - max(seconds)
     folder = build_tracks(root, few, places[0], name, tracks, workers=1, max_store=math.inf)
     videos = open_store(folder, len(few), tracks[:1]).videos
@@ -162,14 +162,6 @@ def survey(data: Dataset, tracks: Sequence[Track], scratch: Path) -> Store:
         bytes=plan.missing,
         whole=plan.whole,
     )
-
-
-def _timed_build(job: Job) -> float:
-    started = time.monotonic()
-    for track in job.tracks:
-        (job.folder / track.name).mkdir(parents=True)
-    build_shard(job)
-    return time.monotonic() - started
 
 
 # -- one probe -------------------------------------------------------------------------------------------------------
@@ -400,7 +392,9 @@ def probe_all(
     starting = time.monotonic() - began
     names, found = labels(runs), dict[int, Measured | str]()
     for place, own in enumerate(stores):
-        found |= {place: why for why in own if isinstance(why, str)}
+        for why in own:
+            if isinstance(why, str):
+                found[place] = why
     waiting, started = [place for place in range(len(runs)) if place not in found], 0
     running: dict[int, tuple[BaseProcess, Any, int, bool, float]] = {}  # by what tells that the process has ended
     try:
@@ -591,9 +585,7 @@ def totals(
         free = shutil.disk_usage(path).free
         lines.append(f"Disk of {path}: {size / 1e9:.2f} GB, {free / 1e9:.2f} GB are free.")
         if size > free - KEEP_FREE:
-            warnings.append(
-                f"this does not fit on the disk of {path}, of which {KEEP_FREE / 1e9:g} GB should stay free"
-            )
+            warnings.append(f"this does not fit on the disk of {path}, which should keep {KEEP_FREE / 1e9:g} GB free")
     return lines + [f"WARNING: {text}." for text in warnings]
 
 
