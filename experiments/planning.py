@@ -33,6 +33,7 @@ from lightning.pytorch.loggers import CSVLogger
 from datamodules.building import (
     KEEP_FREE,
     Job,
+    WorkerDied,
     build_tracks,
     die_with_parent,
     in_processes,
@@ -495,6 +496,8 @@ def survey_all(runs: Sequence[RunConfig], scratch: Path) -> dict[tuple, tuple[Da
     for number, (data, tracks) in enumerate(needed(runs)):
         try:
             store: Store | str = survey(data, tracks, scratch / f"data{number}")
+        except WorkerDied as error:
+            store = f"{data.folder()}: a process died while it decoded {error}"
         except (ValueError, OSError) as error:
             store = str(error).splitlines()[0]
         found[_place(data)] = data, store
