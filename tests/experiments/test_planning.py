@@ -1,5 +1,6 @@
 """Plans of sweeps: the arithmetic by hand, and a small sweep that is planned end to end."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -171,7 +172,8 @@ def test_a_small_sweep_is_planned_before_there_are_videos_and_after(tmp_path, wo
     too_short = compose(["strategy=slow_fusion", "sampling.frames=2", *words])
     finished = run_folder(single[0])
     finished.mkdir(parents=True)
-    (finished / "record.json").write_text("{}")
+    record = {"code": {"hash": ""}, "data": {"fingerprint": "", "auxiliary_fingerprint": ""}}
+    (finished / "record.json").write_text(json.dumps(record))
 
     assert plan("demo", [*single, too_short], 2) == 1
     shown = capsys.readouterr().out
