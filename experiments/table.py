@@ -128,7 +128,7 @@ def tables(records: list[dict], published: list[dict]) -> list[Section]:
     A section never mixes two versions of the data of one split. Runs on folds of the training list serve ensembles and
     are no rows.
     """
-    records = [record for record in records if record.get("kind") != "fold"]
+    records = [record for record in records if record.get("kind") not in ("fold", "transfer")]
     alike = defaultdict(list)
     for record in records:
         shared = ("dataset", "num_classes", "recipe", "size", "protocol", "families")
@@ -210,6 +210,7 @@ def _labels(rows: list[Row]) -> list[str]:
         marks = [f"{key}={row.common(key)}" for key, value in usual.items() if row.common(key) != value]
         marks += [row.common("selection")] if len(selections) > 1 else []
         marks += [f"code {row.code}"] if len(codes[row.name]) > 1 else []
+        marks += [f"{name}={value}" for name, value in row.runs[0][0].get("test", {}).get("changed", {}).items()]
         marks += [f"{_splits(row.splits)} only"] if row.splits != splits else []
         labels.append(f"{row.name} ({', '.join(marks)})" if marks else row.name)
     return [

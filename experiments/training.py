@@ -63,19 +63,22 @@ def make_data(run: RunConfig) -> VideoDataModule:
     )
 
 
-def make_model(run: RunConfig, classes: Sequence[str], auxiliary_classes: Sequence[str] = ()) -> VideoClassifier:
+def make_model(
+    run: RunConfig, classes: Sequence[str], auxiliary_classes: Sequence[str] = (), trained: bool = False
+) -> VideoClassifier:
     """The run's network with the weights it starts from: drawn from the run's seed, over these ImageNet's, over these
-    `model.weights`. Its `training_config.steps` are those that `training.multiply_adds` allows."""
+    `model.weights`; the latter two not where it is to get those of a `trained` one. Its `training_config.steps` are
+    those that `training.multiply_adds` allows."""
     L.seed_everything(run.seed, verbose=False)
     model = run.strategy_class(run.model, run.clip_shape(), len(classes), run.training)
     model.seed = run.seed
     model.provenance = {"classes": list(classes), "pretrained": "none"}
     if run.training.init != "torch":
         initialise(model, run.training.init, model.input_channels)
-    if run.model.pretrained:
+    if run.model.pretrained and not trained:
         model.load_imagenet()
         model.provenance["pretrained"] = f"ImageNet ({model.net.backbone} {run.model.pretrained})"
-    if run.model.weights:
+    if run.model.weights and not trained:
         report = load_weights(model, Path(run.model.weights))
         model.provenance["pretrained"] = f"{Path(run.model.weights).name} ({report})"
     model.freeze()
