@@ -182,10 +182,13 @@ class Dataset:
                  they have, and both are always reported.
     flow:        how optical flow is computed and stored
 
-    `LAYOUT` shows the tree that the data set must have on disk; error messages and the README quote it.
+    `LAYOUT` shows the tree that the data set must have on disk; error messages and the README quote it. `MAY_BE_SHOWN`
+    says whether its frames may be shown to others, which the terms of research data sets of other people's videos do
+    not allow.
     """
 
     LAYOUT: ClassVar[str] = ""
+    MAY_BE_SHOWN: ClassVar[bool] = False
 
     root: str = "???"
     split: int = 1

@@ -391,6 +391,7 @@ data/moving_shapes/                      data.root; made by the first run
         classInd.txt
         trainlist01.txt  testlist01.txt  and the same for splits 02 and 03"""
 
+    MAY_BE_SHOWN: ClassVar[bool] = True
     FAMILIES: ClassVar[dict[str, tuple[str, ...]]] = {family: tuple(classes) for family, classes in CLASSES.items()}
 
     root: str = "data/moving_shapes"

@@ -203,7 +203,9 @@ def _write_times(draw: ImageDraw.ImageDraw, edges: np.ndarray, left: int, width:
     for number in range(int(np.ceil(edges[0] / step - 1e-6)), int(np.floor(edges[-1] / step + 1e-6)) + 1):
         across = left + (number * step - edges[0]) / length * width
         draw.line((across, place - 6, across, place - 2), fill=GREY)
-        _write(draw, (across, place), f"{number * step:.10g} s", TEXT - 2, GREY, 100, anchor="ma")
+        text = f"{number * step:.10g} s"
+        half = _font(text, TEXT - 2)[0].getlength(text) / 2
+        _write(draw, (min(across, left + width - half), place), text, TEXT - 2, GREY, 100, anchor="ma")
 
 
 def _write_answer(

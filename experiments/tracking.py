@@ -14,6 +14,9 @@ import numpy as np
 if TYPE_CHECKING:  # both cost seconds to import, and a run without W&B needs neither
     from lightning.pytorch.loggers import WandbLogger
 
+    from datamodules.video import VideoDataModule
+    from vidfusion.metrics import Votes
+
 OLDER_NAMES = {"run": "online", "dryrun": "offline"}  # still taken by WANDB_MODE
 PRIVATE = {
     "host": "private",  # the run's own record of it, which no switch below leaves out
@@ -25,6 +28,7 @@ PRIVATE = {
     "console": "off",
 }
 CONFUSED_PAIRS = 20
+FILM_STRIPS = 6  # of right videos, and of wrong ones
 
 
 @dataclass
@@ -33,12 +37,14 @@ class WandbConfig:
 
     `auto` takes WANDB_MODE (or `wandb offline`) where set, else it is online with credentials and offline without.
     `private` sends numbers and settings only: no host, arguments, git state, console output, packages or media.
+    `film_strips` of test videos are sent `always`, `never`, or with `auto` where the data set's terms allow to show it.
     """
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     project: str = "vidfusion"
     entity: str | None = None
     private: bool = False
+    film_strips: Literal["auto", "always", "never"] = "auto"  # not on and off, which YAML reads as true and false
 
 
 def resolve_mode(mode: str) -> str:
@@ -230,3 +236,55 @@ def _per_class(classes: Sequence[str], video_scores: np.ndarray, targets: np.nda
         "confusion/pairs": wandb.Table(columns=["true", "predicted", "videos"], data=confused),
         "confusion/matrix": image,
     }
+
+
+def log_film_strips(
+    logger: WandbLogger | None, settings: WandbConfig, data: VideoDataModule, votes: Votes | None
+) -> None:
+    """Log film strips of up to 6 right and 6 wrong test videos, `samples/right` and `samples/wrong`, on rank 0.
+
+    Nothing where `settings` or the data set's terms forbid it. `votes` are the scores of all test clips, of which the
+    last row counts. The wrong videos are those with the surest wrong answers, from which most is to be learnt; the
+    right ones are evenly spread from the surest to the least sure, so that they do not look better than they are.
+    """
+    shown = settings.film_strips == "always" or (settings.film_strips == "auto" and data.dataset.MAY_BE_SHOWN)
+    if logger is None or settings.private or not shown:
+        return
+    assert votes is not None, "the run was not tested"
+    import wandb
+
+    from datamodules.lists import DataError
+    from experiments.pictures import film_strip, middle_frames
+
+    videos, classes = votes.videos(), data.lists.classes
+    scores, targets = videos.scores[:, -1].numpy(), videos.target.numpy()
+    track = next(iter(data.store.tracks.values()))
+    strips = {}
+    for name, chosen in zip(("right", "wrong"), _right_and_wrong(scores, targets), strict=True):
+        images = []
+        for index in chosen:
+            own = votes.video == index
+            truth, centers = np.flatnonzero(targets[index]).tolist(), votes.center[own].numpy()
+            try:  # the frame store may have outlived the files
+                frames = middle_frames(data.dataset.folder(), data.lists.test[index].path, track, centers)
+            except (DataError, OSError) as error:
+                print(f"W&B: no film strip: {error}", flush=True)
+                continue
+            strip = film_strip(frames, centers, votes.scores[own, -1].numpy(), classes, truth)
+            true, answer = ", ".join(classes[label] for label in truth), int(scores[index].argmax())
+            images.append(wandb.Image(strip, caption=f"{true} / {classes[answer]}, {scores[index, answer]:.0%}"))
+        if images:
+            strips[f"samples/{name}"] = images
+    if strips:
+        logger.experiment.log(strips)
+
+
+def _right_and_wrong(scores: np.ndarray, targets: np.ndarray) -> tuple[list[int], list[int]]:
+    """Which right and which wrong videos are shown, of scores and bool targets, both (videos, C)."""
+    best = np.nan_to_num(scores).argmax(axis=1)
+    sureness = scores[np.arange(len(scores)), best]  # NaN where the video could not be scored
+    order = [index for index in np.argsort(-sureness, kind="stable").tolist() if not np.isnan(sureness[index])]
+    right = [index for index in order if targets[index, best[index]]]
+    wrong = [index for index in order if not targets[index, best[index]]]
+    count = min(len(right), FILM_STRIPS)
+    return [right[(2 * number + 1) * len(right) // (2 * count)] for number in range(count)], wrong[:FILM_STRIPS]

@@ -38,14 +38,15 @@ from experiments.config import WORDS, RunConfig, _flat, compose, is_place, parse
 from experiments.ensembles import digest, update_tables
 from experiments.pictures import film_strip, middle_frames
 from experiments.record import make_record, read_record, row_names, write_atomically, write_scores
-from experiments.training import _Progress, make_data, make_model
+from experiments.tracking import log_film_strips, log_record, tracked_run
+from experiments.training import _Progress, _public, make_data, make_model
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import Votes, top_k
 
 # Settings that a test may change: no others leave the network what it is and the videos those that it has not seen.
 OF_THE_TEST = ("sampling.test_", "trainer.", "wandb.", "results", "data.root", "data.stores", "data.max_store")
-# What a network sees of videos, which stays as it was in training where the data are others.
-SEEN = ("data.flow.", "data.store_fps", "data.mirror")
+# What a network sees of videos, and what was held out, which stay as they were in training where the data are others.
+KEPT = ("data.flow.", "data.store_fps", "data.mirror", "data.validation", "data.fold")
 LINES = 30  # of the answer over time that are printed
 
 
@@ -99,15 +100,16 @@ def _read(checkpoint: Path) -> dict[str, Any]:
         found = "is a folder" if checkpoint.is_dir() else "no such file"
         raise ValueError(f"{checkpoint}: {found}; expected a checkpoint, such as results/runs/<id>/last.ckpt")
     expected = "expected a checkpoint of this suite, such as results/runs/<id>/last.ckpt"
+    if not zipfile.is_zipfile(checkpoint):
+        raise ValueError(f"{checkpoint}: no checkpoint, or one that is cut short; {expected}")
     try:
         content = torch.load(checkpoint, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        held = f"it holds {named[1]}, which is more than" if named and zipfile.is_zipfile(checkpoint) else "it is no"
-        raise ValueError(f"{checkpoint}: not loaded, because {held} plain data; {expected}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"{checkpoint}: cannot be read ({reason[0]}); {expected}") from None
+        held = f"holds {named[1]}, which is no plain data" if named else "does not hold plain data"
+        raise ValueError(f"{checkpoint}: not loaded, because it {held}; {expected}") from None
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"{checkpoint}: cannot be read ({str(error).splitlines()[0]}); {expected}") from None
     if not (isinstance(content, dict) and "config" in content.get("vidfusion", {}).get("provenance", {})):
         keys = ", ".join(list(map(str, content))[:5]) if isinstance(content, dict) else type(content).__name__
         raise ValueError(
@@ -132,7 +134,7 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
                 "test it there all the same"
             )
     words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config[word] not in ("none", "")]
-    own = [word for word in config["overrides"] if not ("dataset" in changed and word.startswith("data."))]
+    own = [w for w in config["overrides"] if not ("dataset" in changed and w.startswith("data.")) or w.startswith(KEPT)]
     runs = checkpoint.absolute().parent.parent
     results = runs.parent if runs.name == "runs" else "results"
     words = [*words, *own, f"results={os.path.relpath(results)}", *changes]
@@ -148,7 +150,7 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
         name: value
         for name, value in _flat(config).items()
         if not (
-            is_place(name) or name in changed or (of_data and name.startswith("data.") and not name.startswith(SEEN))
+            is_place(name) or name in changed or (of_data and name.startswith("data.") and not name.startswith(KEPT))
         )
     }
     drifted = [f"{name}={json.dumps(value)}" for name, value in held.items() if now.get(name) != value]
@@ -201,14 +203,7 @@ def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> 
     if same and not trained.changed:
         print(_compare(trained, record))
         return 0
-    folder = Path(run.results) / "runs" / record["id"]
-    folder.mkdir(parents=True, exist_ok=True)
-    videos = data.lists.test
-    clusters = [data.dataset.cluster(video) for video in videos]
-    paths = [video.path for video in videos]
-    write_scores(folder / "scores.npz", model.test_votes, row_names(run, model), paths, clusters)
-    write_atomically(folder / "record.json", json.dumps(record, indent=1))
-    print(f"wrote {folder / 'record.json'}")
+    _write(trained, data, record)
     if same:
         for path in update_tables(Path(run.results)):
             print(f"wrote {path}")
@@ -270,6 +265,28 @@ def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool)
     record["data"]["auxiliary_fingerprint"] = provenance["made_of"][2]
     record["config"]["model"]["weights"] = run.model.weights
     return record
+
+
+def _write(trained: Trained, data: VideoDataModule, record: dict[str, Any]) -> None:
+    """Write the record and the scores of a changed test into a folder of its own, and log it to W&B."""
+    run, votes, lists = trained.run, trained.model.test_votes, data.lists
+    folder = Path(run.results) / "runs" / record["id"]
+    folder.mkdir(parents=True, exist_ok=True)
+    paths, clusters = [video.path for video in lists.test], [data.dataset.cluster(video) for video in lists.test]
+    write_scores(folder / "scores.npz", votes, row_names(run, trained.model), paths, clusters)
+    write_atomically(folder / "record.json", json.dumps(record, indent=1))
+    print(f"wrote {folder / 'record.json'}", flush=True)
+    with tracked_run(
+        run.wandb,
+        run_id=record["id"],
+        group=run.sweep or run.strategy,
+        config=_public(run),
+        tags=[run.strategy, run.dataset_label, record["kind"]],
+        folder=Path(run.results),
+    ) as logger:
+        videos = votes.videos()
+        log_record(logger, record, lists.classes, videos.scores[:, -1].numpy(), videos.target.numpy())
+        log_film_strips(logger, run.wandb, data, votes)
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
@@ -440,9 +457,8 @@ def _text(answer: dict[str, Any]) -> str:
 def _one_line(message: str, file: str) -> str:
     """A message about a file in one line that names it as it was given."""
     absolute = os.path.abspath(file)
-    for name in (absolute, absolute.lstrip("/")):
-        message = message if file in message else message.replace(name, file)
-    message = " ".join(message.splitlines())
+    message = " ".join(message.splitlines()).replace(absolute, file)
+    message = message if file in message else message.replace(absolute.lstrip("/"), file)
     return _printable(message if file in message else f"{file}: {message}")
 
 

@@ -34,7 +34,7 @@ from experiments.record import (
     write_scores,
 )
 from experiments.running import locked
-from experiments.tracking import log_record, tracked_run
+from experiments.tracking import log_film_strips, log_record, tracked_run
 from vidfusion.backbones import initialise
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layers import training_multiply_adds
@@ -212,6 +212,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
         votes = model.test_votes.videos()
         log_record(wandb_logger, record, data.lists.classes, votes.scores[:, -1].numpy(), votes.target.numpy())
         write_atomically(folder / "record.json", json.dumps(record, indent=1))
+        log_film_strips(wandb_logger, run.wandb, data, model.test_votes)
     for row in record["rows"]:
         shown = {"Clip Hit@1": row["metrics"]["test/clip_hit1"], "Video Hit@1": row["metrics"]["test/video_hit1"]}
         shown |= {family: part["video_hit1"] for family, part in row["families"].items()}
