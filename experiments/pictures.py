@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -282,9 +283,15 @@ def _cut(text: str, kept: int) -> str:
     return f"{text[: kept - tail]}…{text[len(text) - tail :]}"
 
 
+@cache
+def _own_font(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=1000)
 def _font(text: str, size: int) -> tuple[Font, str]:
     """A font that has every letter of a text; where none is installed, Pillow's own and the text in letters it has."""
-    own = ImageFont.load_default(size)
+    own = _own_font(size)
     missing = _missing(own, text)
     if not missing:
         return own, text

@@ -133,7 +133,7 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
                 f"{provenance['split']}, and may know test videos of others from its training; add --other-data to "
                 "test it there all the same"
             )
-    words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config[word] not in ("none", "")]
+    words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config.get(word) not in ("none", "", None)]
     own = [w for w in config["overrides"] if not ("dataset" in changed and w.startswith("data.")) or w.startswith(KEPT)]
     runs = checkpoint.absolute().parent.parent
     results = runs.parent if runs.name == "runs" else "results"
@@ -256,7 +256,7 @@ def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool)
     run, provenance = trained.run, trained.provenance
     # Without the weights that it started from, whose file need not be there any more.
     record = make_record(replace(run, model=replace(run.model, weights=None)), trained.model, data, seconds)
-    kind = "test" if same else "transfer"
+    kind = "transfer" if not same else "test" if record["kind"] == "run" else record["kind"]
     of = {"run": provenance["id"], "checkpoint": trained.checkpoint.name, "changed": trained.changed}
     name = f"{run.strategy}-{run.dataset_label}-s{run.seed}-{kind}-{digest([of, data.fingerprint()])}"
     record |= {"id": name, "kind": kind, "settings": digest([kind, record["settings"], of["checkpoint"]])}
@@ -406,7 +406,7 @@ def _answer(trained: Trained, tester: L.Trainer, file: str, folder: Path) -> dic
         "fps": stored.fps,
         "top": [_said(trained.classes, mean, index) for index in top_k(mean[None], 5)[0].tolist()],
         "clips": [
-            {"seconds": float(center), **_said(trained.classes, own, int(own.argmax()))}
+            {"seconds": round(float(center), 3), **_said(trained.classes, own, int(own.argmax()))}
             for center, own in zip(centers, scores, strict=True)
         ],
         "picture": _printable(str(_save(picture, folder, absolute, trained.provenance["id"]))),

@@ -121,6 +121,7 @@ def test_clips_at_one_time_are_one():
 
 def test_letters_that_no_font_has_are_written_in_others(monkeypatch):
     monkeypatch.setattr("experiments.pictures.FONTS", ())
+    _font.cache_clear()
     assert _font("plain text", 15)[1] == "plain text"
     assert _font("Grüße élan 跳", 15)[1] == r"Gru\xdfe elan \u8df3"
 
