@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from experiments.render import Section, to_csv
 
 if TYPE_CHECKING:  # both cost seconds to import, and a run without W&B needs neither
     from lightning.pytorch.loggers import WandbLogger
@@ -72,12 +74,19 @@ def resolve_mode(mode: str) -> str:
 
 @contextmanager
 def tracked_run(
-    settings: WandbConfig, *, run_id: str, group: str, config: dict[str, Any], tags: list[str], folder: Path
+    settings: WandbConfig,
+    *,
+    run_id: str,
+    group: str,
+    config: dict[str, Any],
+    tags: list[str],
+    folder: Path,
+    job_type: str = "train",
 ) -> Iterator[WandbLogger | None]:
     """Yield the logger of one W&B run, None where disabled; the run ends with the block, failed if the block raised.
 
     Files go to `folder`/wandb. Where W&B cannot be reached or refuses, the run continues offline. Under a W&B agent
-    the agent's run id replaces `run_id`.
+    the agent's run id replaces `run_id`. At the end, an upload may take WANDB_FINISH_TIMEOUT seconds (60).
     """
     mode = resolve_mode(settings.mode)
     if mode == "disabled":
@@ -85,7 +94,7 @@ def tracked_run(
         return
 
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ["WANDB_DATA_DIR"] = str(folder.resolve() / "wandb")  # tables wait here for `wandb sync`, not in HOME
+    os.environ["WANDB_DATA_DIR"] = data_folder(folder)
     if settings.private:
         os.environ["WANDB_ERROR_REPORTING"] = "false"
     import wandb
@@ -96,7 +105,7 @@ def tracked_run(
         save_code=False,  # explicit, since an account can switch code saving on
         disable_code=True,
         init_timeout=30,
-        finish_timeout=60,
+        finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", 60)),
         finish_timeout_raises=True,
         **(PRIVATE if settings.private else {}),
     )
@@ -108,7 +117,7 @@ def tracked_run(
         "resume": None if under_agent else "allow",
         "name": run_id,
         "group": group,
-        "job_type": "train",
+        "job_type": job_type,
         "tags": tags,
         "config": config,
         "save_dir": folder,
@@ -121,6 +130,21 @@ def tracked_run(
         exit_code = 0
     finally:
         _finish(exit_code)
+
+
+def data_folder(folder: Path) -> str:
+    """Where tables and artifacts wait for `wandb sync`; by itself, W&B would put them into HOME."""
+    return str(folder.resolve() / "wandb")
+
+
+@contextmanager
+def _only_a_mirror(what: str) -> Iterator[None]:
+    """Whatever W&B cannot do costs one line and nothing else."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"W&B: {what} failed ({reason}); the results here are whole", flush=True)
 
 
 def _start(mode: str, arguments: dict[str, Any]) -> WandbLogger:
@@ -153,12 +177,13 @@ def _finish(exit_code: int) -> None:
     if wandb.run is None:  # ranks other than 0
         return
     url, run_folder = wandb.run.url, Path(wandb.run.dir).parent
-    try:
-        wandb.finish(exit_code=exit_code)
-    except TimeoutError:
-        print(f"W&B: upload unfinished; complete it with: wandb sync --include-online {run_folder}", flush=True)
-    else:
-        print(f"W&B: {url}" if url else f"W&B: offline run; upload it with: wandb sync {run_folder}", flush=True)
+    with _only_a_mirror("the end of a run"):
+        try:
+            wandb.finish(exit_code=exit_code)
+        except TimeoutError:
+            print(f"W&B: upload unfinished; complete it with: wandb sync --include-online {run_folder}", flush=True)
+        else:
+            print(f"W&B: {url}" if url else f"W&B: offline run; upload it with: wandb sync {run_folder}", flush=True)
 
 
 def log_record(
@@ -167,25 +192,42 @@ def log_record(
     classes: Sequence[str] = (),
     video_scores: np.ndarray | None = None,
     targets: np.ndarray | None = None,
+    best: dict[str, float] | None = None,
 ) -> None:
     """Write a finished run's numbers into its W&B summary, on rank 0.
 
-    The record's last row has the plain keys (`test/clip_hit1`), earlier ones are prefixed by their names. With
-    `video_scores` (videos, C) and bool `targets` (videos, C), both of the last row, a table per class, the most
-    confused pairs and the confusion matrix follow, unless the run is private.
+    The record's last row has the plain keys (`test/clip_hit1`), earlier ones are prefixed by their names; what
+    validation chose (`best`, `val/video_hit1` -> value) is `best/val_video_hit1`. With `video_scores` (videos, C) and
+    bool `targets` (videos, C), both of the last row, a table per class, the most confused pairs and the confusion
+    matrix follow, unless the run is private.
     """
     if logger is None:
         return
-    run = logger.experiment
-    numbers = {f"speed/{name}_seconds": seconds for name, seconds in record["seconds"].items()}
-    *others, last = record["rows"]
-    numbers |= _row_numbers(last)
-    for row in others:
-        numbers |= {f"{row['name']}/{key}": value for key, value in _row_numbers(row).items()}
-    run.summary.update({key: value for key, value in numbers.items() if value is not None} | {"record": record["id"]})
-    if video_scores is not None and not run.settings.x_disable_meta:  # the run itself knows whether it is private
-        assert targets is not None and video_scores.shape == targets.shape == (len(targets), len(classes))
-        run.log(_per_class(classes, video_scores, targets))
+    with _only_a_mirror(f"the summary of {record['id']}"):
+        run = logger.experiment
+        *others, last = record["rows"]
+        numbers = _speed(record) | _row_numbers(last)
+        for row in others:
+            numbers |= {f"{row['name']}/{key}": value for key, value in _row_numbers(row).items()}
+        numbers |= {f"best/{key.replace('/', '_')}": value for key, value in (best or {}).items()}
+        numbers = {key: value for key, value in numbers.items() if value is not None}
+        run.summary.update(numbers | {"record": record["id"]})
+        if video_scores is not None and not _private(run):
+            assert targets is not None and video_scores.shape == targets.shape == (len(targets), len(classes))
+            run.log(_per_class(classes, video_scores, targets))
+
+
+def _private(run: Any) -> bool:
+    return run.settings.x_disable_meta  # the run itself knows
+
+
+def _speed(record: dict[str, Any]) -> dict[str, float | None]:
+    seconds, last = record["seconds"], record["rows"][-1]
+    numbers = {f"speed/{name}_seconds": value for name, value in seconds.items()}
+    tested = last["clips_per_video"] * record["videos"]["expected"]
+    numbers["speed/test_clips_per_second"] = tested / seconds["test"]
+    numbers["speed/train_macs_per_second"] = last["macs_training"] / seconds["train"] if seconds["train"] else None
+    return numbers | {"speed/memory_mb": record["memory_mb"]}
 
 
 def _row_numbers(row: dict[str, Any]) -> dict[str, float | int | None]:
@@ -194,6 +236,8 @@ def _row_numbers(row: dict[str, Any]) -> dict[str, float | int | None]:
         **{f"test/family/{family}_video_hit1": part["video_hit1"] for family, part in row["families"].items()},
         "model/parameters": row["parameters"],
         "model/macs_per_clip": row["macs_per_clip"],
+        "model/macs_training": row["macs_training"],
+        "model/frames_per_video": row["frames_per_video"],
     }
 
 
@@ -288,3 +332,80 @@ def _right_and_wrong(scores: np.ndarray, targets: np.ndarray) -> tuple[list[int]
     wrong = [index for index in order if not targets[index, best[index]]]
     count = min(len(right), FILM_STRIPS)
     return [right[(2 * number + 1) * len(right) // (2 * count)] for number in range(count)], wrong[:FILM_STRIPS]
+
+
+def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folder: Path) -> None:
+    """Show a sweep's tables as one W&B run of job type `report` in the sweep's group; a repeated sweep updates it.
+
+    Each of our sections is a table and a bar per row; all are `table.csv`, an artifact; the summary holds each row's
+    shares (`c3d/test/video_hit1`), after the section's title where there are several. A private run has the summary
+    only. Under a W&B agent, which knows one point of the sweep, there is no report.
+    """
+    ours = [section for section in sections if section.csv]
+    if not ours or "WANDB_SWEEP_ID" in os.environ:
+        return
+    with (
+        _only_a_mirror(f"the report of {sweep}"),
+        tracked_run(
+            settings,
+            run_id=f"{sweep}-report",
+            group=sweep,
+            config={"sweep": sweep},
+            tags=[sweep, "report"],
+            folder=folder,
+            job_type="report",
+        ) as logger,
+    ):
+        if logger is None:
+            return
+        run = logger.experiment
+        for name, section in _named(ours):
+            run.summary.update(_shares(section, f"{name}/" if name else ""))
+            if not _private(run):
+                run.log(_charts(section, name or "report"))
+        if not _private(run):
+            run.log_artifact(_table_file(sweep, ours))
+
+
+def _named(sections: list[Section]) -> list[tuple[str, Section]]:
+    """Sections with their titles, counted where equal; the only one needs no name."""
+    if len(sections) == 1:
+        return [("", sections[0])]
+    titles = [section.title for section in sections]
+    counts = [titles[:place].count(title) + 1 for place, title in enumerate(titles)]
+    names = [f"{title} ({count})" if count > 1 else title for title, count in zip(titles, counts, strict=True)]
+    return list(zip(names, sections, strict=True))
+
+
+def _shares(section: Section, prefix: str) -> dict[str, float]:
+    """Every row's metrics, and those of its families of classes."""
+    return {
+        f"{prefix}{row['strategy']}/{key}": value
+        for row in section.csv
+        for key, value in row.items()
+        if isinstance(value, int | float) and "/" in key and key.split("/")[0] not in ("seconds", "videos")
+    }
+
+
+def _charts(section: Section, name: str) -> dict[str, Any]:
+    import wandb
+
+    shown = [[row["strategy"], row["test/video_hit1"]] for row in section.csv if row.get("test/video_hit1") is not None]
+    bars = wandb.Table(columns=["row", "video_hit1"], data=shown)
+    return {
+        f"{name}/table": wandb.Table(columns=section.columns, data=section.rows),
+        f"{name}/video_hit1": wandb.plot.bar(bars, "row", "video_hit1", title=f"Video Hit@1, {section.title}"),
+    }
+
+
+def _table_file(sweep: str, sections: list[Section]) -> Any:
+    import wandb
+
+    artifact = wandb.Artifact(f"{sweep}-table", type="table")
+    without_paths = [  # the command holds those of this machine
+        replace(section, csv=[{key: value for key, value in row.items() if key != "command"} for row in section.csv])
+        for section in sections
+    ]
+    with artifact.new_file("table.csv") as file:
+        file.write(to_csv(without_paths))
+    return artifact

@@ -210,8 +210,10 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
                 paths, clusters = [video.path for video in videos], [data.dataset.cluster(video) for video in videos]
                 write_scores(folder / f"{name}.npz", votes, rows, paths, clusters)
         votes = model.test_votes.videos()
-        log_record(wandb_logger, record, data.lists.classes, votes.scores[:, -1].numpy(), votes.target.numpy())
         write_atomically(folder / "record.json", json.dumps(record, indent=1))
+        chosen = [saved for saved in trainer.checkpoint_callbacks if saved.best_model_score is not None]
+        best = {saved.monitor: float(saved.best_model_score) for saved in chosen}
+        log_record(wandb_logger, record, data.lists.classes, votes.scores[:, -1].numpy(), votes.target.numpy(), best)
         log_film_strips(wandb_logger, run.wandb, data, model.test_votes)
     for row in record["rows"]:
         shown = {"Clip Hit@1": row["metrics"]["test/clip_hit1"], "Video Hit@1": row["metrics"]["test/video_hit1"]}

@@ -7,13 +7,11 @@ import shutil
 
 import pytest
 import torch
-import yaml
 
 from datamodules import DATASETS
 from datamodules import clips as clip_rules
-from experiments.config import CONFIGS, PLACES, WORDS, compose, is_place, names
+from experiments.config import CONFIGS, PLACES, compose, is_place, names
 from experiments.record import command
-from experiments.sweep import SWEEPS, read_points
 from vidfusion.strategies import STRATEGIES
 
 DATASET_SETTINGS = {"folder": ["data.root=somewhere"]}
@@ -134,26 +132,6 @@ def test_presets_and_registries_name_the_same():
     assert set(names("dataset")) == set(DATASETS)
     classes = {compose([f"strategy={name}"]).strategy_class for name in names("strategy")}
     assert classes == set(STRATEGIES.values())
-
-
-@pytest.mark.parametrize("sweep", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
-def test_every_sweep_point_composes_with_an_id_of_its_own(sweep):
-    runs = read_points(sweep, [])
-    assert len({run.id for run in runs}) == len(runs) > 0
-
-
-@pytest.mark.parametrize("sweep", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
-def test_sweep_files_are_what_wandb_takes(sweep):
-    content = yaml.safe_load((SWEEPS / f"{sweep}.yaml").read_text())
-    assert set(content) <= {"program", "method", "command", "metric", "parameters", "name", "description"}
-    assert content["command"][-1] == "${args_no_hyphens}"
-    for key, choice in content["parameters"].items():
-        assert set(choice) in ({"value"}, {"values"})
-        values = choice.get("values", [choice.get("value")])
-        assert None not in values, f"{key}: null arrives as the string None"
-    assert not set(content["parameters"]) & {field.name for field in dataclasses.fields(compose(["strategy=c3d"]))} - {
-        *WORDS, "seed", "sweep"
-    }, "W&B locks sweep keys: a word must not be the name of a node"  # fmt: skip
 
 
 def test_later_sources_win():

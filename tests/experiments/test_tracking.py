@@ -16,7 +16,8 @@ from omegaconf.errors import ValidationError
 from wandb.proto.wandb_internal_pb2 import Record
 from wandb.sdk.lib import wbauth
 
-from experiments.tracking import WandbConfig, confusion_matrix, log_record, resolve_mode, tracked_run
+from experiments.render import Section
+from experiments.tracking import WandbConfig, confusion_matrix, log_record, log_report, resolve_mode, tracked_run
 
 KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
 CLASSES = ["walk", "run", "jump"]
@@ -115,11 +116,15 @@ def row(name, clip_hit1):
         "families": {"motion": {"videos": 252, "video_hit1": 0.9}},
         "parameters": 1234,
         "macs_per_clip": 5678,
+        "macs_training": 25000,
+        "clips_per_video": 1.5,
+        "frames_per_video": 15.0,
     }
 
 
 def record_of(*rows):
-    return {"id": "the-record", "rows": list(rows), "seconds": {"train": 12.5, "test": 1.5, "flow": None}}
+    seconds = {"train": 12.5, "test": 1.5, "flow": None}
+    return {"id": "the-record", "rows": list(rows), "seconds": seconds, "videos": {"expected": 6}, "memory_mb": 700}
 
 
 SCORES = np.vstack([np.eye(3)[[0, 0, 1, 0]], np.full((1, 3), np.nan)])  # the last video cannot be decoded
@@ -129,7 +134,9 @@ TARGETS = np.eye(3, dtype=bool)[[0, 0, 1, 1, 0]]
 def test_offline_run_reads_back_as_the_record_says(tmp_path, capsys):
     with track(tmp_path) as logger:
         logger.log_metrics({"train/loss": 0.75}, step=7)
-        log_record(logger, record_of(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS)
+        log_record(
+            logger, record_of(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS, best={"val/video_hit1": 0.625}
+        )
     (back,) = read_runs(tmp_path)
     assert (back.run.run_id, back.run.display_name) == ("early_fusion-toy-s0-abc123",) * 2
     assert (back.run.run_group, back.run.job_type, back.run.project) == ("fusion-toy", "train", "vidfusion")
@@ -139,15 +146,21 @@ def test_offline_run_reads_back_as_the_record_says(tmp_path, capsys):
         "seed": 3,
         "clip": {"frames": 10},
     }
-    ours = ("test/", "model/", "speed/", "record")
+    ours = ("test/", "best/", "model/", "speed/", "record")
     assert {key: value for key, value in back.summary.items() if key.startswith(ours)} == {
         "test/clip_hit1": 0.4,
         "test/video_hit1": 0.5,
         "test/family/motion_video_hit1": 0.9,
+        "best/val_video_hit1": 0.625,
         "model/parameters": 1234,
         "model/macs_per_clip": 5678,
+        "model/macs_training": 25000,
+        "model/frames_per_video": 15,
         "speed/train_seconds": 12.5,
         "speed/test_seconds": 1.5,
+        "speed/train_macs_per_second": 2000,
+        "speed/test_clips_per_second": 6,
+        "speed/memory_mb": 700,
         "record": "the-record",
     }
     assert back.exit_code == 0
@@ -281,6 +294,99 @@ def test_an_upload_that_does_not_finish_is_said(tmp_path, monkeypatch, capsys):
         pass
     assert "upload unfinished" in capsys.readouterr().out
     monkeypatch.undo()
+
+
+def test_what_wandb_cannot_do_costs_one_line(tmp_path, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise ValueError("an answer\nthat nobody expected")
+
+    monkeypatch.setattr(wandb, "Table", broken)
+    with track(tmp_path) as logger:
+        log_record(logger, record_of(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS)
+        monkeypatch.setattr(wandb, "finish", broken)
+    monkeypatch.undo()
+    reason = "(an answer that nobody expected); the results here are whole"
+    assert capsys.readouterr().out.splitlines() == [
+        f"W&B: the summary of the-record failed {reason}",
+        f"W&B: the end of a run failed {reason}",
+    ]
+
+
+def section(title, **hits):
+    """A section as `table.tables` makes them."""
+    columns = ["Strategy", "Video Hit@1"]
+    rows = [[name, "—" if hit is None else f"{100 * hit:.1f}"] for name, hit in hits.items()]
+    csv = [
+        {
+            "strategy": name,
+            "test/video_hit1": hit,
+            "motion/video_hit1": 0.25,
+            "seconds/train": 9.0,
+            "command": "at /home",
+        }
+        for name, hit in hits.items()
+    ]
+    return Section(title, ["A fact."], columns, rows, csv=csv)
+
+
+LITERATURE = Section("The literature", [], ["System"], [["C3D"]])
+
+
+def test_a_report_reads_back_as_the_table_says(tmp_path):
+    shown = section("toy", chance=0.125, c3d=0.75, svm=None)
+    log_report(WandbConfig("offline"), "fusion", [shown, LITERATURE], tmp_path)
+    (back,) = read_runs(tmp_path)
+    assert (back.run.run_id, back.run.run_group, back.run.job_type) == ("fusion-report", "fusion", "report")
+    assert back.exit_code == 0
+
+    def table(key):
+        (row,) = [row for row in back.history if f"{key}.path" in row]
+        return json.loads((back.path.parent / "files" / row[f"{key}.path"]).read_text())
+
+    assert table("report/table")["columns"] == shown.columns and table("report/table")["data"] == shown.rows
+    assert table("report/video_hit1_table")["data"] == [["chance", 0.125], ["c3d", 0.75]]
+    shares = {key: value for key, value in back.summary.items() if key.endswith("video_hit1")}
+    assert (
+        shares.items()
+        >= {
+            "chance/test/video_hit1": 0.125,
+            "c3d/test/video_hit1": 0.75,
+            "c3d/motion/video_hit1": 0.25,
+        }.items()
+    )
+    assert "svm/test/video_hit1" not in shares and "c3d/seconds/train" not in back.summary
+    (staged,) = [
+        path
+        for path in (tmp_path / "wandb/artifacts/staging").iterdir()
+        if path.read_text().startswith("dataset,splits,recipe")
+    ]
+    assert "c3d,0.75,0.25,9.0" in staged.read_text() and "/home" not in staged.read_text()
+
+
+def test_a_report_of_several_sections_keeps_them_apart(tmp_path):
+    sections = [section("toy", c3d=0.75), section("toy", c3d=0.5), section("ucf101", c3d=0.25)]
+    log_report(WandbConfig("offline", private=True), "fusion", sections, tmp_path)
+    (back,) = read_runs(tmp_path)
+    shares = {key: value for key, value in back.summary.items() if key.endswith("c3d/test/video_hit1")}
+    assert shares == {
+        "toy/c3d/test/video_hit1": 0.75,
+        "toy (2)/c3d/test/video_hit1": 0.5,
+        "ucf101/c3d/test/video_hit1": 0.25,
+    }
+    assert back.history == [] and not back.kinds & {"artifact", "files"}  # a private one
+
+
+def test_there_is_no_report_where_there_is_nothing_to_show_or_it_fails(tmp_path, monkeypatch, capsys):
+    shown = section("toy", c3d=0.75)
+    log_report(WandbConfig("offline"), "fusion", [LITERATURE], tmp_path)
+    log_report(WandbConfig("disabled"), "fusion", [shown], tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_SWEEP_ID", "sweep1")
+        log_report(WandbConfig("offline"), "fusion", [shown], tmp_path)
+    assert not (tmp_path / "wandb").exists()
+    monkeypatch.setenv("WANDB_MODE", "of")
+    log_report(WandbConfig(), "fusion", [shown], tmp_path)
+    assert capsys.readouterr().out.startswith("W&B: the report of fusion failed (WANDB_MODE is 'of'; expected")
 
 
 @pytest.mark.parametrize(

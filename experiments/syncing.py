@@ -1,0 +1,71 @@
+"""Offline runs to Weights & Biases, each looked at afterwards: `wandb sync` reports success when nothing went."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from experiments.running import holder
+from experiments.tracking import data_folder
+
+EMPTY = 7  # bytes of a log that has a header and nothing else
+
+
+def sync(results: Path) -> int:
+    """Upload the offline runs of `results`/wandb in the order of their starts; 0, or 1 where one did not go.
+
+    Says in a line what happened to each. A log that W&B cannot read would keep all others of a call back, so each has a
+    call of its own, and went if W&B's mark is there afterwards. What is still being written waits, since a log that has
+    the mark is never looked at again.
+
+    Raises ValueError where something is to be uploaded and the server cannot be reached or takes no credentials.
+    """
+    waiting = []
+    for folder in sorted((results / "wandb").glob("offline-run-*")):  # the time of the start comes first in the name
+        log = next(folder.glob("run-*.wandb"), None)
+        if log is None or log.stat().st_size <= EMPTY:
+            print(f"{folder.name}: empty, its process was killed in its first seconds; skipped")
+        elif _mark(log).exists():
+            print(f"{folder.name}: uploaded before")
+        elif process := holder(results / "runs" / log.stem.removeprefix("run-")):
+            print(f"{folder.name}: still being made by {process}; upload it later")
+        else:
+            waiting.append(log)
+    if not waiting:
+        print(f"no offline run in {results / 'wandb'} waits for its upload")
+        return 0
+    os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "3")  # W&B would try for an hour
+    _sign_in()
+    failed = []
+    for log in waiting:
+        command = [sys.executable, "-m", "wandb", "sync", "--yes", str(log.parent)]
+        environment = {**os.environ, "WANDB_DIR": str(results), "WANDB_DATA_DIR": data_folder(results)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if _mark(log).exists():
+            print(f"{log.parent.name}: uploaded", flush=True)
+        else:
+            failed.append(log.parent)
+            said = [line.partition("ERROR ")[2] for line in done.stderr.splitlines() if "ERROR " in line]
+            print(f"{log.parent.name}: not uploaded ({(said or ['no reason given'])[0]})", flush=True)
+    if failed:
+        print(f"{len(failed)} of {len(waiting)} did not go:", *failed, sep="\n  ", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _sign_in() -> None:
+    import wandb
+
+    os.environ.pop("WANDB_MODE", None)  # with `offline`, W&B looks for no credentials
+    wandb.setup(wandb.Settings(silent=True, mode="online"))
+    try:
+        if not wandb.login(prompt=False, verify=True):
+            raise wandb.errors.UsageError("no credentials found, `wandb login` stores them")
+    except wandb.Error as error:
+        raise ValueError(f"W&B: {' '.join(str(error).split())}; nothing was sent") from None
+
+
+def _mark(log: Path) -> Path:
+    """The file that W&B makes beside a log once it is uploaded."""
+    return log.with_name(f"{log.name}.synced")
