@@ -203,7 +203,7 @@ def log_record(
     """
     if logger is None:
         return
-    with _only_a_mirror(f"the summary of {record['id']}"):
+    with _only_a_mirror(f"the summary or tables of {record['id']}"):
         run = logger.experiment
         *others, last = record["rows"]
         numbers = _speed(record) | _row_numbers(last)
@@ -214,7 +214,9 @@ def log_record(
         run.summary.update(numbers | {"record": record["id"]})
         if video_scores is not None and not _private(run):
             assert targets is not None and video_scores.shape == targets.shape == (len(targets), len(classes))
-            run.log(_per_class(classes, video_scores, targets))
+            image, tables = _per_class(classes, video_scores, targets)
+            run.log(image)
+            run.log(tables)  # last: where the network is gone, W&B waits for it here, and then gives up
 
 
 def _private(run: Any) -> bool:
@@ -254,7 +256,9 @@ def confusion_matrix(video_scores: np.ndarray, targets: np.ndarray) -> np.ndarra
     return predicted[right].T @ predicted[right] + targets[~right].T.astype(np.int64) @ predicted[~right]
 
 
-def _per_class(classes: Sequence[str], video_scores: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+def _per_class(
+    classes: Sequence[str], video_scores: np.ndarray, targets: np.ndarray
+) -> tuple[dict[str, Any], dict[str, Any]]:
     import wandb
 
     scored = ~np.isnan(video_scores).any(axis=1)
@@ -275,11 +279,11 @@ def _per_class(classes: Sequence[str], video_scores: np.ndarray, targets: np.nda
     image = wandb.Image(
         np.kron(shade, np.ones((magnify, magnify), dtype=np.uint8)), caption="rows: true class, columns: predicted"
     )
-    return {
+    tables = {
         "per_class/table": wandb.Table(columns=["class", "videos", "video_hit1"], data=per_class),
         "confusion/pairs": wandb.Table(columns=["true", "predicted", "videos"], data=confused),
-        "confusion/matrix": image,
     }
+    return {"confusion/matrix": image}, tables
 
 
 def log_film_strips(

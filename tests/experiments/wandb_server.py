@@ -13,10 +13,10 @@ ten minutes. Note the date and wandb's version beside the outcome.
 4.  The same with `seed=1`, and Ctrl-C in the middle: it is `failed`. Again: the same run goes on, its charts in one
     piece.
 5.  The same with `seed=2 wandb.mode=offline`, then `run.py --sync`: the run is there; `--sync` again sends nothing.
-6.  `run.py --sweep lecture training.steps=100`: a group `lecture`, and one run of job type `report` with the table of
+6.  `run.py --sweep lecture`: a group `lecture`, and one run of job type `report` with the table of
     `results/table.md`, bars, and table.csv under "Artifacts". Again with `--force`: still one report.
-7.  `wandb sweep experiments/sweeps/lecture.yaml`, then the `wandb agent` line it prints: four runs under "Sweeps", and
-    records whose ids are those of 6.
+7.  `wandb sweep --project vidfusion experiments/sweeps/lecture.yaml`, then the `wandb agent` line it prints: four runs
+    under "Sweeps" that skip what 6 finished, and after `rm -r results/runs` four that make records with its ids.
 8.  The same as 2 with `seed=3 wandb.private=true`: no tables, pictures, host, command, packages, console.
 """
 
