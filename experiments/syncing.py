@@ -36,7 +36,7 @@ def sync(results: Path) -> int:
     if not waiting:
         print(f"no offline run in {results / 'wandb'} waits for its upload")
         return 0
-    os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "3")  # W&B would try for an hour
+    os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "3")  # by itself W&B tries for minutes where there is no server
     _sign_in()
     failed = []
     for log in waiting:
