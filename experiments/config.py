@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -235,8 +236,8 @@ def compose(arguments: list[str]) -> RunConfig:
     config = OmegaConf.structured(_defaults(strategy, DATASETS[chosen["dataset"]], auxiliary))
     for source, preset in presets.items():
         config = _merge(config, preset, f"configs/{source}")
-    given = [f"{key}={value}" for key, value in pairs.items() if key == "auxiliary" or key not in WORDS]
-    # Sorted: however the words were ordered, as by W&B's agent, the record is the same.
+    given = [f"{key}={_spelt(value)}" for key, value in pairs.items() if key == "auxiliary" or key not in WORDS]
+    # Sorted, and spelt in one way: the record is the same however W&B's agent writes the words.
     config = _merge(config, {**chosen, "overrides": sorted(given)}, "the command line")
     for key, value in pairs.items():
         if key not in WORDS:
@@ -253,6 +254,16 @@ def compose(arguments: list[str]) -> RunConfig:
     run: RunConfig = OmegaConf.to_object(config)
     _check(run)
     return run
+
+
+def _spelt(value: str) -> str:
+    """A list in one spelling: [a,b] for ['a', 'b']. What is not a plain list stays as it is."""
+    match = re.fullmatch(r"\[([^][]*)\]", value)
+    parts = [part.strip() for part in match[1].split(",")] if match else []
+    plain = [re.fullmatch(r"(['\"]?)([\w.+-]+)\1", part) for part in parts]
+    if not plain or not all(part and (not part[1] or isinstance(yaml.safe_load(part[2]), str)) for part in plain):
+        return value
+    return f"[{','.join(part[2] for part in plain if part)}]"
 
 
 def _setting(key: str, value: str) -> DictConfig:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from experiments import sweep
-from experiments.config import compose
+from experiments.config import _spelt, compose
 from experiments.record import code_hash, run_folder
 from experiments.run import main
 from experiments.running import Busy, Stopped, holder, stop_on_signals
@@ -93,6 +93,22 @@ def test_the_order_of_words_changes_nothing():
     assert compose(words) == compose(words[::-1])
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("['motion', 'order']", "[motion,order]"),  # as Python and so W&B's agent write a list of a sweep's file
+        ("[motion,order]", "[motion,order]"),
+        ("[20, 30]", "[20,30]"),
+        ("['20']", "['20']"),  # unquoted it would be a number
+        ("['a,b']", "['a,b']"),
+        ("[[1,2]]", "[[1,2]]"),
+        ("a, b", "a, b"),
+    ],
+)
+def test_lists_have_one_spelling(written, kept):
+    assert _spelt(written) == kept
+
+
 # -- where a point stands ----------------------------------------------------------------------------------------------
 
 
@@ -149,7 +165,7 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
     assert shown().startswith("interrupted") and "after step 26" in shown()
     run_point(run)
     capsys.readouterr()
-    assert shown().startswith("finished") and "this run: 1 finished" in shown()
+    assert shown().startswith("finished") and f"{run.id}: 1 finished" in shown()
     with monkeypatch.context() as patch:
         patch.setattr("experiments.state.code_hash", lambda run: "other")
         assert shown().startswith("stale") and "made with other code" in shown()
