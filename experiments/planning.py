@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import multiprocessing
 import os
 import resource
 import shutil
@@ -47,7 +46,9 @@ from datamodules.video import VideoDataModule, available_cores
 from experiments.benchmark import WARM_UP, Stopwatch, _aligned
 from experiments.config import WORDS, RunConfig, _flat, parse
 from experiments.prepare import needed
-from experiments.record import make_record, read_record, row_names, run_folder, write_scores
+from experiments.record import make_record, row_names, write_scores
+from experiments.running import point_server
+from experiments.sweep import device_groups, states_of
 from experiments.tracking import resolve_mode, tracked_run
 from experiments.training import CHECKPOINTS, make_data, make_model
 
@@ -384,9 +385,8 @@ def probe_all(
     `stores` are those of each run's data sets, or why they cannot be used.
     While the last ones run, others are repeated beside them, so that each has as much of the machine as in the sweep.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.training"])
     began = time.monotonic()
+    context, devices = point_server(), device_groups(runs)
     first = context.Process(target=_nothing)
     first.start()
     first.join()  # the server has imported everything by now
@@ -397,27 +397,31 @@ def probe_all(
             if isinstance(why, str):
                 found[place] = why
     waiting, started = [place for place in range(len(runs)) if place not in found], 0
-    running: dict[int, tuple[BaseProcess, Any, int, bool, float]] = {}  # by what tells that the process has ended
+    free = list(range(jobs))
+    running: dict[int, tuple[BaseProcess, Any, int, int, bool, float]] = {}  # by what tells that the process has ended
     try:
         while len(found) < len(runs):
             healthy = [place for place in range(len(runs)) if not isinstance(found.get(place), str)]
-            while len(running) < jobs and (waiting or healthy):
+            while free and (waiting or healthy):
+                slot = free.pop(0)
                 counts = bool(waiting)
                 place = waiting.pop(0) if counts else healthy[started % len(healthy)]
                 if counts:
                     print(f"probing {names[place]} [{place + 1} of {len(runs)}]", file=sys.stderr, flush=True)
                 receiver, sender = context.Pipe(duplex=False)
-                arguments = sender, runs[place], stores[place], scratch / f"probe{started}"
+                device = devices[slot % len(devices)] if devices else None
+                arguments = sender, runs[place], stores[place], scratch / f"probe{started}", device
                 process = context.Process(target=_send_probe, args=arguments)
                 began = time.monotonic()
                 process.start()
                 sender.close()
                 started += 1
-                running[process.sentinel] = process, receiver, place, counts, began
+                running[process.sentinel] = process, receiver, slot, place, counts, began
             for ended in wait(list(running)):
-                process, receiver, place, counts, began = running.pop(ended)
+                process, receiver, slot, place, counts, began = running.pop(ended)
                 lived = time.monotonic() - began
                 process.join()
+                free.append(slot)
                 if counts:
                     found[place] = _received(process, receiver, lived)
     finally:
@@ -431,8 +435,10 @@ def _nothing() -> None:
     """A process that ends at once."""
 
 
-def _send_probe(sender: Any, run: RunConfig, stores: Sequence[Store], folder: Path) -> None:
+def _send_probe(sender: Any, run: RunConfig, stores: Sequence[Store], folder: Path, device: str | None) -> None:
     die_with_parent()
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     try:
         sender.send(probe(run, stores, folder))
@@ -457,7 +463,7 @@ def _received(process: BaseProcess, receiver: Any, lived: float) -> Measured | s
 
 def plan(name: str, runs: Sequence[RunConfig], jobs: int) -> int:
     """Print what points that are not finished will take, `jobs` of them side by side. 0, or 1 where a probe failed."""
-    todo = [run for run in runs if read_record(run_folder(run)) is None]
+    todo = [run for run, state in zip(runs, states_of(runs), strict=True) if state.name != "finished"]
     finished = f"{len(runs) - len(todo)} of {len(runs)} points of {name} are finished"
     if not todo:
         print(f"{finished}: nothing is left to do")
