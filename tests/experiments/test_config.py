@@ -216,7 +216,7 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
         "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
         *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in ("root", "stores", "max_store")),
         "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
-        "wandb.mode", "wandb.project", "wandb.entity", "wandb.private",
+        "wandb.mode", "wandb.project", "wandb.entity", "wandb.private", "wandb.film_strips",
     }  # fmt: skip
     assert {place.split(".")[0] for place in PLACES} <= {name.split(".")[0] for name in leaves}
     assert leaves - places == {

@@ -50,8 +50,13 @@ def runs(tmp_path_factory):
     places = ["dataset=folder", f"data.root={folder}/videos", f"data.stores={folder}/stores"]
     best, streams = ["strategy=early_fusion", "training.select=best"], ["strategy=two_stream", "sampling.flow_frames=2"]
     made = [compose([*words, *SMALL, *places, f"results={folder}/results"]) for words in (best, streams)]
-    for run in made:
-        run_point(run)
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.training.log_film_strips", lambda *of: asked.append(of))
+        for run in made:
+            run_point(run)
+    for run, (_, settings, data, votes) in zip(made, asked, strict=True):
+        assert settings == run.wandb and len(votes.videos().video) == len(data.lists.test) == 6
     return {run.strategy: run for run in made}
 
 
