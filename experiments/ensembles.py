@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from experiments.table import read_records, write_tables
+from experiments.comparisons import digest, update_comparisons
+from experiments.table import pairs, read_records, write_tables
 
 # What fuses and trains is imported where it is needed: to look whether something is out of date must not cost seconds.
 if TYPE_CHECKING:
@@ -82,8 +83,17 @@ class Ensemble:
 
 
 def update_tables(results: Path) -> list[Path]:
-    """Derive the ensembles that are missing or out of date, then write the tables; returns the paths of the tables."""
-    records = {record["id"]: record for record in read_records(results)}
+    """Derive ensembles and comparisons that are missing or out of date, then write the tables; returns their paths."""
+    found = read_records(results)
+    if _update_ensembles(results, found):
+        found = read_records(results)
+    update_comparisons(results, pairs(found))
+    return write_tables(results, found)
+
+
+def _update_ensembles(results: Path, found: list[dict]) -> bool:
+    """Derive the ensembles of these records that are missing or out of date; whether records changed."""
+    records = {record["id"]: record for record in found}
     named, groups = read_ensembles(), _groups(records.values())
     wanted = {}
     for run_id, record in records.items():
@@ -95,25 +105,27 @@ def update_tables(results: Path) -> list[Path]:
             if all(len(group.get(row, [])) == 1 for row in rows):  # not over fewer, nor over one of several
                 ensemble = Ensemble(name, [group[row][0] for row in rows], fuse)
                 wanted.setdefault(ensemble.id(records), ensemble)
+    changed = False
     for run_id, ensemble in wanted.items():
         alike = any(all(member in group.get(member[1], []) for member in ensemble.members) for group in groups)
-        _update(results, run_id, ensemble, records.get(run_id), alike or ensemble.name not in named)
-    return write_tables(results)
+        changed |= _update(results, run_id, ensemble, records.get(run_id), alike or ensemble.name not in named)
+    return changed
 
 
-def _update(results: Path, run_id: str, ensemble: Ensemble, stored: dict | None, allowed: bool) -> None:
+def _update(results: Path, run_id: str, ensemble: Ensemble, stored: dict | None, allowed: bool) -> bool:
     """Derive one ensemble if it is not there or out of date; remove it where that cannot be done any more.
 
     What is stored stays where the records or scores that it was made of are not there: nothing contradicts it then.
+    Returns whether anything was done.
     """
     digests = input_digests(results, ensemble)
     complete = len(digests) == len(ensemble.inputs) and all(path.exists() for path in score_files(results, ensemble))
     if stored is None and not complete:
-        return
+        return False
     if stored is not None:
         changed = digests.items() - stored["ensemble"]["inputs"].items()
         if not changed and (not complete or stored["ensemble"]["code"] == CODE):
-            return
+            return False
     from experiments.fusing import derive
 
     try:
@@ -126,6 +138,7 @@ def _update(results: Path, run_id: str, ensemble: Ensemble, stored: dict | None,
             for name in ("record.json", "scores.npz"):
                 (results / "runs" / run_id / name).unlink(missing_ok=True)
         print(f"{run_id}: {'not derived' if stored is None else 'removed'}: {error}", file=sys.stderr, flush=True)
+    return True
 
 
 def read_ensembles() -> dict[str, tuple[list[str], str]]:
@@ -160,11 +173,6 @@ def input_digests(results: Path, ensemble: Ensemble) -> dict[str, str]:
     return {
         run_id: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for run_id, path in paths.items() if path.exists()
     }
-
-
-def digest(content: Any) -> str:
-    """8 hex digits of plain data."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def together(values: Iterable[Any]) -> Any:

@@ -1,15 +1,20 @@
-"""Sections of results as Markdown, CSV and HTML."""
+"""Sections of results as Markdown, CSV, HTML and LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import html
 import io
+import re
 from dataclasses import dataclass, field
 
 COMMAND = "python experiments/run.py --table"
 TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
+LONG_COLUMNS = {"Protocol", "Paper", "Note"}  # whose cells LaTeX breaks into lines
 HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strategy")  # first columns of the CSV
+
+# How the columns and facts begin that a summary keeps beside the hits
+DIFFERENCE, SPLITS, SEVERAL_SEEDS = "Difference to", "Spread over splits", "With several seeds"
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,22 @@ def to_markdown(sections: list[Section]) -> str:
 
 
 def summary(section: Section) -> str:
-    """The hits of a section as a small Markdown table, for a README."""
-    kept = [name for name in section.columns if name == "Strategy" or ("Hit@" in name and "Published" not in name)]
-    places = [section.columns.index(name) for name in kept]
-    return "\n".join(_grid(kept, [[row[place] for place in places] for row in section.rows]))
+    """The hits of a section as a small Markdown table, with what must be known of them, for a README."""
+    columns, rows = _main_columns(section)
+    facts = [fact for fact in section.facts if fact.startswith(("Test:", SEVERAL_SEEDS, SPLITS, DIFFERENCE))]
+    return "\n".join([*_grid(columns, rows), "", " ".join(map(_plain, facts))])
+
+
+def _main_columns(section: Section) -> tuple[list[str], list[list[str]]]:
+    """Names, hits, differences and numbers of seeds of a section of ours; columns and rows."""
+    kept = [
+        place
+        for place, name in enumerate(section.columns)
+        if name in ("Strategy", "Seeds")
+        or name.startswith((DIFFERENCE, SPLITS))
+        or ("Hit@" in name and "Published" not in name)
+    ]
+    return [section.columns[place] for place in kept], [[row[place] for place in kept] for row in section.rows]
 
 
 def _grid(columns: list[str], rows: list[list[str]]) -> list[str]:
@@ -105,3 +122,33 @@ def to_html(sections: list[Section]) -> str:
     head = f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Results</title><style>{STYLE}</style>'
     footer = f"<footer>Made from the records in <code>runs/</code> by <code>{COMMAND}</code>.</footer>"
     return "\n".join([head, "<h1>Results</h1>", *parts, footer, "</html>", ""])
+
+
+# What LaTeX reads as something else, and what its plain fonts lack
+LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}", "]": "{]}"}
+LATEX |= {"<": "$<$", ">": "$>$", "|": "$|$", "*": "$*$", '"': "''", "±": r"$\pm$", "—": "---"}
+
+
+def to_latex(sections: list[Section]) -> str:
+    """A `table` with one `tabular` per section, to be `\\input`; needs no package. Of our runs the main columns."""
+    lines = [f"% Made from the records in runs/ by {COMMAND}. All columns are in table.csv."]
+    for section in sections:
+        columns, rows = _main_columns(section) if section.csv else (section.columns, section.rows)
+        caption = ". ".join([_latex(section.title), *(_latex(fact).removesuffix(".") for fact in section.facts)])
+        lines += ["", r"\begin{table}", rf"\caption{{{caption}.}}"]
+        if columns:
+            kinds = ["l" if name in TEXT_COLUMNS else "r" for name in columns]
+            kinds = ["p{3cm}" if name in LONG_COLUMNS else kind for name, kind in zip(columns, kinds, strict=True)]
+            cells = [" & ".join(map(_latex, row)) + r" \\" for row in (columns, *rows)]
+            lines += [rf"\begin{{tabular}}{{{''.join(kinds)}}}", r"\hline", cells[0], r"\hline", *cells[1:], r"\hline"]
+            lines += [r"\end{tabular}"]
+        lines += [rf"\par {_latex(note)}" for note in section.notes]
+        lines += [r"\end{table}"]
+    return "\n".join([*lines, ""])
+
+
+def _latex(text: str) -> str:
+    """Text as plain LaTeX prints it; a hyphen before a number is a minus."""
+    parts = re.split(r"((?<![\w.])-(?=\d))", " ".join(text.split()))
+    return "".join("$-$" if n % 2 else "".join(LATEX.get(c, c) for c in part) for n, part in enumerate(parts))

@@ -1,4 +1,5 @@
-"""Run records -> `table.md`, `table.csv` and `table.html`: a pure function of the records and `published.yaml`.
+"""Records -> `table.md`, `table.csv`, `table.html` and `table.tex`: a pure function of the records of runs and of
+comparisons, and of `published.yaml`.
 
 Runs are compared only within a section: same data set and classes, same test protocol, recipe and size. A row is the
 mean over seeds of runs that differ in nothing else; what is not alike (code, clip, splits, ...) gets a row of its own.
@@ -10,14 +11,27 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
 
 import yaml
 
-from experiments.render import HEAD, Section, summary, to_csv, to_html, to_markdown
+from experiments.comparisons import comparison_id, holm, read_comparisons
+from experiments.render import (
+    DIFFERENCE,
+    HEAD,
+    SEVERAL_SEEDS,
+    SPLITS,
+    Section,
+    summary,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+)
 
 FORMAT = 1
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +44,12 @@ ORDER = (
     *("two_stream_multi_task_spatial", "two_stream_multi_task_temporal"),
     *("two_stream_multi_task", "two_stream_multi_task_svm", "cnn_lstm"),
 )
+# What a section's rows are compared with: the first of these that is one of them, whatever the results are.
+BASELINES = ("single_frame", "lecture_late", "two_stream")
+COMPARED = ("difference", "low", "high", "p", "p_holm", "clusters", "method")  # of a comparison, in the CSV
+LEVEL = 0.05  # of the mark
 DASH = "—"
+RENDERERS = {"table.md": to_markdown, "table.csv": to_csv, "table.html": to_html, "table.tex": to_latex}
 
 
 @dataclass(frozen=True)
@@ -40,10 +59,20 @@ class Row:
     name: str
     runs: list[tuple[dict, dict]]
 
-    @property
+    @cached_property
     def splits(self) -> set[str]:
         """The splits that every seed of this row was run on."""
         return {str(record["split"]) for record, _ in self.runs}
+
+    @cached_property
+    def data(self) -> set[tuple[str, str]]:
+        """These splits, each with the fingerprint of its data."""
+        return {(str(record["split"]), record["data"]["fingerprint"]) for record, _ in self.runs}
+
+    @cached_property
+    def num_seeds(self) -> int:
+        """How many seeds the row is the mean of."""
+        return len({record["seed"] for record, _ in self.runs})
 
     @property
     def code(self) -> str:
@@ -56,13 +85,29 @@ class Row:
 
     def statistic(self, key: str) -> tuple[float | None, float | None]:
         """Mean over seeds (each the mean over its splits) and sample standard deviation, None where undefined."""
-        seeds = defaultdict(list)
-        for record, row in self.runs:
-            seeds[record["seed"]].append(_numbers(record, row).get(key))
-        if any(value is None for values in seeds.values() for value in values):
+        means = self._means(key, "seed")
+        if means is None:
             return None, None
-        means = [mean(values) for values in seeds.values()]
         return mean(means), stdev(means) if len(means) > 1 else None
+
+    def split_deviation(self, key: str) -> float | None:
+        """Sample standard deviation over splits (each the mean over its seeds), None where undefined."""
+        means = self._means(key, "split")
+        return None if means is None or len(means) < 2 else stdev(means)
+
+    @cached_property
+    def numbers(self) -> list[dict[str, float | None]]:
+        """All numbers of each run."""
+        return [_numbers(record, row) for record, row in self.runs]
+
+    def _means(self, key: str, over: str) -> list[float] | None:
+        """The mean of a number for each seed or split; None where a run has no such number."""
+        values = defaultdict(list)
+        for (record, _), numbers in zip(self.runs, self.numbers, strict=True):
+            values[record[over]].append(numbers.get(key))
+        if any(value is None for own in values.values() for value in own):
+            return None
+        return [mean(own) for own in values.values()]
 
 
 def read_records(results: Path) -> list[dict]:
@@ -86,15 +131,16 @@ def read_published() -> list[dict]:
     return yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))["entries"]
 
 
-def write_tables(results: Path) -> list[Path]:
-    """Regenerates `table.md`, `table.csv` and `table.html` in `results` from its records; returns their paths.
+def write_tables(results: Path, records: list[dict] | None = None) -> list[Path]:
+    """Regenerates the tables (`RENDERERS`) in `results` from its records; returns their paths.
 
-    The tables of `results/reference` are also those of the README.
+    The tables of `results/reference` are also those of the README. `records` are those of `results` where they have
+    been read before.
     """
-    sections = tables(read_records(results), read_published())
+    records = read_records(results) if records is None else records
+    sections = tables(records, read_published(), read_comparisons(results))
     results.mkdir(parents=True, exist_ok=True)
-    renderers = {"table.md": to_markdown, "table.csv": to_csv, "table.html": to_html}
-    texts = {results / name: render(sections) for name, render in renderers.items()}
+    texts = {results / name: render(sections) for name, render in RENDERERS.items()}
     for path, text in texts.items():
         _write(path, text)
     if results.resolve() == ROOT / "results" / "reference":
@@ -118,40 +164,67 @@ def fill_readme(readme: str, sections: list[Section]) -> str:
     before, start, rest = readme.partition(README_START)
     _, end, after = rest.partition(README_END)
     assert start and end, f"the README lacks {README_START} or {README_END}"
-    first = sections[0]
-    return f"{before}{start}\n{summary(first)}\n\n{first.facts[0]}\n{end}{after}"
+    return f"{before}{start}\n{summary(sections[0])}\n{end}{after}"
 
 
-def tables(records: list[dict], published: list[dict]) -> list[Section]:
+def tables(records: list[dict], published: list[dict], comparisons: Mapping[str, dict] | None = None) -> list[Section]:
     """Sections of our runs, then the literature's: Sports-1M always, other data sets if one of our sections has them.
 
-    A section never mixes two versions of the data of one split. Runs on folds of the training list serve ensembles and
-    are no rows.
+    `comparisons` are those of `read_comparisons`.
     """
-    records = [record for record in records if record.get("kind") not in ("fold", "transfer")]
-    alike = defaultdict(list)
-    for record in records:
-        shared = ("dataset", "num_classes", "recipe", "size", "protocol", "families")
-        key = [*(record[name] for name in shared), record["data"]["classes"]]
-        alike[json.dumps(key, sort_keys=True)].append(record)
-    sections = []
-    if not records:
+    sections = [_section(group, published, comparisons or {}) for group in _groups(records)]
+    if not sections:
         example = "python experiments/run.py strategy=single_frame dataset=moving_shapes"
         sections.append(
             Section("No finished run yet", [f"The folder runs/ holds no record. To make one: {example}"], [], [])
         )
+    shown = {"sports1m"} | {record["dataset"] for record in records}
+    datasets = sorted(shown & {entry["dataset"] for entry in published})
+    return sections + [_literature(name, [e for e in published if e["dataset"] == name]) for name in datasets]
+
+
+def pairs(records: list[dict]) -> list[tuple[Row, Row]]:
+    """Every row that can be compared with the baseline of its section, and that baseline."""
+    found = []
+    for group in _groups(records):
+        rows = _rows(group)
+        baseline = _baseline(rows)
+        if baseline is not None:
+            found += [(row, baseline) for row in rows if row is not baseline and row.data == baseline.data]
+    return found
+
+
+def _baseline(rows: list[Row]) -> Row | None:
+    """The row that the others of a section are compared with. Of several of its name the most complete one."""
+    for name in BASELINES:
+        named = [row for row in rows if row.name == name]
+        if named:
+            return max(named, key=lambda row: (len(row.splits), row.num_seeds))
+    return None
+
+
+def _groups(records: list[dict]) -> list[list[dict]]:
+    """The records of each section, which never mixes two versions of the data of one split.
+
+    Runs on folds of the training list serve ensembles and are no rows.
+    """
+    alike = defaultdict(list)
+    for record in records:
+        if record.get("kind") not in ("fold", "transfer"):
+            shared = ("dataset", "num_classes", "recipe", "size", "protocol", "families")
+            key = [*(record[name] for name in shared), record["data"]["classes"]]
+            alike[json.dumps(key, sort_keys=True)].append(record)
+    groups = []
     for _, group in sorted(alike.items()):
         versions = defaultdict(set)
         for record in group:
             versions[record["split"]].add(record["data"]["fingerprint"])
         if all(len(fingerprints) == 1 for fingerprints in versions.values()):
-            sections.append(_section(group, published))
+            groups.append(group)
         else:
             for fingerprint in sorted(set.union(*versions.values())):
-                sections.append(_section([r for r in group if r["data"]["fingerprint"] == fingerprint], published))
-    shown = {"sports1m"} | {record["dataset"] for record in records}
-    datasets = sorted(shown & {entry["dataset"] for entry in published})
-    return sections + [_literature(name, [e for e in published if e["dataset"] == name]) for name in datasets]
+                groups.append([record for record in group if record["data"]["fingerprint"] == fingerprint])
+    return groups
 
 
 def wilson(fraction: float, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -219,8 +292,10 @@ def _labels(rows: list[Row]) -> list[str]:
     ]
 
 
-def _section(records: list[dict], published: list[dict]) -> Section:
+def _section(records: list[dict], published: list[dict], comparisons: Mapping[str, dict]) -> Section:
     first, rows = records[0], _rows(records)
+    labels = _labels(rows)
+    baseline, differences = _differences(rows, labels, comparisons)
     theirs = [entry for entry in published if entry["dataset"] == first["dataset"]]
     splits = {str(record["split"]) for record in records}
     place = (first["dataset"], ",".join(sorted(splits)), first["recipe"], first["size"], first["num_classes"])
@@ -235,7 +310,11 @@ def _section(records: list[dict], published: list[dict]) -> Section:
     cost = {"Parameters": "parameters", "Multiply-adds per clip": "macs_per_clip"}
     cost |= {"Multiply-adds of training": "macs_training", "Frames per video": "frames_per_video"}
     cost |= {"Flow (s)": "seconds/flow", "Training (s)": "seconds/train"}
-    columns = ["Strategy", "Clip", *percent, "Seeds", *cost]
+    columns = ["Strategy", "Clip", *percent]
+    columns += [SPLITS] if len(splits) > 1 else []
+    columns += ["Seeds"]
+    columns += [f"{DIFFERENCE} {baseline}"] if differences else []
+    columns += [*cost]
     columns += ["Published Video Hit@1 [protocol]"] if theirs else []
 
     chance = _chance(records, list(percent.values()))
@@ -244,11 +323,13 @@ def _section(records: list[dict], published: list[dict]) -> Section:
     numbers = [dict(zip(HEAD, (*place, "chance"), strict=True)) | chance]
     notes: list[str] = []
     fused: list[str] = []
-    for row, label in zip(rows, _labels(rows), strict=True):
+    for row, label in zip(rows, labels, strict=True):
         frames, _ = row.statistic("frames_per_clip")
         line = [label, f"{row.common('clip')}, {_count(frames)} frame{'s' * (frames != 1)}"]
         line += [_percent(*row.statistic(key)) for key in percent.values()]
-        line += [str(len({record["seed"] for record, _ in row.runs}))]
+        line += [_percent(row.split_deviation("test/video_hit1"))] if len(splits) > 1 else []
+        line += [str(row.num_seeds)]
+        line += [_difference(differences.get(label))] if differences else []
         line += [_count(row.statistic(key)[0]) for key in cost.values()]
         if theirs:
             same = [entry for entry in theirs if entry["system"] == row.name and row.common("clip") == "native"]
@@ -257,10 +338,63 @@ def _section(records: list[dict], published: list[dict]) -> Section:
         texts = dict.fromkeys(record["ensemble"]["text"] for record, _ in row.runs if "ensemble" in record)
         fused += [f"{label}: {text}" for text in texts]
         numbers.append(dict(zip(HEAD, (*place, label), strict=True)) | _csv_row(row))
+        if label in differences:
+            numbers[-1] |= {"baseline": baseline} | {key: differences[label][key] for key in COMPARED}
 
     title = f"{first['dataset']}, {_splits(splits)}, recipe {first['recipe']}, size {first['size']}"
     notes = [f"[{number}] {note}" for number, note in enumerate(notes, start=1)] + fused
-    return Section(title, _facts(records), columns, cells, notes, numbers)
+    facts = _facts(records) + ([_difference_fact(baseline, differences)] if differences else [])
+    return Section(title, facts, columns, cells, notes, numbers)
+
+
+def _differences(rows: list[Row], labels: list[str], comparisons: Mapping[str, dict]) -> tuple[str, dict[str, dict]]:
+    """The label of the baseline and, by label, what came of comparing a row with it, with p after Holm's correction."""
+    baseline = _baseline(rows)
+    if baseline is None:
+        return "", {}
+    ids = {label: comparison_id(row, baseline) for row, label in zip(rows, labels, strict=True)}
+    found = {label: comparisons[name] for label, name in ids.items() if name in comparisons}
+    judged = [label for label, of in found.items() if of["p"] is not None]
+    corrected = dict(zip(judged, holm([found[label]["p"] for label in judged]), strict=True))
+    return labels[rows.index(baseline)], {label: of | {"p_holm": corrected.get(label)} for label, of in found.items()}
+
+
+def _difference(compared: dict | None) -> str:
+    """`+2.3 [0.4, 4.1] *` in percentage points: the difference, its interval and the mark of a small p."""
+    if compared is None:
+        return DASH
+    points = [None if compared[key] is None else round(100 * compared[key], 1) + 0.0 for key in COMPARED[:3]]
+    if points[1] is None:
+        return f"{points[0]:+.1f}"
+    return f"{points[0]:+.1f} [{points[1]:.1f}, {points[2]:.1f}]" + " *" * (compared["p_holm"] < LEVEL)
+
+
+def _difference_fact(baseline: str, differences: dict[str, dict]) -> str:
+    """How the rows were compared, and of what that speaks."""
+    number = sum(of["p"] is not None for of in differences.values())
+    text = f"{DIFFERENCE} {baseline}, the baseline fixed beforehand: of Video Hit@1, in percentage points"
+    if number:
+        text += f" [95 % interval]; * marks p < 0.05 by Holm's correction for {number} comparison{'s' * (number > 1)}"
+    sentences = [text]
+    alike = defaultdict(list)
+    for label, of in differences.items():
+        how = (of["method"], of["clusters"], of["draws"], of["seeds"]["row"], of["seeds"]["baseline"])
+        alike[how].append(label)
+    for (method, clusters, draws, seeds, of_baseline), labels in alike.items():
+        networks = f"the trained networks (seeds: {seeds}, of the baseline {of_baseline})"
+        if method == "too few groups":
+            how = f"{clusters} groups of test videos are too few groups for an interval or a mark"
+        elif method == "exact sign-flip":
+            how = f"{method} over {clusters} groups of test videos, {draws:,} patterns, which speaks of {networks} only"
+            if 2 / draws * number >= LEVEL:
+                how += f", and marks nothing, since no p can be below {2 / draws:.2g} before the correction"
+        else:
+            how = f"{method} of {clusters:,} groups of test videos, {draws:,} replicates"
+            drawn = seeds > 1 and of_baseline > 1
+            how += f", and of the seeds of each row ({seeds}, of the baseline {of_baseline})" if drawn else ""
+            how += "" if drawn else f", which speaks of {networks} only"
+        sentences.append(how[0].upper() + how[1:] if len(alike) == 1 else f"{', '.join(labels)}: {how}")
+    return f"{'. '.join(sentences)}."
 
 
 def _chance(records: list[dict], keys: list[str]) -> dict[str, float | None]:
@@ -296,7 +430,9 @@ def _facts(records: list[dict]) -> list[str]:
     if any(record["videos"]["undecodable"] for record in records):
         facts.append("Undecodable test videos count as wrong; the columns 'scored only' leave them out.")
     if len({record["seed"] for record in records}) > 1:
-        facts.append("With several seeds: mean ± sample standard deviation over seeds, splits averaged first.")
+        facts.append(f"{SEVERAL_SEEDS}: mean ± sample standard deviation over seeds, splits averaged first.")
+    if len(by_split) > 1:
+        facts.append(f"{SPLITS}: sample standard deviation of Video Hit@1 over splits, seeds averaged first.")
     commit, data = _several(r["code"]["commit"] for r in records), _several(r["data"]["fingerprint"] for r in records)
     device = _several(record["device"] for record in records)
     facts.append(f"Commit {commit}; data {data}; device {device}. Hits and accuracy in percent.")
@@ -307,14 +443,15 @@ def _csv_row(row: Row) -> dict[str, object]:
     record, _ = row.runs[0]
     records = [record for record, _ in row.runs]
     line: dict[str, object] = {key: record[key] for key in ("clip", "pretrained", "selection")}
-    line |= {"row_splits": ",".join(sorted(row.splits)), "seeds": len({r["seed"] for r in records})}
+    line |= {"row_splits": ",".join(sorted(row.splits)), "seeds": row.num_seeds}
     line |= {"code": row.code, "data": ",".join(sorted({r["data"]["fingerprint"] for r in records}))}
     line |= {"device": ",".join(sorted({r["device"] for r in records})), "runs": ",".join(r["id"] for r in records)}
     line |= {f"videos/{key}": ",".join(str(r["videos"][key]) for r in records) for key in record["videos"]}
-    for key in _numbers(*row.runs[0]):
+    for key in row.numbers[0]:
         line[key], deviation = row.statistic(key)
-        if deviation is not None and "/" in key and not key.endswith("/videos"):
-            line[f"{key}_sd"] = deviation
+        if "/" in key and not key.endswith("/videos"):
+            spreads = {f"{key}_sd": deviation, f"{key}_split_sd": row.split_deviation(key)}
+            line |= {name: value for name, value in spreads.items() if value is not None}
     hit = line.get("test/video_hit1")
     if len(records) == 1 and hit is not None:
         line["test/video_hit1_low"], line["test/video_hit1_high"] = wilson(hit, record["videos"]["expected"])

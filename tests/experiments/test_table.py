@@ -274,7 +274,7 @@ def test_files_are_written_whole_and_the_same_every_time(tmp_path):
     for record in (make_record(0.3, name="c3d"), make_record(0.4)):
         save(tmp_path, record)
     paths = write_tables(tmp_path)
-    assert [path.name for path in paths] == ["table.md", "table.csv", "table.html"]
+    assert [path.name for path in paths] == ["table.md", "table.csv", "table.html", "table.tex"]
     before = [path.read_bytes() for path in paths]
     write_tables(tmp_path)
     assert [path.read_bytes() for path in paths] == before
@@ -299,7 +299,7 @@ def test_a_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
 
 
 def test_no_records_give_a_message_not_a_crash(tmp_path):
-    markdown, table, page = write_tables(tmp_path / "new")
+    markdown, table, page, _ = write_tables(tmp_path / "new")
     assert "No finished run yet" in markdown.read_text() and "No finished run yet" in page.read_text()
     assert list(csv.DictReader(table.read_text().splitlines())) == []
     assert "strategy=single_frame" in markdown.read_text()

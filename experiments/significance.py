@@ -1,0 +1,226 @@
+"""How sure the difference between two rows of a table is, from which of their test videos are right.
+
+Videos of one cluster (an actor, a scene, a source film) are right or wrong together, so clusters are drawn, not videos:
+
+- 20 clusters or more: a bootstrap. Each replicate draws the clusters with replacement, all videos of each, and the
+  seeds of each row, and moves the difference by what these draws change.
+- fewer: the exact sign-flip test. The rows change places in every subset of the clusters; the interval holds the
+  differences that the test does not reject. Its limits are means over subsets of the clusters (Hartigan 1969).
+- fewer than 6: no change of places gives p < 0.05, so there is neither p nor interval.
+
+Seeds that are averaged first, as in the sign-flip test, or that are one seed only, are not drawn: the result then
+speaks of these trained networks, not of what training them again would give.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from experiments.record import read_clusters, read_scores
+from vidfusion.metrics import hits_at_k
+
+if TYPE_CHECKING:
+    from experiments.table import Row
+
+LEVEL = 0.05
+MIN_CLUSTERS = 20  # of a bootstrap
+REPLICATES = 10_000
+CHUNK = 4_000_000  # draws held in memory at once
+
+
+class Outcome(NamedTuple):
+    """A difference of two shares of right videos, -1 to 1, with a 95 % interval and a two-sided p that agree.
+
+    `low`, `high` and `p` are None where there are too few clusters. `draws` counts replicates or patterns of signs.
+    """
+
+    method: str
+    clusters: int
+    draws: int
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def compare(
+    row: Sequence[np.ndarray],
+    baseline: Sequence[np.ndarray],
+    clusters: Sequence[np.ndarray],
+    replicates: int = REPLICATES,
+) -> Outcome:
+    """The difference of two rows: the mean over splits of the mean over videos, averaged over seeds.
+
+    Each list has one entry per split: of a row (S, N) bool, which of the N test videos each of its S seeds has right
+    (S may differ between rows); of `clusters` (N,) the name of each video's cluster, which may recur in other splits.
+    The same input gives the same outcome.
+    """
+    _, codes = np.unique(np.concatenate(clusters), return_inverse=True)
+    num_clusters = int(codes.max()) + 1
+    codes = np.split(codes, np.cumsum([len(names) for names in clusters])[:-1])
+    if num_clusters >= MIN_CLUSTERS:
+        method = "cluster bootstrap"
+        difference, likely = bootstrap(row, baseline, codes, replicates)
+    else:
+        method = "exact sign-flip"
+        difference, likely = sign_flip(row, baseline, codes)
+    low, high, p = judge(likely)
+    if p is None:
+        method = "too few groups"
+    return Outcome(method, num_clusters, len(likely) + (num_clusters < MIN_CLUSTERS), difference, low, high, p)
+
+
+def judge(likely: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    """95 % interval and two-sided p from R values between any two neighbours of which the truth lies as likely.
+
+    p = 2 (1 + number of values on the rarer side of 0) / (R + 1). 0 lies outside the interval exactly where p < 0.05.
+    All three are None where R is too small for that.
+    """
+    total = len(likely) + 1
+    rank = math.ceil(LEVEL * total / 2) - 1  # so many values must lie on either side of what is not rejected
+    if rank < 1:
+        return None, None, None
+    ordered = np.sort(likely.round(12))  # what is 0 but for rounding is 0
+    p = 2 * (1 + min((ordered <= 0).sum(), (ordered >= 0).sum())) / total
+    return float(ordered[rank - 1]), float(ordered[-rank]), min(1.0, float(p))
+
+
+def sign_flip(
+    row: Sequence[np.ndarray], baseline: Sequence[np.ndarray], codes: Sequence[np.ndarray]
+) -> tuple[float, np.ndarray]:
+    """The difference, and the mean difference over every subset of the G clusters but the empty one, (2^G - 1,).
+
+    To change the places of the rows in a subset turns the difference to 0 or beyond where the subset's mean has the
+    other sign. Exact where, under the null, a cluster is as likely to speak for one row as for the other.
+    """
+    num_clusters = max(int(own.max()) for own in codes) + 1
+    parts = np.zeros(num_clusters)  # of the difference; they add up to it
+    shares = np.zeros(num_clusters)  # of the videos, each split weighing the same
+    for right, theirs, own in zip(row, baseline, codes, strict=True):
+        weight = 1 / (len(codes) * len(own))
+        parts += weight * np.bincount(own, right.mean(0) - theirs.mean(0), num_clusters)
+        shares += weight * np.bincount(own, minlength=num_clusters)
+    difference, size = np.zeros(1), np.zeros(1)
+    for part, share in zip(parts, shares, strict=True):
+        difference, size = np.concatenate([difference, difference + part]), np.concatenate([size, size + share])
+    return float(parts.sum()), difference[1:] / size[1:]
+
+
+def bootstrap(
+    row: Sequence[np.ndarray], baseline: Sequence[np.ndarray], codes: Sequence[np.ndarray], replicates: int
+) -> tuple[float, np.ndarray]:
+    """The difference, and what it is in each of the replicates, (R,).
+
+    Taken as they are, drawn deviations are too small: their variance is (G - 1)/G of the true one for G clusters,
+    (S - 1)/S for S seeds; and the noise of single networks on single clusters makes seeds differ, but has been counted
+    with the clusters. So a cluster's deviation is divided by sqrt(1 - its share of the split), those of the seeds are
+    scaled to their variance without that noise, and a replicate is divided by sqrt(chi²/df), as Student's t is, with
+    the degrees of freedom of Welch and Satterthwaite.
+    """
+    rng = np.random.default_rng(0)
+    (means, own), (their_means, theirs) = (_deviations(right, codes) for right in (row, baseline))
+    deviations, moved = own.mean(0) - theirs.mean(0), np.zeros(replicates)
+    num_clusters = len(deviations)
+    # Clusters of equal deviations are drawn together: of a million videos few differ.
+    values, counts = np.unique(deviations, return_counts=True)
+    step = max(1, CHUNK // len(values))
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
+        drawn = rng.multinomial(num_clusters, counts / num_clusters, size)
+        moved[start : start + size] = (drawn - counts) @ values
+    variances = [(float((deviations**2).sum()), num_clusters - len(codes))]
+    for of_seeds, of_clusters in ((means, own), (their_means, theirs)):
+        num_seeds = len(of_seeds)
+        if num_seeds > 1:
+            apart = of_seeds - of_seeds.mean()
+            squares = float((apart**2).sum())
+            noise = float(((of_clusters - of_clusters.mean(0)) ** 2).sum())
+            variance = max(0.0, squares - noise) / (num_seeds * (num_seeds - 1))
+            if variance:
+                apart *= num_seeds * math.sqrt(variance / squares)
+                moved += apart[rng.integers(num_seeds, size=(replicates, num_seeds))].mean(1)
+                variances.append((variance, num_seeds - 1))
+    total = sum(variance for variance, _ in variances)
+    if total:
+        freedom = total**2 / sum(variance**2 / of for variance, of in variances)
+        moved *= np.sqrt(freedom / rng.chisquare(freedom, replicates))
+    difference = float(means.mean() - their_means.mean())
+    return difference, difference + moved
+
+
+def _deviations(row: Sequence[np.ndarray], codes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each seed, (S,), and by how much each cluster once more would move it, (S, G).
+
+    To first order: a replicate's share of right videos is a ratio, which no cluster of a split drawn would make 0/0.
+    """
+    num_clusters = max(int(own.max()) for own in codes) + 1
+    means, deviations = np.zeros(len(row[0])), np.zeros((len(row[0]), num_clusters))
+    for right, own in zip(row, codes, strict=True):
+        mean = right.mean(1)
+        sizes = np.bincount(own, minlength=num_clusters)
+        hits = np.stack([np.bincount(own, seed, num_clusters) for seed in right])
+        rest = np.maximum(1 - sizes / len(own), 1e-12)
+        deviations += (hits - sizes * mean[:, None]) / (len(codes) * len(own) * np.sqrt(rest))
+        means += mean / len(codes)
+    return means, deviations
+
+
+# -- of records --------------------------------------------------------------------------------------------------------
+
+Reader = Callable[[Path, str], tuple[np.ndarray, str]]
+
+
+def read_right(path: Path, row: str) -> tuple[np.ndarray, str]:
+    """Which test videos a row of a run has right, (N,) bool, and a digest of these videos and their labels.
+
+    A video of several labels is right with any, one that could not be scored is wrong. Raises ValueError for scores
+    that are not whole.
+    """
+    votes, names = read_scores(path, row)
+    videos = votes.videos()
+    if len(videos.video) != len(names):
+        raise ValueError(f"{path} has scores of {len(videos.video)} of {len(names)} videos: run that point again")
+    target = videos.target.numpy()
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape") + np.packbits(target).tobytes())
+    return hits_at_k(videos.scores[:, 0], videos.target, 1).numpy(), digest.hexdigest()
+
+
+def compare_rows(results: Path, row: Row, baseline: Row, read: Reader = read_right) -> dict[str, Any]:
+    """`compare` two rows of a table by the scores of their runs; plain data. `read` is `read_right`, or keeps what it
+    has read.
+
+    Raises ValueError where scores are missing or of other videos, and says whose.
+    """
+    videos: dict[str, str] = {}  # by split
+
+    def right(of: Row) -> dict[str, np.ndarray]:
+        seeds = defaultdict(list)
+        for record, own in sorted(of.runs, key=lambda run: str(run[0]["seed"])):
+            path, split = results / "runs" / record["id"] / "scores.npz", str(record["split"])
+            hits, digest = read(path, own["name"])
+            if videos.setdefault(split, digest) != digest:
+                raise ValueError(f"{path} has scores of other videos or labels than the other runs of split {split}")
+            seeds[split].append(hits)
+        return {split: np.stack(hits) for split, hits in seeds.items()}
+
+    ours, theirs = right(row), right(baseline)
+    if ours.keys() != theirs.keys():
+        raise ValueError(f"{row.name} has splits {', '.join(ours)}, {baseline.name} has {', '.join(theirs)}")
+    clusters = {}
+    for record, _ in baseline.runs:
+        if (split := str(record["split"])) not in clusters:
+            path = results / "runs" / record["id"] / "scores.npz"
+            try:
+                clusters[split] = np.array(read_clusters(path))
+            except KeyError:
+                raise ValueError(f"{path} does not say which videos are alike: run that point again") from None
+    splits = sorted(ours)
+    outcome = compare(*([of[split] for split in splits] for of in (ours, theirs, clusters)))
+    return outcome._asdict() | {"seeds": {"row": len(ours[splits[0]]), "baseline": len(theirs[splits[0]])}}
