@@ -1,6 +1,6 @@
 """Comparisons of a table's rows with their baseline: records of their own, so that tables read records only.
 
-<results>/comparisons/<id>.json   the two rows and their runs, digests of these runs' records and of the code that
+<results>/comparisons/<id>.json   the names of the two rows, digests of the records of their runs and of the code that
                                   compared them (`significance.py`), and what came out
 """
 
@@ -47,47 +47,44 @@ def read_comparisons(results: Path) -> dict[str, dict]:
 def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
     """Compare what is not compared yet or out of date among pairs of a row and its baseline; remove all other records.
 
-    What is stored stays where the scores that it was made of are not there, unless a record says otherwise.
+    What is stored stays where the scores that it was made of are not there, unless the runs' records have changed.
     """
     wanted = {comparison_id(row, baseline): (row, baseline) for row, baseline in pairs}
-    folder, stored = results / "comparisons", read_comparisons(results)
+    runs = {record["id"]: record for pair in pairs for of in pair for record, _ in of.runs}
+    digests = {run_id: digest(record) for run_id, record in runs.items()}
+    scored = {run_id for run_id in runs if (results / "runs" / run_id / "scores.npz").exists()}
+    stored, folder = read_comparisons(results), results / "comparisons"
     for path in folder.glob("*.json"):
         if path.stem not in wanted:
             path.unlink(missing_ok=True)
-
-    digests: dict[str, str] = {}
-    read = None
+    out_of_date = {}
     for name, (row, baseline) in wanted.items():
-        records = [record for record, _ in (*row.runs, *baseline.runs)]
-        for record in records:
-            if record["id"] not in digests:
-                digests[record["id"]] = digest(record)
-        inputs = {record["id"]: digests[record["id"]] for record in records}
-        known = stored.get(name)
-        same = known is not None and known["inputs"] == inputs
-        if same and known["code"] == CODE:
-            continue
-        complete = all((results / "runs" / run_id / "scores.npz").exists() for run_id in inputs)
-        if not complete and (known is None or same):
-            continue
-        path = folder / f"{name}.json"
-        try:
-            from experiments.significance import compare_rows, read_right
+        inputs = {record["id"]: digests[record["id"]] for of in (row, baseline) for record, _ in of.runs}
+        known, complete = stored.get(name), inputs.keys() <= scored
+        contradicted = known is not None and known["inputs"] != inputs
+        if contradicted or (complete and (known is None or known["code"] != CODE)):
+            out_of_date[name] = row, baseline, inputs
+    if out_of_date:
+        from experiments.significance import compare_rows, read_right
 
-            read = read or functools.cache(read_right)
-            outcome = compare_rows(results, row, baseline, read)
-        except (ValueError, OSError) as error:
-            path.unlink(missing_ok=True)
-            print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)
-            continue
-        sides = {
-            side: {"name": of.name, "runs": [record["id"] for record, _ in of.runs]}
-            for side, of in (("row", row), ("baseline", baseline))
-        }
-        folder.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps({**sides, "inputs": inputs, "code": CODE, **outcome}, indent=1))
-        os.replace(temporary, path)
+        read = functools.cache(read_right)
+        for name, (row, baseline, inputs) in out_of_date.items():
+            path = folder / f"{name}.json"
+            try:
+                outcome = compare_rows(results, row, baseline, read)
+            except ValueError as error:
+                path.unlink(missing_ok=True)
+                print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)
+            else:
+                rows = {"row": row.name, "baseline": baseline.name}
+                _write(path, {**rows, "inputs": inputs, "code": CODE, **outcome})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

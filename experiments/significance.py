@@ -8,8 +8,9 @@ Videos of one cluster (an actor, a scene, a source film) are right or wrong toge
   differences that the test does not reject. Its limits are means over subsets of the clusters (Hartigan 1969).
 - fewer than 6: no change of places gives p < 0.05, so there is neither p nor interval.
 
-Seeds that are averaged first, as in the sign-flip test, or that are one seed only, are not drawn: the result then
-speaks of these trained networks, not of what training them again would give.
+Of 7 clusters of 60 videos, at a nominal 5 %, the sign-flip test rejects 4 % where the rows do not differ, a bootstrap
+of the videos 27 %. A row's only seed, and seeds that are averaged first, as for the sign-flip test, are not drawn: the
+result then speaks of these trained networks, not of what training them again would give.
 """
 
 from __future__ import annotations
@@ -118,11 +119,18 @@ def bootstrap(
 ) -> tuple[float, np.ndarray]:
     """The difference, and what it is in each of the replicates, (R,).
 
-    Taken as they are, drawn deviations are too small: their variance is (G - 1)/G of the true one for G clusters,
-    (S - 1)/S for S seeds; and the noise of single networks on single clusters makes seeds differ, but has been counted
-    with the clusters. So a cluster's deviation is divided by sqrt(1 - its share of the split), those of the seeds are
-    scaled to their variance without that noise, and a replicate is divided by sqrt(chi²/df), as Student's t is, with
-    the degrees of freedom of Welch and Satterthwaite.
+    Taken as they are, drawn deviations have (G - 1)/G of the true variance for G clusters and (S - 1)/S for S seeds,
+    and the noise of single networks on single clusters, which makes seeds differ, counts twice. So a cluster's
+    deviation is divided by sqrt(1 - its share of the split), those of the seeds are scaled to their variance without
+    that noise, and a replicate is divided by sqrt(chi²/df), as Student's t is, with the degrees of freedom of Welch and
+    Satterthwaite; G clusters of unequal sizes count as 1 / (sum of squared shares) equal ones. Rejected at a nominal
+    5 % where the rows do not differ, in percent (1,000 to 1,500 data sets each, clusters of 4 to 39 videos):
+
+        seeds, sd between them    as they are, G = 20, 30, 100    corrected
+        1                          7.0    5.7    5.0              6.1    5.7    4.9
+        3, none                    1.5    1.5    1.8              4.1    3.6    3.6
+        3, 5 points                9.5   10.2   15.4              7.1    5.2    5.2
+        5, 5 points                6.8    7.1    8.8              5.1    5.7    4.9
     """
     rng = np.random.default_rng(0)
     (means, own), (their_means, theirs) = (_deviations(right, codes) for right in (row, baseline))
@@ -135,7 +143,9 @@ def bootstrap(
         size = min(step, replicates - start)
         drawn = rng.multinomial(num_clusters, counts / num_clusters, size)
         moved[start : start + size] = (drawn - counts) @ values
-    variances = [(float((deviations**2).sum()), num_clusters - len(codes))]
+    shares = sum(np.bincount(own, minlength=num_clusters) / (len(codes) * len(own)) for own in codes)
+    alike = 1 / float((shares**2).sum())  # so many clusters of equal sizes
+    variances = [(float((deviations**2).sum()), max(1.0, alike - len(codes)))]
     for of_seeds, of_clusters in ((means, own), (their_means, theirs)):
         num_seeds = len(of_seeds)
         if num_seeds > 1:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from datamodules import DATASETS
+from experiments.comparisons import read_comparisons
 from experiments.config import compose, names
 from experiments.ensembles import SETTINGS
 from experiments.layers import main as layers_main
-from experiments.render import to_csv, to_html, to_markdown
 from experiments.sweep import SWEEPS, read_points
-from experiments.table import fill_readme, read_published, read_records, tables
+from experiments.table import RENDERERS, fill_readme, read_published, read_records, tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,12 +59,15 @@ def test_test_command_is_the_one_that_ci_runs():
 REFERENCE = ROOT / "results" / "reference"
 
 
+def sections_of(folder):
+    return tables(read_records(folder), read_published(), read_comparisons(folder))
+
+
 def test_table_is_what_the_committed_records_give():
-    assert fill_readme(README, tables(read_records(REFERENCE), read_published())) == README
+    assert fill_readme(README, sections_of(REFERENCE)) == README
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in REFERENCE.rglob("runs")), ids=lambda path: path.name)
 def test_committed_tables_are_what_the_committed_records_give(folder):
-    sections = tables(read_records(folder), read_published())
-    for name, render in (("table.md", to_markdown), ("table.csv", to_csv), ("table.html", to_html)):
-        assert (folder / name).read_text() == render(sections)
+    for name, render in RENDERERS.items():
+        assert (folder / name).read_text() == render(sections_of(folder))
