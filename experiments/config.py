@@ -111,8 +111,8 @@ class RunConfig:
 
         Adding a setting with a default that keeps the old behaviour therefore keeps every id.
         """
-        defaults = _flat(dataclasses.asdict(_defaults(self.strategy_class, type(self.data), type(self.auxiliary_data))))
-        settings = _flat(dataclasses.asdict(self))
+        defaults = flat(dataclasses.asdict(_defaults(self.strategy_class, type(self.data), type(self.auxiliary_data))))
+        settings = flat(dataclasses.asdict(self))
         if self.model.weights:
             settings["model.weights"] = _content(Path(self.model.weights))  # wherever that file lies
         changed = {name: value for name, value in settings.items() if defaults.get(name, dataclasses.MISSING) != value}
@@ -153,11 +153,12 @@ def is_place(name: str) -> bool:
     return any(name == place or name.startswith(place + ".") for place in PLACES)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested settings by their dotted names."""
+    leaves = {}
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
+        leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return leaves
 
 
 def _defaults(strategy: type[VideoClassifier], dataset: type[Dataset], auxiliary: type[Dataset | None]) -> RunConfig:

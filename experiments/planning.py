@@ -44,7 +44,7 @@ from datamodules.lists import DataError, Dataset, known_bad
 from datamodules.store import Track, open_store, store_folder
 from datamodules.video import VideoDataModule, available_cores
 from experiments.benchmark import WARM_UP, Stopwatch, _aligned
-from experiments.config import WORDS, RunConfig, _flat, parse
+from experiments.config import WORDS, RunConfig, flat, parse
 from experiments.prepare import needed
 from experiments.record import make_record, row_names, write_scores
 from experiments.running import point_server
@@ -70,7 +70,7 @@ ALIKE = (
 
 def kind_of(run: RunConfig) -> str:
     """The same for runs that cost the same: they differ in nothing but ALIKE."""
-    return repr({name: value for name, value in _flat(asdict(run)).items() if name not in ALIKE})
+    return repr({name: value for name, value in flat(asdict(run)).items() if name not in ALIKE})
 
 
 def labels(runs: Sequence[RunConfig]) -> list[str]:

@@ -26,11 +26,14 @@ import yaml
 from datamodules.building import die_with_parent, ray_cluster
 from datamodules.lists import Dataset
 from datamodules.video import available_cores, prepare_store, tracks
+from experiments.comparisons import read_comparisons
 from experiments.config import RunConfig, compose, did_you_mean, parse
 from experiments.ensembles import update_tables
 from experiments.record import command, run_folder, write_atomically
 from experiments.running import Busy, Stopped, holder, point_server, stop_on_signals
 from experiments.state import STATES, Ingredients, State, state_of
+from experiments.table import read_published, read_records, tables
+from experiments.tracking import log_report
 
 SWEEPS = Path(__file__).parent / "sweeps"
 AXES = ("strategy", "dataset", "recipe", "clip", "seed", "data.split")  # of which a word can name several
@@ -265,6 +268,9 @@ def run_all(
         print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
     for path in update_tables(results):
         print(f"wrote {path}")
+    if todo:
+        own = [record for record in read_records(results) if record["sweep"] == name]
+        log_report(runs[0].wandb, name, tables(own, read_published(), read_comparisons(results)), results)
     finished = len(runs) - len(failed) - len(busy)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
     for run, why in busy:

@@ -34,12 +34,12 @@ from PIL import Image, PngImagePlugin
 from datamodules.building import build_store
 from datamodules.lists import DataError, Video
 from datamodules.video import TestViews, VideoDataModule, available_cores, tracks
-from experiments.config import WORDS, RunConfig, _flat, compose, is_place, parse
+from experiments.config import WORDS, RunConfig, compose, flat, is_place, parse
 from experiments.ensembles import digest, update_tables
 from experiments.pictures import film_strip, middle_frames
 from experiments.record import make_record, read_record, row_names, write_atomically, write_scores
 from experiments.tracking import log_film_strips, log_record, tracked_run
-from experiments.training import _Progress, _public, make_data, make_model
+from experiments.training import Progress, make_data, make_model, public_config
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import Votes, top_k
 
@@ -88,8 +88,8 @@ def load_trained(checkpoint: Path, changes: Sequence[str] = (), other_data: bool
     _check_sizes(checkpoint, model.state_dict(), state)
     model.load_state_dict(state)
     model.provenance, model.trained = provenance, content["vidfusion"]["trained"]
-    before = _flat(provenance["config"])
-    now = {name: value for name, value in _flat(dataclasses.asdict(run)).items() if not is_place(name)}
+    before = flat(provenance["config"])
+    now = {name: value for name, value in flat(dataclasses.asdict(run)).items() if not is_place(name)}
     changed = {name: value for name, value in now.items() if before.get(name, value) != value}
     return Trained(checkpoint, run, model.eval(), provenance, content["global_step"], changed)
 
@@ -145,10 +145,10 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
                 f"{key}={changed[key]}: belongs to the training, which is over; a test can change "
                 f"{', '.join(name + '*' * name.endswith(('_', '.')) for name in OF_THE_TEST)}"
             )
-    now = _flat(dataclasses.asdict(run))
+    now = flat(dataclasses.asdict(run))
     held = {
         name: value
-        for name, value in _flat(config).items()
+        for name, value in flat(config).items()
         if not (
             is_place(name) or name in changed or (of_data and name.startswith("data.") and not name.startswith(KEPT))
         )
@@ -189,7 +189,7 @@ def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> 
             "from its training; set data.root, or add --other-data to test it there all the same"
         )
     print(f"{trained.provenance['id']}: {checkpoint.name}, trained for {trained.steps} steps", flush=True)
-    trainer = _tester(run, _Progress(trained.provenance["id"], 0, data.num_test_batches))
+    trainer = _tester(run, Progress(trained.provenance["id"], 0, data.num_test_batches))
     started = time.monotonic()
     trainer.test(model, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
@@ -280,7 +280,7 @@ def _write(trained: Trained, data: VideoDataModule, record: dict[str, Any]) -> N
         run.wandb,
         run_id=record["id"],
         group=run.sweep or run.strategy,
-        config=_public(run),
+        config=public_config(run),
         tags=[run.strategy, run.dataset_label, record["kind"]],
         folder=Path(run.results),
     ) as logger:

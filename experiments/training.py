@@ -152,14 +152,14 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
         run.wandb,
         run_id=run.id,
         group=run.sweep or run.strategy,
-        config=_public(run),
+        config=public_config(run),
         tags=[run.strategy, run.dataset_label, run.recipe],
         folder=Path(run.results),
     ) as wandb_logger:
         epochs = -(-steps // data.steps_per_epoch(run.trainer.devices))
         often = max(1, epochs // CHECKPOINTS)
         callbacks: list[Callback] = [
-            _Progress(run.id, steps, data.num_test_batches),
+            Progress(run.id, steps, data.num_test_batches),
             ModelCheckpoint(
                 folder, "last", every_n_epochs=often, save_on_train_epoch_end=True, enable_version_counter=False
             ),
@@ -239,7 +239,7 @@ def _resumable(checkpoint: Path, provenance: dict[str, Any]) -> bool:
     return before["made_of"] == provenance["made_of"]
 
 
-def _public(run: RunConfig) -> dict[str, Any]:
+def public_config(run: RunConfig) -> dict[str, Any]:
     """The configuration as W&B shows it: without the paths of this machine."""
     config = dataclasses.asdict(run)
     for name in ("results", "overrides"):
@@ -263,7 +263,7 @@ class _WholeCheckpoints(TorchCheckpointIO):
         os.replace(temporary, path)
 
 
-class _Progress(Callback):
+class Progress(Callback):
     """A bar at a terminal; else, or beside other points of a sweep, a line at each tenth with the time left."""
 
     def __init__(self, name: str, steps: int, test_batches: int) -> None:
@@ -276,10 +276,12 @@ class _Progress(Callback):
         )
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Start the bar, or the clock of the lines."""
         self.started, self.first = time.monotonic(), trainer.global_step
         self.bar = self._make_bar("train", "step", self.steps, self.first)
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Show the step, and stop after the last one."""
         step = trainer.global_step
         # Not Trainer(max_steps): with it, a run resumed from the end of an epoch draws other clips than before.
         trainer.should_stop = step >= self.steps
@@ -290,15 +292,19 @@ class _Progress(Callback):
             print(f"{self.name}: step {step} of {self.steps}, loss {loss:.3f}, about {left:.0f} s left", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Close the bar."""
         self.bar.close()
 
     def on_test_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Start another one."""
         self.bar = self._make_bar("test", "batch", self.test_batches)
         if self.bar.disable:
             print(f"{self.name}: testing, {self.test_batches} batches of views", flush=True)
 
     def on_test_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
+        """Show the batch."""
         self.bar.update()
 
     def on_test_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Close the bar."""
         self.bar.close()

@@ -28,24 +28,24 @@ from pathlib import Path
 from experiments.run import main
 from experiments.table import read_records, tables
 from experiments.tracking import WandbConfig, log_report
-from experiments.training import _Progress
+from experiments.training import Progress
 
 settings, results = sys.argv[1:], Path(sys.argv[-1].partition("=")[2])
-step_ends = _Progress.on_train_batch_end
+step_ends = Progress.on_train_batch_end
 
 def at_step(number):
     def stop(self, trainer, *rest):
         step_ends(self, trainer, *rest)
         if trainer.global_step == number:
             raise RuntimeError("stopped on purpose")
-    _Progress.on_train_batch_end = stop
+    Progress.on_train_batch_end = stop
 
 def run(*words):
     try:
         print("exit code", main([*settings, *words]), flush=True)
     except RuntimeError as error:
         print(error, flush=True)
-    _Progress.on_train_batch_end = step_ends
+    Progress.on_train_batch_end = step_ends
 
 run("strategy=single_frame", "data.validation=0.3", "training.steps=13")
 at_step(2)

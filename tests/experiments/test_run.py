@@ -15,7 +15,7 @@ import torch
 
 from experiments.config import compose
 from experiments.run import main
-from experiments.training import _Progress, _public, make_data, make_model, run_point
+from experiments.training import Progress, make_data, make_model, public_config, run_point
 from vidfusion.metrics import HitAtK
 
 ROOT = Path(__file__).parents[2]
@@ -188,14 +188,14 @@ def test_a_run_gives_the_same_numbers_again_and_after_an_interruption(run, tmp_p
 
     again = compose([*shlex.split("strategy=early_fusion"), *run.overrides, f"results={tmp_path}/again"])
     assert again.id == run.id
-    shown = _Progress.on_train_batch_end
+    shown = Progress.on_train_batch_end
 
     def stop(self, trainer, *rest):
         shown(self, trainer, *rest)
         if trainer.global_step == 30:  # within the third of four epochs
             raise RuntimeError("stopped on purpose")
 
-    monkeypatch.setattr(_Progress, "on_train_batch_end", stop)
+    monkeypatch.setattr(Progress, "on_train_batch_end", stop)
     with pytest.raises(RuntimeError, match="on purpose"):
         run_point(again)
     folder = tmp_path / "again/runs" / run.id
@@ -271,7 +271,7 @@ def test_a_run_starts_from_anothers_weights_and_trains_the_last_layer_only(run):
 def test_what_wandb_is_told_holds_no_path_of_this_machine(run, tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"")
     words = [f"model.weights={tmp_path}/weights.pt", "auxiliary=moving_shapes", f"auxiliary_data.root={tmp_path}"]
-    told = _public(compose(["strategy=c3d", *run.overrides, *words]))
+    told = public_config(compose(["strategy=c3d", *run.overrides, *words]))
     assert str(tmp_path.parent) not in json.dumps(told) and told["model"]["weights"] == "weights.pt"
 
 
