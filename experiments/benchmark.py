@@ -608,7 +608,7 @@ def _show_sources(part: dict[str, Any]) -> list[str]:
     return [
         "## Clips per second of one core",
         "",
-        *_aligned(["From", "Clips/s", "Of exact", "Same clips", "Differ by", "Target"], lines),
+        *aligned(["From", "Clips/s", "Of exact", "Same clips", "Differ by", "Target"], lines),
         "",
         "- Per second of processor time, of all threads. Of exact: times the clips of exact decoding, in each repeat.",
         "- Same clips: those of a batch that are to the last bit what exact decoding gives; differ by: the mean "
@@ -632,7 +632,7 @@ def _show_loader(part: dict[str, Any]) -> list[str]:
     return [
         "## The loader alone",
         "",
-        *_aligned(["From", "Workers", "Clips/s", "Of no workers", "Of copying"], lines),
+        *aligned(["From", "Workers", "Clips/s", "Of no workers", "Of copying"], lines),
         "",
         "- Clips per second that the training's loader delivers to a step that does nothing.",
         f"- Of copying: their bytes as a share of those that np.copyto copies in that time, in turn: "
@@ -651,7 +651,7 @@ def _show_memory(part: dict[str, Any]) -> list[str]:
     return [
         "## Memory of a loading process",
         "",
-        *_aligned(["After clips", "Resident MiB", "Own MiB"], looks),
+        *aligned(["After clips", "Resident MiB", "Own MiB"], looks),
         "",
         "- Of a worker of the loader that waits. Own: shared with no other process.",
         f"- Growth: {growth['resident']:+.1%} resident, {growth['own']:+.1%} own; target {GROWTH:.0%} or less: {met}.",
@@ -677,7 +677,7 @@ def _show_start(part: dict[str, Any]) -> list[str]:
     return [
         "## Start of a run",
         "",
-        *_aligned(["Package", "Seconds", "First imported by"], imports),
+        *aligned(["Package", "Seconds", "First imported by"], imports),
         "",
         f"- strategy=single_frame, its store built before: {part['seconds']:.1f} s to the end of the first step, "
         f"{part['importing']:.0%} of it for imports.",
@@ -698,7 +698,7 @@ def _met(reached: bool) -> str:
     return "met" if reached else "missed"
 
 
-def _aligned(titles: list[str], rows: list[list[str]]) -> list[str]:
+def aligned(titles: list[str], rows: list[list[str]]) -> list[str]:
     """Markdown; the columns after the first have numbers, but for those with words."""
     columns = list(zip(titles, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]

@@ -43,7 +43,7 @@ from datamodules.building import (
 from datamodules.lists import DataError, Dataset, known_bad
 from datamodules.store import Track, open_store, store_folder
 from datamodules.video import VideoDataModule, available_cores
-from experiments.benchmark import WARM_UP, Stopwatch, _aligned
+from experiments.benchmark import WARM_UP, Stopwatch, aligned
 from experiments.config import WORDS, RunConfig, flat, parse
 from experiments.prepare import needed
 from experiments.record import make_record, row_names, write_scores
@@ -525,7 +525,7 @@ def table(rows: Sequence[tuple[str, int, Measured | str]]) -> list[str]:
             cells = [f"{found.steps:,}", f"{found.step:.4f}", *map(clock, times), f"{found.memory / 1e6:,.0f}"]
             cells += [f"{found.gpu_memory / 1e6:,.0f}"] * on_gpu + [f"{found.bytes / 1e6:,.1f}"] + [""] * failed
         lines.append([name, str(count), *cells])
-    return _aligned(titles, lines)
+    return aligned(titles, lines)
 
 
 def clock(seconds: float) -> str:

@@ -11,26 +11,31 @@ from experiments.comparisons import read_comparisons
 from experiments.config import compose, names
 from experiments.ensembles import SETTINGS
 from experiments.layers import main as layers_main
+from experiments.run import _check, _parser
 from experiments.sweep import SWEEPS, read_points
 from experiments.table import RENDERERS, fill_readme, read_published, read_records, tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"python experiments/run\.py (.*)", README)
+COMMANDS = re.findall(r"python experiments/run\.py ([^`\n]*)", README)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_names_what_exists(words):
-    options = shlex.split(words)
-    settings = [word.replace("PATH", "somewhere") for word in options if "=" in word]
-    if "--sweep" in options:
-        name = options[options.index("--sweep") + 1]
-        assert len(read_points(name, settings)) >= 2
-        assert name != "fusion" or len(read_points(name, settings)) == 7
-    elif "--ensemble" in options:
-        assert {setting.partition("=")[0] for setting in settings} <= set(SETTINGS)
-    elif "--table" not in options:
-        compose(settings)
+    options = _parser().parse_args([word.replace("PATH", "somewhere") for word in shlex.split(words)])
+    _check(options)
+    if options.sweep:
+        assert len(read_points(options.sweep, options.settings, options.only)) >= 1
+    elif options.ensemble:
+        assert {setting.partition("=")[0] for setting in options.settings} <= set(SETTINGS)
+    elif options.test:
+        compose(["strategy=c3d", *options.settings])
+    elif not (options.table or options.sync or options.predict):
+        compose(options.settings)
+
+
+def test_fusion_compares_seven_ways():
+    assert len(read_points("fusion", [])) == 7
 
 
 def test_every_sweep_and_strategy_is_named():
