@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import shutil
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from tqdm import tqdm
 from datamodules.decode import DecodeError, VideoInfo, frame_index, header, iter_frames, probe, seek_frames
 from datamodules.flow import FlowEstimator, quantise, quantise_field, resize, resize_flow
 from datamodules.lists import DataError
+from datamodules.processes import die_with_parent, ray_cluster
 from datamodules.store import (
     INDEX,
     LISTING,
@@ -118,39 +118,8 @@ def on_ray(function: Callable[[Job], Any], jobs: Sequence[Job], workers: int) ->
             raise WorkerDied(f"Ray, which says {str(error).strip().splitlines()[0]}") from error
 
 
-@contextmanager
-def ray_cluster(cores: int, show_output: bool = False) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster of RAY_ADDRESS, else to a Ray of so many cores started now."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise DataError("--launcher ray needs Ray: pip install 'vidfusion[ray]'") from None
-
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(ignore_reinit_error=True, log_to_driver=show_output)
-    else:
-        ray.init("local", num_cpus=cores, include_dashboard=False, ignore_reinit_error=True, log_to_driver=show_output)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
 def _under_way(job: Job) -> bool:
     return any((job.folder / track.name).glob(f"{job.number:05d}.*.tmp") for track in job.tracks)
-
-
-def die_with_parent() -> None:
-    """End this process when the one that started it has been killed, which could not end it any more."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "multiprocessing started this process"
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def build_store(

@@ -341,20 +341,24 @@ class VideoDataModule(L.LightningDataModule):
                 store = prepare_store(dataset, needed, available_cores(), lists)
                 dataset.report(lists, store.videos)
 
-    def is_built(self) -> bool:
-        """Whether the videos and all that is needed of the frame stores are here, so that `setup` only opens them."""
+    def find_stores(self) -> tuple[bool, list[str]] | None:
+        """Whether all that is needed of the frame stores is built, so that `setup` only opens it, and the keys of their
+        files; None where the lists or the videos are not here."""
         try:
             stores = [(self.dataset, self.lists, self.tracks)]
             if self.auxiliary is not None and self.auxiliary_lists is not None:
                 stores.append((self.auxiliary, self.auxiliary_lists, self.auxiliary_tracks))
-            for dataset, lists, needed in stores:
-                root = dataset.folder()
-                folder = store_folder(root, lists.files, Path(dataset.stores), Path(root).name)
-                if any(read_shards(folder, track) is None for track in needed):
-                    return False
-        except DataError:  # the lists or the videos are not here
-            return False
-        return True
+        except DataError:
+            return None
+        built, keys = True, []
+        for dataset, lists, needed in stores:
+            root = dataset.folder()
+            if not any((root / path).is_file() for path in lists.files):
+                return None
+            folder = store_folder(root, lists.files, Path(dataset.stores), Path(root).name)
+            built = built and all(read_shards(folder, track) is not None for track in needed)
+            keys.append(_key(folder))
+        return built, keys
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store, hold out groups for validation and check that every process has something to do."""
@@ -463,14 +467,14 @@ class VideoDataModule(L.LightningDataModule):
             "validation": _described(self.validation_views),
             "test": _described(self.test_views),
             "classes": self.lists.classes,
-            "store": _key(self.store),
+            "store": _key(self.store.folder),
         }
         return _digest(described)
 
     def auxiliary_fingerprint(self) -> str:
         """The same of what the auxiliary data set contributes; empty without one."""
         clips = self.auxiliary_clips
-        return "" if clips is None else _digest([_described(clips), self.auxiliary_classes, _key(clips.store)])
+        return "" if clips is None else _digest([_described(clips), self.auxiliary_classes, _key(clips.store.folder)])
 
 
 def _digest(described: dict | list) -> str:
@@ -496,9 +500,9 @@ def _described(clips: _Clips) -> list[tuple]:
     return [(video.path, video.labels, clips.store.videos[video.path].frames) for video in clips.videos]
 
 
-def _key(store: FrameStore) -> str:
+def _key(folder: Path) -> str:
     """A store's key without the root's name, which may differ elsewhere."""
-    return store.folder.name.rpartition("-")[2]
+    return folder.name.rpartition("-")[2]
 
 
 def tracks(dataset: Dataset, spec: ClipSpec, main: Dataset | None = None) -> list[Track]:

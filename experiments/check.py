@@ -30,10 +30,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.building import die_with_parent
 from datamodules.decode import DecodeError, VideoInfo, iter_frames, probe, seeks_exactly
 from datamodules.folder import is_video
 from datamodules.lists import DataError, Dataset, VideoLists, check_file, content_hash, is_unchanged, search
+from datamodules.processes import die_with_parent
 
 # What needs torch is imported inside the functions: the child processes import this file too.
 

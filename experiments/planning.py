@@ -34,13 +34,13 @@ from datamodules.building import (
     Job,
     WorkerDied,
     build_tracks,
-    die_with_parent,
     in_processes,
     plan_store,
     spread,
     time_shard,
 )
 from datamodules.lists import DataError, Dataset, known_bad
+from datamodules.processes import die_with_parent
 from datamodules.store import Track, open_store, store_folder
 from datamodules.video import VideoDataModule, available_cores
 from experiments.benchmark import WARM_UP, Stopwatch, aligned
@@ -48,7 +48,8 @@ from experiments.config import WORDS, RunConfig, flat, parse
 from experiments.prepare import needed
 from experiments.record import make_record, row_names, write_scores
 from experiments.running import point_server
-from experiments.sweep import device_groups, states_of
+from experiments.state import states_of
+from experiments.sweep import device_groups
 from experiments.tracking import resolve_mode, tracked_run
 from experiments.training import CHECKPOINTS, make_data, make_model
 
@@ -398,7 +399,7 @@ def probe_all(
                 found[place] = why
     waiting, started = [place for place in range(len(runs)) if place not in found], 0
     free = list(range(jobs))
-    running: dict[int, tuple[BaseProcess, Any, int, int, bool, float]] = {}  # by what tells that the process has ended
+    running: dict[int, tuple[BaseProcess, Any, int, int, bool, float, Path]] = {}  # by what tells of a process's end
     try:
         while len(found) < len(runs):
             healthy = [place for place in range(len(runs)) if not isinstance(found.get(place), str)]
@@ -410,17 +411,19 @@ def probe_all(
                     print(f"probing {names[place]} [{place + 1} of {len(runs)}]", file=sys.stderr, flush=True)
                 receiver, sender = context.Pipe(duplex=False)
                 device = devices[slot % len(devices)] if devices else None
-                arguments = sender, runs[place], stores[place], scratch / f"probe{started}", device
+                folder = scratch / f"probe{started}"
+                arguments = sender, runs[place], stores[place], folder, device
                 process = context.Process(target=_send_probe, args=arguments)
                 began = time.monotonic()
                 process.start()
                 sender.close()
                 started += 1
-                running[process.sentinel] = process, receiver, slot, place, counts, began
+                running[process.sentinel] = process, receiver, slot, place, counts, began, folder
             for ended in wait(list(running)):
-                process, receiver, slot, place, counts, began = running.pop(ended)
+                process, receiver, slot, place, counts, began, folder = running.pop(ended)
                 lived = time.monotonic() - began
                 process.join()
+                shutil.rmtree(folder, ignore_errors=True)
                 free.append(slot)
                 if counts:
                     found[place] = _received(process, receiver, lived)
@@ -576,7 +579,9 @@ def totals(
     )
     if memory > available:
         warnings.append("the points do not fit into memory side by side: lower --jobs, or training.batch_size")
-    gpu = side_by_side([found.gpu_memory for _, found in points], -(-jobs // max(1, torch.cuda.device_count())))
+    gpu = side_by_side(
+        [found.gpu_memory for _, found in points], -(-jobs // max(1, len(device_groups([run for run, _ in points]))))
+    )
     if gpu:
         whole = max(found.gpu_whole for _, found in points)
         lines.append(f"GPU memory: {gpu / 1e9:.2f} GB on a device, which has {whole / 1e9:.2f} GB.")
@@ -601,11 +606,11 @@ def totals(
 def available_memory() -> float:
     """Bytes that new processes can have here, within the limit of the container if there is one."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with_limit = [pages]
+    amounts = [pages]
     try:
         said = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        with_limit.append(int(said["MemAvailable"].split()[0]) * 1024)
-        with_limit.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        amounts.append(int(said["MemAvailable"].split()[0]) * 1024)
+        amounts.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, KeyError, ValueError):
         pass
-    return min(with_limit)
+    return min(amounts)

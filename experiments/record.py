@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
 import platform
 import resource
 import shlex
@@ -103,6 +104,21 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     try:
         return json.loads((folder / "record.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def made_of(record: dict[str, Any]) -> list[str]:
+    """Hash of the code, and fingerprints of the data and of the auxiliary data, that a record was made of."""
+    data = record["data"]
+    return [record["code"]["hash"], data["fingerprint"], data.get("auxiliary_fingerprint", "")]
+
+
+def read_progress(checkpoint: Path) -> tuple[list[str], int] | None:
+    """The same of a checkpoint, and after which step it was written; None where there is none that can be read."""
+    try:
+        saved = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)
+        return saved["vidfusion"]["provenance"]["made_of"], saved["global_step"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
         return None
 
 

@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.running import Stopped, point_server, stop_on_signals
+from experiments.running import Stopped, end_with_rank_0, point_server, stop_on_signals
 
 # Imports are inside the functions, so that a command pays only for what it uses.
 
@@ -47,7 +47,12 @@ def main(arguments: list[str]) -> int:
             return predict(Path(options.predict), options.settings, options.json)
         return _points(options)
     except Stopped as stopped:
-        print(f"stopped by {stopped}; the same command goes on from the last checkpoint", file=sys.stderr)
+        goes_on = (
+            ""
+            if options.test or options.predict or options.table or options.sync
+            else (f"; the same command{' without --force' * options.force} goes on from the last checkpoint")
+        )
+        print(f"stopped by {stopped}{goes_on}", file=sys.stderr)
         return stopped.exit_code
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -82,14 +87,15 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for an option that would do nothing here."""
     runs = not (options.test or options.predict or options.table or options.sync)
+    launch = runs and not (options.plan or options.status or options.dry_run)
     for name, given, meant in (
         ("--plan", options.plan, runs and not options.ensemble),
         ("--status", options.status, runs and not options.ensemble),
         ("--dry-run", options.dry_run, runs),
-        ("--force", options.force, runs),
+        ("--force", options.force, launch),
         ("--only", options.only, options.sweep),
-        ("--jobs", options.jobs is not None, options.sweep),
-        ("--launcher", options.launcher != "processes", options.sweep),
+        ("--jobs", options.jobs is not None, options.sweep and (launch or options.plan)),
+        ("--launcher", options.launcher != "processes", options.sweep and launch),
         ("--other-data", options.other_data, options.test),
         ("--json", options.json, options.predict),
     ):
@@ -119,8 +125,7 @@ def _table(results: Path) -> int:
 
 def _points(options: argparse.Namespace) -> int:
     """What there is to do about the points of a sweep, or about one run."""
-    launch = bool(options.sweep) and not (options.plan or options.status or options.dry_run)
-    if launch and options.launcher == "processes":
+    if options.sweep and not (options.plan or options.status or options.dry_run) and options.launcher == "processes":
         point_server()  # it imports while this process does
     from experiments.config import compose
     from experiments.record import command
@@ -156,4 +161,5 @@ def _points(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     stop_on_signals()
+    end_with_rank_0()
     sys.exit(main(sys.argv[1:]))

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import platform
 import signal
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -20,6 +21,7 @@ except ImportError:  # not on Windows: there, nothing keeps two processes from m
     fcntl = None
 
 LOCK = "lock"
+HELD = (BlockingIOError, PermissionError)  # what a lock that another process holds raises
 PATIENCE = 2.0  # seconds in which a lock that is only being looked at is free again
 
 
@@ -63,7 +65,7 @@ def locked(folder: Path) -> Iterator[None]:
                 # A record lock: forked processes that load clips do not inherit it, and so cannot outlive it.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError:
+            except HELD:
                 if time.monotonic() > deadline:
                     raise Busy(f"{folder.name} is being run by {holder(folder)}; wait for it, or stop it") from None
                 time.sleep(0.05)
@@ -76,27 +78,43 @@ def locked(folder: Path) -> Iterator[None]:
 def holder(folder: Path) -> str | None:
     """Which living process makes the run of a folder, None for none. Not for a folder that this process holds."""
     try:
-        with (folder / LOCK).open("r+") as file:
-            with suppress(OSError):
-                if fcntl is None:
-                    return None
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with (folder / LOCK).open() as file:
+            try:
+                if fcntl is not None:
+                    fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # others can look at the same time
                 return None
-            return file.read() or "another process"
-    except OSError:
+            except HELD:
+                return file.read() or "another process"
+    except OSError:  # there is no lock, or the disk knows none
         return None
 
 
+def end_with_rank_0() -> None:
+    """In a process that Lightning started beside a run's first one: end when that does, however it does."""
+    first = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == first:
+            time.sleep(1)
+        os._exit(1)
+
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        threading.Thread(target=watch, daemon=True).start()
+
+
 def stop_on_signals() -> None:
-    """Make Ctrl-C and SIGTERM raise Stopped in this process, once: what ends a run must not be interrupted too."""
-    process, stopping = os.getpid(), False
+    """Make Ctrl-C and SIGTERM raise Stopped in this process: at the first one, since what ends a run should not be
+    interrupted too, unless someone insists with a third."""
+    process, received = os.getpid(), 0
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        if os.getpid() != process:  # a forked one, which loads clips
+        nonlocal received
+        received += 1
+        if os.getpid() != process or received > 2:  # a forked process, which loads clips, or one that does not end
             os._exit(128 + signum)
-        if not stopping:
-            stopping = True
+        if received == 1:
+            # Or PyTorch's handler makes an error of it that the processes that load clips end too.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise Stopped(signum)
 
     for signum in (signal.SIGINT, signal.SIGTERM):

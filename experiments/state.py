@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from experiments.config import RunConfig
-from experiments.record import code_hash, read_record, run_folder
+from experiments.record import code_hash, made_of, read_progress, read_record, run_folder
 from experiments.running import holder
 from experiments.training import make_data
 
@@ -28,54 +28,80 @@ class State(NamedTuple):
     detail: str = ""
 
 
-class Ingredients:
-    """What records and checkpoints of runs must have been made of; data sets that runs share are looked at once."""
+class Ingredients(NamedTuple):
+    """What a record or checkpoint must have been made of: hash of the code, fingerprints of the data and the auxiliary
+    data; or in place of these `files`, the key of the videos' files, where the frame stores are not built; or neither,
+    where the data are not here."""
+
+    code: str
+    data: str | None = None
+    auxiliary: str | None = None
+    files: str | None = None
+
+
+class Surroundings:
+    """What is there for runs to be made of; data sets that runs share are looked at once."""
 
     def __init__(self) -> None:
-        self._prints: dict[str, tuple[str, str] | None] = {}
+        self._data: dict[str, tuple[str | None, str | None, str | None]] = {}
 
-    def of(self, run: RunConfig) -> list[str] | None:
-        """Hash of the code and fingerprints of the data, None where the data are not built here."""
+    def of(self, run: RunConfig) -> Ingredients:
+        """What a run would be made of here and now."""
         key = repr((run.data, run.auxiliary_data, run.sampling))
-        if key not in self._prints:
-            data = make_data(run)
-            if data.is_built():
+        if key not in self._data:
+            self._data[key] = self._look(run)
+        return Ingredients(code_hash(run), *self._data[key])
+
+    @staticmethod
+    def _look(run: RunConfig) -> tuple[str | None, str | None, str | None]:
+        data = make_data(run)
+        found = data.find_stores()
+        if found is None:
+            return None, None, None
+        built, (files, *_) = found
+        if built:
+            try:
                 data.setup()
-                self._prints[key] = data.fingerprint(), data.auxiliary_fingerprint()
-            else:
-                self._prints[key] = None
-        prints = self._prints[key]
-        return None if prints is None else [code_hash(run), *prints]
+                return data.fingerprint(), data.auxiliary_fingerprint(), None
+            except ValueError:  # the run itself says what is wrong with the data
+                pass
+        return None, None, files
 
 
-def state_of(run: RunConfig, made_of: list[str] | None) -> State:
-    """Where a run stands.
+def error_of(folder: Path) -> str | None:
+    """The last line of what a run that failed left behind; None where it left nothing."""
+    try:
+        return (folder / "error.txt").read_text().strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return None
 
-    `made_of` is what its record and checkpoint must have been made of (`Ingredients`), None where the data are not here
-    to be compared.
-    """
+
+def states_of(runs: Sequence[RunConfig]) -> list[State]:
+    """Where each of some runs stands."""
+    surroundings = Surroundings()
+    return [state_of(run, surroundings.of(run)) for run in runs]
+
+
+def state_of(run: RunConfig, now: Ingredients) -> State:
+    """Where a run stands, compared with what it would be made of now."""
     folder = run_folder(run)
     if process := holder(folder):
         return State("running", process)
-    try:
-        return State("failed", (folder / "error.txt").read_text().strip().splitlines()[-1])
-    except (OSError, IndexError):
-        pass
+    if (error := error_of(folder)) is not None:
+        return State("failed", error)
     if record := read_record(folder):
-        data = record["data"]
-        own = [record["code"]["hash"], data["fingerprint"], data["auxiliary_fingerprint"]]
-        return _compared("finished", own, made_of)
-    try:
-        saved = torch.load(folder / "last.ckpt", weights_only=True, map_location="cpu", mmap=True)
-    except FileNotFoundError:
-        return State("to do")
-    own = saved["vidfusion"]["provenance"]["made_of"]
-    return _compared("interrupted", own, made_of, f"after step {saved['global_step']}")
+        return _compared(State("finished"), [*made_of(record), record["data"].get("files")], now)
+    if progress := read_progress(folder / "last.ckpt"):
+        made, step = progress
+        return _compared(State("interrupted", f"after step {step}"), [*made, None], now)
+    return State("stale", "last.ckpt cannot be read") if (folder / "last.ckpt").exists() else State("to do")
 
 
-def _compared(name: str, own: list[str], made_of: list[str] | None, detail: str = "") -> State:
-    if made_of is None:
-        return State(name, f"{detail}; the data are not here to be compared".removeprefix("; "))
-    pairs = zip(("code", "data", "auxiliary data"), own, made_of, strict=True)
-    changed = [what for what, before, now in pairs if before != now]
-    return State("stale", f"made with other {' and '.join(changed)}") if changed else State(name, detail)
+def _compared(state: State, made: list[str | None], now: Ingredients) -> State:
+    names = ("code", "data", "auxiliary data", "files")
+    pairs = [(what, *pair) for what, *pair in zip(names, made, now, strict=True) if None not in pair]
+    if changed := [what for what, before, after in pairs if before != after]:
+        return State("stale", f"made with other {' and '.join(changed)}")
+    if now.data is None and now.files is None:
+        return State(state.name, f"{state.detail}; the data are not here to be compared".removeprefix("; "))
+    return state

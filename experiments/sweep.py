@@ -6,14 +6,17 @@ What is finished is skipped, what was interrupted goes on, what failed is tried 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import platform
 import shlex
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -23,15 +26,15 @@ from typing import Any
 import torch
 import yaml
 
-from datamodules.building import die_with_parent, ray_cluster
-from datamodules.lists import Dataset
-from datamodules.video import available_cores, prepare_store, tracks
+from datamodules.processes import die_with_parent, ray_cluster
+from datamodules.video import available_cores, prepare_tracks
 from experiments.comparisons import read_comparisons
 from experiments.config import RunConfig, compose, did_you_mean, parse
 from experiments.ensembles import update_tables
-from experiments.record import command, run_folder, write_atomically
+from experiments.prepare import needed
+from experiments.record import ROOT, command, run_folder, write_atomically
 from experiments.running import Busy, Stopped, holder, point_server, stop_on_signals
-from experiments.state import STATES, Ingredients, State, state_of
+from experiments.state import STATES, error_of, states_of
 from experiments.table import read_published, read_records, tables
 from experiments.tracking import log_report
 
@@ -39,7 +42,7 @@ SWEEPS = Path(__file__).parent / "sweeps"
 AXES = ("strategy", "dataset", "recipe", "clip", "seed", "data.split")  # of which a word can name several
 BUSY = 75  # exit code of a point that another process is making
 TABLE_SHARE = 0.05  # of a sweep's time at most is spent on tables before its end
-GRACE = 60.0  # seconds that a stopped point has to end its W&B run
+GRACE = 75.0  # seconds that a stopped point has to end its W&B run, which may take 60
 
 Outcome = tuple[RunConfig, int, str]  # a point, its exit code, and why if that is not 0
 Launcher = Callable[[Sequence[RunConfig], int | None, bool], Iterator[Outcome]]
@@ -64,8 +67,12 @@ def read_points(name: str, overrides: list[str], only: Sequence[str] = ()) -> li
             raise ValueError(f"{path}: parameter {key} has {sorted(choice)}; expected `value` or `values`")
         axes[key] = choice.get("values", [choice.get("value")])
     for key, value in parse(overrides).items():
-        axes[key] = value.split(",") if key in AXES else [value]
-    for key, value in parse(list(only)).items():
+        axes[key] = list(dict.fromkeys(value.split(","))) if key in AXES else [value]
+    for key, choices in axes.items():
+        if not choices:
+            raise ValueError(f"{path}: parameter {key} has no value")
+    for word in only:
+        key, value = next(iter(parse([word]).items()))
         wanted = value.split(",")
         if key not in axes or (unknown := set(wanted) - set(map(str, axes[key]))):
             known = list(axes) if key not in axes else list(map(str, axes[key]))
@@ -84,7 +91,7 @@ def _composed(points: list[dict[str, Any]]) -> list[RunConfig]:
     for point in points:
         others = tuple(f"{key}={value}" for key, value in point.items() if key != "seed")
         seed = str(point.get("seed", ""))
-        if others in known and seed.isdecimal():
+        if others in known and seed.isdecimal() and int(seed) < 2**32:
             given = [f"seed={seed}" if word.startswith("seed=") else word for word in known[others].overrides]
             composed.append(replace(known[others], seed=int(seed), overrides=given))
         else:
@@ -102,12 +109,6 @@ def show_status(name: str, runs: Sequence[RunConfig]) -> int:
     counts = Counter(state.name for state in states)
     print(f"{name}: {', '.join(f'{counts[state]} {state}' for state in STATES if counts[state])}")
     return 0
-
-
-def states_of(runs: Sequence[RunConfig]) -> list[State]:
-    """Where each point stands."""
-    ingredients = Ingredients()
-    return [state_of(run, ingredients.of(run)) for run in runs]
 
 
 def in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
@@ -137,13 +138,15 @@ def in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> It
                 process.join()
                 free.append(slot)
                 yield _outcome(run, process.exitcode)
-    finally:  # a sweep that is stopped takes its points along
-        for process, _, _ in running.values():
+    except BaseException:  # a sweep that is stopped takes its points along, also one that is just being started
+        points = multiprocessing.active_children()
+        for process in points:
             process.terminate()
-        for process, _, _ in running.values():
+        for process in points:
             process.join(GRACE)
             process.kill()
             process.join()
+        raise
 
 
 def usual_jobs(runs: Sequence[RunConfig]) -> int:
@@ -170,21 +173,39 @@ def on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator
         return
     cores = {run.id: run.trainer.devices * (run.trainer.threads + run.trainer.workers) for run in runs}
     per_point = max(cores.values())
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     with ray_cluster((jobs or usual_jobs(runs)) * per_point, show_output=True) as ray:
+        for signum, handler in handlers.items():  # Ray sets its own
+            signal.signal(signum, handler)
         gpus = ray.cluster_resources().get("GPU", 0)
-        running = {}
+        asked = {
+            run.id: {
+                "num_cpus": cores[run.id],
+                "num_gpus": run.trainer.devices if gpus and run.trainer.accelerator != "cpu" else 0,
+            }
+            for run in runs
+        }
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         for run in runs:
-            num_gpus = run.trainer.devices if gpus and run.trainer.accelerator != "cpu" else 0
-            # A worker for each point, which ends with it: a crash costs one point only.
-            options = {"num_cpus": cores[run.id], "num_gpus": num_gpus, "max_calls": 1, "max_retries": 0}
-            running[ray.remote(**options)(_point_on_ray).remote(run, force, os.getcwd())] = run
-        while running:
+            own = asked[run.id]
+            if not any(m.get("CPU", 0) >= own["num_cpus"] and m.get("GPU", 0) >= own["num_gpus"] for m in machines):
+                raise ValueError(
+                    f"{run.id} asks for {own['num_cpus']} cores and {own['num_gpus']} GPUs (trainer.devices, "
+                    "trainer.threads, trainer.workers), which no machine of the Ray cluster has"
+                )
+        waiting, running = list(runs), {}
+        while waiting or running:
+            while waiting and len(running) < (jobs or len(runs)):
+                run = waiting.pop(0)
+                # A worker for each point, which ends with it: a crash costs one point only.
+                task = ray.remote(max_calls=1, max_retries=0, **asked[run.id])(_point_on_ray)
+                running[task.remote(run, force, os.getcwd())] = run
             for done in ray.wait(list(running))[0]:
                 run = running.pop(done)
                 try:
                     exit_code, machine = ray.get(done)
                 except ray.exceptions.RayError as error:
-                    yield _outcome(run, 1, f"Ray says: {' '.join(str(error).split())[:500]}")
+                    yield _outcome(run, 1, f"Ray says: {' '.join(str(error).split())[-500:]}")
                     continue
                 if exit_code == 0 and not (run_folder(run) / "record.json").exists():
                     why = f"finished on {machine}, whose {run.results} is not this one: copy runs/{run.id} from there"
@@ -194,18 +215,21 @@ def on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator
 
 
 def _outcome(run: RunConfig, exit_code: int | None, why: str = "") -> Outcome:
-    """What a point's end means. One that was ended, and so could not leave an error itself, gets it here."""
+    """What a point's end means. One that could not leave an error itself gets it here."""
     assert exit_code is not None, "the point has ended"
     folder = run_folder(run)
+    if exit_code == 0:
+        return run, 0, ""
     if exit_code == BUSY:
         return run, BUSY, f"is being run by {holder(folder) or 'another process'}"
-    if exit_code > 128:  # its checkpoint remains, and no error
+    if exit_code - 128 in (signal.SIGINT, signal.SIGTERM):  # its checkpoint remains, and no error
         return run, exit_code, f"stopped by {signal.Signals(exit_code - 128).name}"
     if exit_code < 0:
         why = f"ended by {signal.Signals(-exit_code).name}" + ", perhaps for want of memory" * (exit_code == -9)
-    if why:
-        write_atomically(folder / "error.txt", why)
-    return run, exit_code, state_of(run, None).detail if exit_code else ""
+    if error_of(folder) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "error.txt", why or f"ended with exit code {exit_code}")
+    return run, exit_code, error_of(folder) or why
 
 
 def _point(run: RunConfig, force: bool, device: str | None) -> None:
@@ -214,7 +238,6 @@ def _point(run: RunConfig, force: bool, device: str | None) -> None:
     die_with_parent()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    sys.argv = shlex.split(command(run))[1:]  # what a second process under DDP is started with
     try:
         sys.exit(_attempt(run, force))
     except Stopped as stopped:
@@ -230,6 +253,8 @@ def _point_on_ray(run: RunConfig, force: bool, folder: str) -> tuple[int, str]:
 def _attempt(run: RunConfig, force: bool) -> int:
     from experiments.training import run_point
 
+    # What a second process under DDP is started with.
+    sys.argv = [str(ROOT / "experiments" / "run.py"), *shlex.split(command(run))[2:], *["--force"] * force]
     try:
         run_point(run, force)
     except Busy:
@@ -237,13 +262,16 @@ def _attempt(run: RunConfig, force: bool) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
+    except Exception:  # which stands in error.txt too
+        traceback.print_exc()
+        return 1
     return 0
 
 
 def run_all(
     name: str, runs: Sequence[RunConfig], force: bool, jobs: int | None = None, launcher: Launcher = in_processes
 ) -> list[RunConfig]:
-    """Run what is not finished of these points and regenerate the tables; returns the points that failed.
+    """Run what is not finished of these points and regenerate the tables; returns those that are not finished then.
 
     A point that fails does not stop the others; the last lines say which failed and why, and the command for each.
     `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
@@ -253,41 +281,52 @@ def run_all(
     if len(todo) < len(runs):
         print(f"{name}: {len(runs) - len(todo)} of {len(runs)} points were finished before (--force runs them again)")
     _prepare(todo)
-    failed, busy = [], []
+    unfinished: list[Outcome] = []
     results, table_seconds, table_time = Path(runs[0].results), 0.0, started
-    for done, (run, exit_code, why) in enumerate(launcher(todo, jobs, force), start=1):
-        if exit_code == BUSY:
-            busy.append((run, why))
-        elif exit_code:
-            failed.append((run, why))
+    for done, outcome in enumerate(launcher(todo, jobs, force), start=1):
+        if outcome[1]:
+            unfinished.append(outcome)
         elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
-            update_tables(results)
+            _update_tables(results)
             table_time = time.monotonic()
             table_seconds = table_time - now
         left = (time.monotonic() - started) / done * (len(todo) - done)
         print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
-    for path in update_tables(results):
+    for path in _update_tables(results):
         print(f"wrote {path}")
-    if todo:
-        own = [record for record in read_records(results) if record["sweep"] == name]
-        log_report(runs[0].wandb, name, tables(own, read_published(), read_comparisons(results)), results)
-    finished = len(runs) - len(failed) - len(busy)
+    _report(name, runs, results)
+    finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
-    for run, why in busy:
-        print(f"not run: {run.id}: {why}", file=sys.stderr)
-    for run, why in failed:
-        print(f"failed: {command(run)}\n    {why}", file=sys.stderr)
-    if failed:
-        print(f"{len(failed)} points failed; the same command tries only these again", file=sys.stderr)
-    return [run for run, _ in failed]
+    for run, exit_code, why in unfinished:
+        print(
+            f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}", file=sys.stderr
+        )
+    if unfinished:
+        print(f"{len(unfinished)} points are not finished; the same command tries only these again", file=sys.stderr)
+    return [run for run, _, _ in unfinished]
 
 
 def _prepare(runs: Sequence[RunConfig]) -> None:
     """Build each data set's frame store once, with all that the points need of it."""
-    stores: dict[str, tuple[Dataset, list]] = {}
-    for run in runs:
-        for data in filter(None, (run.data, run.auxiliary_data)):
-            _, needed = stores.setdefault(repr((data, run.sampling.resize)), (data, []))
-            needed += [track for track in tracks(data, run.sampling, main=run.data) if track not in needed]
-    for data, needed in stores.values():
-        prepare_store(data, needed, available_cores())
+    for data, tracks in needed(runs):
+        with suppress(ValueError, OSError):  # what is wrong with it, each of its points says, and others can run
+            prepare_tracks(data, tracks, available_cores(), max_store=data.max_store)
+
+
+def _update_tables(results: Path) -> list[Path]:
+    try:
+        return update_tables(results)
+    except (ValueError, OSError) as error:  # such as of a record that is being copied here
+        print(f"no tables: {error}", file=sys.stderr, flush=True)
+        return []
+
+
+def _report(name: str, runs: Sequence[RunConfig], results: Path) -> None:
+    """Show the sections of the tables that have rows of these runs as a run of W&B."""
+    try:
+        sections = tables(read_records(results), read_published(), read_comparisons(results))
+    except ValueError:
+        return  # said before
+    ids = {run.id for run in runs}
+    own = [section for section in sections if any(ids & set(str(row.get("runs")).split(",")) for row in section.csv)]
+    log_report(runs[0].wandb, name, own, results)

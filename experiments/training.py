@@ -26,7 +26,9 @@ from datamodules.video import VideoDataModule, available_cores
 from experiments.config import RunConfig
 from experiments.record import (
     code_hash,
+    made_of,
     make_record,
+    read_progress,
     read_record,
     row_names,
     run_folder,
@@ -128,23 +130,26 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
     data.setup()
     model = make_model(run, data.lists.classes, data.auxiliary_classes)
     steps = model.training_config.steps
-    made_of = [code_hash(run), data.fingerprint(), data.auxiliary_fingerprint()]
+    ingredients = [code_hash(run), data.fingerprint(), data.auxiliary_fingerprint()]
     record = read_record(folder)
     if record is not None and not force:
-        prints = [record["data"].get(name) for name in ("fingerprint", "auxiliary_fingerprint")]
-        if [record["code"]["hash"], *prints] == made_of:
+        if made_of(record) == ingredients:
             print(f"{run.id}: finished before, skipped (--force runs it again)", flush=True)
             return True
         print(f"{run.id}: finished before with other code or data, so it runs again", flush=True)
     model.provenance |= {
         "id": run.id,
-        "made_of": made_of,
+        "made_of": ingredients,
         "dataset": run.dataset_label,
         "split": run.data.split,
         "config": dataclasses.asdict(run),
     }
     last = folder / "last.ckpt"
-    resume = not force and _resumable(last, model.provenance)
+    progress = read_progress(last)
+    resume = not force and progress is not None and progress[0] == ingredients
+    # Now, or the folder of a run that is stopped would say of it what was true of another.
+    for old in ("record.json", "scores.npz", "validation.npz", *(() if resume else ("last.ckpt", "best.ckpt"))):
+        (folder / old).unlink(missing_ok=True)
     if resume:
         print(f"{run.id}: goes on from its last checkpoint", flush=True)
 
@@ -158,16 +163,16 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
     ) as wandb_logger:
         epochs = -(-steps // data.steps_per_epoch(run.trainer.devices))
         often = max(1, epochs // CHECKPOINTS)
-        callbacks: list[Callback] = [
-            Progress(run.id, steps, data.num_test_batches),
-            ModelCheckpoint(
-                folder, "last", every_n_epochs=often, save_on_train_epoch_end=True, enable_version_counter=False
-            ),
-        ]
+        callbacks: list[Callback] = [Progress(run.id, steps, data.num_test_batches)]
         if data.validation_views.videos:
             callbacks.append(
                 ModelCheckpoint(folder, "best", monitor="val/video_hit1", mode="max", enable_version_counter=False)
             )
+        callbacks.append(  # after the best, which it remembers
+            ModelCheckpoint(
+                folder, "last", every_n_epochs=often, save_on_train_epoch_end=True, enable_version_counter=False
+            )
+        )
         trainer = L.Trainer(
             max_epochs=epochs,
             accelerator=run.trainer.accelerator,
@@ -231,21 +236,14 @@ def _advise(run: RunConfig, waiting: float) -> None:
         print(f"{run.id}: {waiting:.0%} of the training was spent waiting for clips; {more}", flush=True)
 
 
-def _resumable(checkpoint: Path, provenance: dict[str, Any]) -> bool:
-    """Whether a checkpoint is there that the same code made of the same data."""
-    if not checkpoint.exists():
-        return False
-    before = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["vidfusion"]["provenance"]
-    return before["made_of"] == provenance["made_of"]
-
-
 def public_config(run: RunConfig) -> dict[str, Any]:
     """The configuration as W&B shows it: without the paths of this machine."""
     config = dataclasses.asdict(run)
     for name in ("results", "overrides"):
         config.pop(name)
     for data in filter(None, (config["data"], config["auxiliary_data"])):
-        del data["root"], data["stores"]
+        for name in ("root", "stores", "lists", "manifest"):
+            data.pop(name, None)
     if run.model.weights:
         config["model"]["weights"] = Path(run.model.weights).name
     return config

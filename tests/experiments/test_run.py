@@ -251,6 +251,33 @@ def test_best_on_validation_is_tested_where_the_recipe_says_so(run, place, tmp_p
         assert (stored["target"][: len(scores)] == batch["target"].numpy()).all()
 
 
+def test_the_best_on_validation_is_the_same_after_an_interruption(run, place, tmp_path, monkeypatch):
+    words = ["strategy=single_frame", *run.overrides, "training.select=best", "data.validation=0.3"]
+    whole, cut = compose(words), compose([*words, f"results={tmp_path}/cut"])
+    run_point(whole)
+    shown = Progress.on_train_batch_end
+
+    def stop(self, trainer, *rest):
+        shown(self, trainer, *rest)
+        if trainer.current_epoch == 3:
+            raise RuntimeError("stopped on purpose")
+
+    monkeypatch.setattr(Progress, "on_train_batch_end", stop)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        run_point(cut)
+    monkeypatch.undo()
+    run_point(cut)
+    kept = [
+        torch.load(folder / "runs" / whole.id / "last.ckpt", weights_only=True)["callbacks"]
+        for folder in (tmp_path / "results", tmp_path / "cut")
+    ]
+    scores = [
+        {name: state["best_model_score"] for name, state in own.items() if "best_model_score" in state} for own in kept
+    ]
+    assert scores[0] == scores[1] and any(score is not None for score in scores[0].values())
+    assert record_of(whole)["rows"] == record_of(cut)["rows"]
+
+
 def record_of(run) -> dict:
     return json.loads((Path(run.results) / "runs" / run.id / "record.json").read_text())
 
@@ -273,6 +300,9 @@ def test_what_wandb_is_told_holds_no_path_of_this_machine(run, tmp_path):
     words = [f"model.weights={tmp_path}/weights.pt", "auxiliary=moving_shapes", f"auxiliary_data.root={tmp_path}"]
     told = public_config(compose(["strategy=c3d", *run.overrides, *words]))
     assert str(tmp_path.parent) not in json.dumps(told) and told["model"]["weights"] == "weights.pt"
+    for dataset, word in (("ucf101", "data.lists"), ("folder", "data.manifest")):
+        words = [f"dataset={dataset}", f"{word}={tmp_path}/file", f"data.root={tmp_path}"]
+        assert str(tmp_path.parent) not in json.dumps(public_config(compose(["strategy=c3d", *words])))
 
 
 def test_a_budget_of_multiply_adds_decides_the_steps(run):

@@ -1,6 +1,5 @@
 """Points of a sweep: which there are, where each stands, and that nothing is lost when they are killed or stopped."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,8 +14,8 @@ from experiments.config import _spelt, compose
 from experiments.record import code_hash, run_folder
 from experiments.run import main
 from experiments.running import Busy, Stopped, holder, stop_on_signals
-from experiments.state import Ingredients, state_of
-from experiments.sweep import device_groups, read_points, states_of
+from experiments.state import Ingredients, Surroundings, state_of, states_of
+from experiments.sweep import device_groups, read_points
 from experiments.training import run_point
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -79,7 +78,8 @@ def test_only_keeps_the_points_that_it_names():
         (["--only", "c3d"], "'c3d': expected key=value"),
         (["seed=0,one"], "seed=one"),
         (["seed=0,-1"], "seed=-1: expected 0 or more"),
-        (["--jobs", "0"], "--jobs 0: expected 1 or more"),
+        (["seed=99999999999"], "seed=99999999999: expected less than 2**32"),
+        (["--only", "seed=1", "seed=0"], "--only seed=1: fusion has no 1"),
         (["training.steps=1,2"], "training.steps=1,2"),
     ],
 )
@@ -126,7 +126,7 @@ def held(run):
 
 
 def test_a_run_that_another_process_makes_is_running_and_refused(run, held, capsys):
-    state = state_of(run, None)
+    (state,) = states_of([run])
     assert state.name == "running" and f"process {held.pid} on " in state.detail
     with pytest.raises(Busy, match=f"is being run by process {held.pid}"):
         run_point(run)
@@ -135,12 +135,12 @@ def test_a_run_that_another_process_makes_is_running_and_refused(run, held, caps
     os.kill(held.pid, signal.SIGKILL)
     held.wait()
     assert (run_folder(run) / "lock").exists() and holder(run_folder(run)) is None
-    assert state_of(run, None).name == "to do"
+    assert states_of([run])[0].name == "to do"
 
 
 def test_a_sweep_goes_on_without_the_point_that_another_process_makes(run, held, capsys):
     words = ["--sweep", "fusion", "--only", "strategy=single_frame", *run.overrides, "recipe=quick"]
-    assert main(words) == 0
+    assert main(words) == 1
     captured = capsys.readouterr()
     assert "0 of 1 points of fusion are finished" in captured.out
     assert f"not run: {run.id}: is being run by process {held.pid}" in captured.err
@@ -169,35 +169,65 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("experiments.state.code_hash", lambda run: "other")
         assert shown().startswith("stale") and "made with other code" in shown()
-    other = Ingredients().of(run)
-    assert other is not None and other[0] == code_hash(run)
-    assert state_of(run, [other[0], "another", other[2]]) == ("stale", "made with other data")
-    moved = [word for word in status if not word.startswith("data.stores")]
-    assert main([*moved, "data.stores=/nowhere"]) == 0
-    assert "finished" in (out := capsys.readouterr().out) and "the data are not here to be compared" in out
+    now = Surroundings().of(run)
+    assert now.code == code_hash(run) and now.files is None
+    assert state_of(run, now._replace(data="another")) == ("stale", "made with other data")
+    elsewhere = Ingredients(now.code, files="other files")  # the videos are here, their frames are not
+    assert state_of(run, elsewhere) == ("stale", "made with other files")
+
+    def without(store: str, root: str) -> str:
+        other = [word for word in status if not word.startswith(("data.stores", "data.root"))]
+        assert main([*other, f"data.stores={store}", f"data.root={root}"]) == 0
+        return capsys.readouterr().out
+
+    root = run.data.root
+    assert without("/nowhere", root).startswith("finished") and "not here" not in without("/nowhere", root)
+    assert without("/nowhere", "/nowhere").startswith("finished")
+    assert "the data are not here to be compared" in without("/nowhere", "/nowhere")
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.state.code_hash", lambda run: "other")
+        assert without("/nowhere", "/nowhere").startswith("stale"), "the code can be compared anywhere"
+    (folder / "record.json").unlink()
+    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
+    assert shown().startswith("stale") and "last.ckpt cannot be read" in shown()
+    run_point(run)  # from the start
+
+
+def test_what_is_run_again_does_not_stand_as_finished_meanwhile(run, monkeypatch):
+    run_point(run)
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.training.make_record", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_point(run, force=True)
+    folder = run_folder(run)
+    assert not (folder / "record.json").exists() and not (folder / "scores.npz").exists()
+    (folder / "error.txt").unlink()
+    assert states_of([run])[0] == ("interrupted", "after step 26")
 
 
 def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsys):
     run_point(run)
     monkeypatch.setattr(sweep, "point_server", lambda: pytest.fail("started"))
-    monkeypatch.setattr("experiments.sweep.prepare_store", lambda *_: pytest.fail("prepared"))
+    monkeypatch.setattr("experiments.sweep.prepare_tracks", lambda *_, **__: pytest.fail("prepared"))
     assert sweep.run_all("one", [run], force=False, jobs=1, launcher=lambda runs, *_: iter(runs)) == []
     assert "one: 1 of 1 points were finished before" in capsys.readouterr().out
 
 
 def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, monkeypatch):
-    run_folder(run).mkdir(parents=True)
+    assert sweep._outcome(run, 143) == (run, 143, "stopped by SIGTERM")
+    assert sweep._outcome(run, 255) == (run, 255, "ended with exit code 255")
+    (run_folder(run) / "error.txt").unlink()
+    run_folder(run).rmdir()
     assert sweep._outcome(run, -9) == (run, -9, "ended by SIGKILL, perhaps for want of memory")
     assert states_of([run])[0] == ("failed", "ended by SIGKILL, perhaps for want of memory")
-    assert sweep._outcome(run, 143) == (run, 143, "stopped by SIGTERM")
     (run_folder(run) / "error.txt").write_text("Traceback\nValueError: why\n")
-    assert sweep._outcome(run, 1)[2] == "ValueError: why"
+    assert sweep._outcome(run, 1)[2] == sweep._outcome(run, -9)[2] == "ValueError: why"
 
     launcher = lambda runs, *_: iter([sweep._outcome(run, 1)])  # noqa: E731
     assert sweep.run_all("one", [run], False, 1, launcher) == [run]
     captured = capsys.readouterr()
     assert f"failed: {sweep.command(run)}\n    ValueError: why" in captured.err
-    assert "1 points failed; the same command tries only these again" in captured.err
+    assert "1 points are not finished; the same command tries only these again" in captured.err
 
 
 def test_half_a_file_of_a_killed_process_is_cleared_away(run):
@@ -249,37 +279,39 @@ TWO = ["--sweep", "fusion", "--only", "strategy=single_frame,early_fusion", "tra
 def undisturbed(place, tmp_path_factory):
     results = tmp_path_factory.mktemp("undisturbed") / "results"
     assert main([*TWO, *place, f"results={results}", "wandb.mode=disabled"]) == 0
-    return what_came_out(results)
+    return results
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for orphans in /proc")
 @pytest.mark.parametrize(
     "moments",
     [
-        # The first process alone while a checkpoint is half written; then all of them between scores and record.
+        # The first process alone before a checkpoint takes its name; then all of them between scores and record.
         [Moment("last.ckpt", 2, None), Moment("record.json", 1, None, group=True)],
-        # Stopped in training; `timeout` and job queues do this.
-        [Moment("last.ckpt", 2, 0.05, signal="SIGTERM")],
+        # Stopped in training, together with the processes that load clips: as by Ctrl-C or a job queue.
+        [Moment("last.ckpt", 2, 0.05, group=True, signal="SIGTERM")],
     ],
     ids=["killed", "stopped"],
 )
 def test_a_sweep_that_is_cut_off_ends_as_if_it_had_not_been(place, undisturbed, moments, tmp_path):
     results = tmp_path / "results"
     words = [*TWO, *place, f"results={results}", "wandb.mode=offline"]
+    words += ["trainer.workers=1"] * (moments[-1].signal == "SIGTERM")
     for moment in moments:
         done = run_sweep(words, tmp_path / "hook", moment)
         signum = getattr(signal, moment.signal)
-        assert done.returncode == (-signum if signum == signal.SIGKILL else 128 + signum)
+        assert done.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), done.stderr
         assert "Traceback" not in done.stderr
     if moments[-1].signal == "SIGTERM":
         assert "stopped by SIGTERM; the same command goes on from the last checkpoint" in done.stderr
     done = run_sweep(words, tmp_path / "hook")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "goes on from its last checkpoint" in done.stdout
-    assert what_came_out(results) == undisturbed
+    assert what_came_out(results) == what_came_out(undisturbed)
     assert not [path for path in (results / "runs").rglob(".*") if path.is_file()]
-    for path in (results / "runs").glob("*/record.json"):
-        assert json.loads(path.read_text())["kind"] in ("run", "ensemble")
+    for path in (undisturbed / "runs").glob("*/last.ckpt"):
+        own, other = (torch.load(p, weights_only=True) for p in (path, results / path.relative_to(undisturbed)))
+        assert all(torch.equal(tensor, other["state_dict"][name]) for name, tensor in own["state_dict"].items())
 
 
 # -- on Ray ------------------------------------------------------------------------------------------------------------
@@ -290,4 +322,4 @@ def test_points_on_ray_have_the_same_records(place, undisturbed, tmp_path):
     results = tmp_path / "results"
     words = [*TWO, *place, f"results={results}", "wandb.mode=disabled", "--launcher", "ray", "--jobs", "2"]
     assert main(words) == 0
-    assert what_came_out(results) == undisturbed
+    assert what_came_out(results) == what_came_out(undisturbed)
