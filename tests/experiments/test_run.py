@@ -16,6 +16,7 @@ import torch
 from experiments.config import compose
 from experiments.run import main
 from experiments.training import Progress, make_data, make_model, public_config, run_point
+from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import HitAtK
 
 ROOT = Path(__file__).parents[2]
@@ -252,29 +253,35 @@ def test_best_on_validation_is_tested_where_the_recipe_says_so(run, place, tmp_p
 
 
 def test_the_best_on_validation_is_the_same_after_an_interruption(run, place, tmp_path, monkeypatch):
+    """The second epoch is made the best one, and the run is cut off after it."""
     words = ["strategy=single_frame", *run.overrides, "training.select=best", "data.validation=0.3"]
     whole, cut = compose(words), compose([*words, f"results={tmp_path}/cut"])
-    run_point(whole)
-    shown = Progress.on_train_batch_end
+    validated, shown = VideoClassifier.on_validation_epoch_end, Progress.on_train_batch_end
+
+    def made_up(self):
+        log = self.log
+        hit1 = torch.tensor({0: 0.1, 1: 0.9}.get(self.current_epoch, 0.5))
+        self.log = lambda name, value, **how: log(name, hit1 if name == "val/video_hit1" else value, **how)
+        validated(self)
+        del self.log
 
     def stop(self, trainer, *rest):
         shown(self, trainer, *rest)
-        if trainer.current_epoch == 3:
+        if trainer.current_epoch == 2:
             raise RuntimeError("stopped on purpose")
 
-    monkeypatch.setattr(Progress, "on_train_batch_end", stop)
-    with pytest.raises(RuntimeError, match="on purpose"):
+    monkeypatch.setattr(VideoClassifier, "on_validation_epoch_end", made_up)
+    run_point(whole)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="on purpose"):
+        patch.setattr(Progress, "on_train_batch_end", stop)
         run_point(cut)
-    monkeypatch.undo()
     run_point(cut)
-    kept = [
-        torch.load(folder / "runs" / whole.id / "last.ckpt", weights_only=True)["callbacks"]
+    best = [
+        torch.load(folder / "runs" / whole.id / "best.ckpt", weights_only=True)
         for folder in (tmp_path / "results", tmp_path / "cut")
     ]
-    scores = [
-        {name: state["best_model_score"] for name, state in own.items() if "best_model_score" in state} for own in kept
-    ]
-    assert scores[0] == scores[1] and any(score is not None for score in scores[0].values())
+    assert best[0]["epoch"] == best[1]["epoch"] == 1
+    assert all(torch.equal(tensor, best[1]["state_dict"][name]) for name, tensor in best[0]["state_dict"].items())
     assert record_of(whole)["rows"] == record_of(cut)["rows"]
 
 
