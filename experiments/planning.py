@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger
 
 from datamodules.building import (
     KEEP_FREE,
@@ -51,7 +50,7 @@ from experiments.running import point_server
 from experiments.state import states_of
 from experiments.sweep import device_groups
 from experiments.tracking import resolve_mode, tracked_run
-from experiments.training import CHECKPOINTS, make_data, make_model
+from experiments.training import CHECKPOINTS, make_data, make_model, make_trainer
 
 FEW = 6  # videos that are decoded where the frame store is missing
 ENOUGH = 5.0  # seconds of training steps after which a probe has seen enough
@@ -295,24 +294,17 @@ def probe(run: RunConfig, stores: Sequence[Store], folder: Path) -> tuple[Measur
     with tracked_run(
         replace(run.wandb, mode=mode), run_id=run.id, group="plan", config={}, tags=[], folder=folder
     ) as wandb_logger:
-        trainer = L.Trainer(
-            max_epochs=-1,
-            accelerator=run.trainer.accelerator,
+        trainer = make_trainer(
+            run,
+            folder,
+            wandb_logger,
+            [pace],
             devices=1,
-            precision=run.trainer.precision,
-            use_distributed_sampler=False,
-            gradient_clip_val=run.training.clip_norm or None,
+            strategy="auto",
+            max_epochs=-1,
             limit_val_batches=0,
             limit_test_batches=TEST_BATCHES,
-            num_sanity_val_steps=0,
-            deterministic="warn",
-            logger=[CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],
-            callbacks=[pace],
             enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=10**9,
-            default_root_dir=folder,
         )
         trainer.fit(model, datamodule=data)
         checkpoint, scores = folder / "last.ckpt", folder / "scores.npz"

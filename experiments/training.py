@@ -18,7 +18,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
@@ -94,6 +94,30 @@ def make_model(
     if run.trainer.compile:
         model.compile()
     return model
+
+
+def make_trainer(
+    run: RunConfig, folder: Path, wandb_logger: WandbLogger | None, callbacks: list[Callback], **settings: Any
+) -> L.Trainer:
+    """What trains and tests a run's network; its curves go to `folder`. `settings` are Lightning's own."""
+    usual = {
+        "accelerator": run.trainer.accelerator,
+        "devices": run.trainer.devices,
+        "strategy": "ddp" if run.trainer.devices > 1 else "auto",
+        "precision": run.trainer.precision,
+        "use_distributed_sampler": False,
+        "gradient_clip_val": run.training.clip_norm or None,
+        "num_sanity_val_steps": 0,
+        "deterministic": "warn",  # some 3-D poolings have no deterministic form on a GPU
+        "logger": [CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],
+        "callbacks": callbacks,
+        "plugins": [_WholeCheckpoints()],
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 10**9,  # epoch means only
+        "default_root_dir": folder,
+    }
+    return L.Trainer(**usual | settings)
 
 
 def run_point(run: RunConfig, force: bool = False) -> bool:
@@ -173,25 +197,14 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
                 folder, "last", every_n_epochs=often, save_on_train_epoch_end=True, enable_version_counter=False
             )
         )
-        trainer = L.Trainer(
+        trainer = make_trainer(
+            run,
+            folder,
+            wandb_logger,
+            callbacks,
             max_epochs=epochs,
-            accelerator=run.trainer.accelerator,
-            devices=run.trainer.devices,
-            strategy="ddp" if run.trainer.devices > 1 else "auto",
-            precision=run.trainer.precision,
-            use_distributed_sampler=False,
-            gradient_clip_val=run.training.clip_norm or None,
             check_val_every_n_epoch=often,
             limit_val_batches=1.0 if data.validation_views.videos else 0,
-            num_sanity_val_steps=0,
-            deterministic="warn",  # some 3-D poolings have no deterministic form on a GPU
-            logger=[CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],
-            callbacks=callbacks,
-            plugins=[_WholeCheckpoints()],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=10**9,  # epoch means only
-            default_root_dir=folder,
         )
         trainer.fit(model, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
         trainer.save_checkpoint(last)

@@ -15,7 +15,7 @@ from datamodules.video import tracks
 from experiments import planning
 from experiments.config import compose
 from experiments.planning import Measured, Store, kind_of, labels, makespan, plan, side_by_side, table, totals
-from experiments.record import run_folder
+from experiments.record import code_hash, run_folder
 from experiments.run import main
 from experiments.training import make_model
 
@@ -172,7 +172,7 @@ def test_a_small_sweep_is_planned_before_there_are_videos_and_after(tmp_path, wo
     too_short = compose(["strategy=slow_fusion", "sampling.frames=2", *words])
     finished = run_folder(single[0])
     finished.mkdir(parents=True)
-    record = {"code": {"hash": ""}, "data": {"fingerprint": "", "auxiliary_fingerprint": ""}}
+    record = {"code": {"hash": code_hash(single[0])}, "data": {"fingerprint": "", "auxiliary_fingerprint": ""}}
     (finished / "record.json").write_text(json.dumps(record))
 
     assert plan("demo", [*single, too_short], 2) == 1
