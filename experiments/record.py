@@ -152,8 +152,13 @@ def read_scores(path: Path, row: str) -> tuple[Votes, list[str]]:
 
 
 def read_clusters(path: Path) -> list[str]:
-    """The cluster of every video of what `write_scores` wrote, in the order of its videos."""
+    """The cluster of every video of what `write_scores` wrote, in the order of its videos.
+
+    Raises ValueError for scores of an earlier version, which name no clusters.
+    """
     with np.load(path) as saved:
+        if "clusters" not in saved:
+            raise ValueError(f"{path} does not say which videos are alike: run that point again")
         return saved["clusters"].tolist()
 
 

@@ -183,6 +183,19 @@ def test_clips_that_the_ends_hold_back_are_aligned_while_nearer_than_halfway(tmp
         assert record["ensemble"]["clips"]["apart"] == pytest.approx(move)
 
 
+def test_scores_that_name_no_clusters_are_not_fused_and_the_tables_are_written_all_the_same(tmp_path, capsys):
+    for name in FOUR:
+        make_run(tmp_path, name)
+    for path in tmp_path.glob("runs/*/scores.npz"):
+        saved = dict(np.load(path))
+        del saved["clusters"]
+        np.savez(path, **saved)
+    assert all(path.exists() for path in update_tables(tmp_path))
+    assert ensembles(tmp_path) == []
+    said = capsys.readouterr().err
+    assert re.search(r"^cnn_average-\S+: not derived: \S+ does not say which videos are alike: run that", said, re.M)
+
+
 def test_undecodable_videos_stay_without_scores_and_count_as_wrong(tmp_path):
     for name in FOUR:
         scores = draw(f"{name}01", LABELS)[:, None]
