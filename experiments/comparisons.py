@@ -1,11 +1,12 @@
 """Comparisons of a table's rows with their baseline: records of their own, so that tables read records only.
 
 <results>/comparisons/<id>.json   the names of the two rows, digests of the records of their runs and of the code that
-                                  compared them (`significance.py`), and what came out
+                                  compared them (without comments and layout), and what came out
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import json
@@ -18,8 +19,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from experiments.table import Row
 
+ROOT = Path(__file__).resolve().parents[1]
 # What computes is imported where it is needed: to look whether something is out of date must not cost seconds.
-CODE = hashlib.sha256(Path(__file__).with_name("significance.py").read_bytes()).hexdigest()[:16]
+SOURCES = [ROOT / "experiments" / "significance.py", ROOT / "vidfusion" / "metrics.py"]
+CODE = hashlib.sha256("".join(ast.dump(ast.parse(path.read_bytes())) for path in SOURCES).encode()).hexdigest()[:16]
+FIELDS = {"row", "baseline", "inputs", "code", "method", "clusters", "draws", "difference", "low", "high", "p"}
+FIELDS |= {"seeds", "paired"}  # of a comparison
 
 
 def digest(content: Any) -> str:
@@ -34,29 +39,32 @@ def comparison_id(row: Row, baseline: Row) -> str:
 
 
 def read_comparisons(results: Path) -> dict[str, dict]:
-    """What was compared, by id. A file that is not whole is as good as none: it is made again."""
+    """What was compared, by id. A file that is not whole, or of another shape, is as good as none."""
     found = {}
     for path in sorted((results / "comparisons").glob("*.json")):
         try:
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
+        if isinstance(content, dict) and content.keys() >= FIELDS:
+            found[path.stem] = content
     return found
 
 
 def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
-    """Compare what is not compared yet or out of date among pairs of a row and its baseline; remove all other records.
+    """Compare what is not compared yet or out of date among pairs of a row and its baseline; remove what is of others.
 
-    What is stored stays where the scores that it was made of are not there, unless the runs' records have changed.
+    What is stored stays where the scores that it was made of are not there, unless the runs' records have changed: it
+    could not be made again.
     """
     wanted = {comparison_id(row, baseline): (row, baseline) for row, baseline in pairs}
     runs = {record["id"]: record for pair in pairs for of in pair for record, _ in of.runs}
     digests = {run_id: digest(record) for run_id, record in runs.items()}
-    scored = {run_id for run_id in runs if (results / "runs" / run_id / "scores.npz").exists()}
     stored, folder = read_comparisons(results), results / "comparisons"
-    for path in folder.glob("*.json"):
-        if path.stem not in wanted:
-            path.unlink(missing_ok=True)
+    scored = {path.parent.name for path in (results / "runs").glob("*/scores.npz")}
+    for name, known in stored.items():
+        if name not in wanted and known["inputs"].keys() <= scored:
+            (folder / f"{name}.json").unlink(missing_ok=True)
     out_of_date = {}
     for name, (row, baseline) in wanted.items():
         inputs = {record["id"]: digests[record["id"]] for of in (row, baseline) for record, _ in of.runs}
