@@ -8,7 +8,6 @@ mean over seeds of runs that differ in nothing else; what is not alike (code, cl
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -73,6 +72,11 @@ class Row:
     def num_seeds(self) -> int:
         """How many seeds the row is the mean of."""
         return len({record["seed"] for record, _ in self.runs})
+
+    @property
+    def tested_again(self) -> bool:
+        """Whether these are networks of other rows, tested in another way: no row to compare others with."""
+        return self.runs[0][0].get("kind") == "test"
 
     @property
     def code(self) -> str:
@@ -189,18 +193,32 @@ def pairs(records: list[dict]) -> list[tuple[Row, Row]]:
     for group in _groups(records):
         rows = _rows(group)
         baseline = _baseline(rows)
-        if baseline is not None:
-            found += [(row, baseline) for row in rows if row is not baseline and row.data == baseline.data]
+        found += [(row, baseline) for row in rows if baseline is not None and _comparable(row, baseline)]
     return found
 
 
 def _baseline(rows: list[Row]) -> Row | None:
-    """The row that the others of a section are compared with. Of several of its name the most complete one."""
+    """The row that the others of a section are compared with: of several of its name the plainest, whatever came out.
+
+    Plain is its own clip, no pretraining, few settings given by hand. Of equally plain ones it is the most complete.
+    """
+
+    def plainest(row: Row) -> tuple:
+        given = row.runs[0][0].get("given", [])
+        own = row.common("clip") == "native", row.common("pretrained") == "none"
+        return *own, -len(given), len(row.splits), row.num_seeds
+
     for name in BASELINES:
-        named = [row for row in rows if row.name == name]
+        named = [row for row in rows if row.name == name and not row.tested_again]
         if named:
-            return max(named, key=lambda row: (len(row.splits), row.num_seeds))
+            return max(named, key=plainest)
     return None
+
+
+def _comparable(row: Row, baseline: Row) -> bool:
+    """Whether a row of the baseline's section is compared with it. A test with other settings is no further system: it
+    would only raise the number of comparisons."""
+    return row is not baseline and row.data == baseline.data and not row.tested_again
 
 
 def _groups(records: list[dict]) -> list[list[dict]]:
@@ -225,14 +243,6 @@ def _groups(records: list[dict]) -> list[list[dict]]:
             for fingerprint in sorted(set.union(*versions.values())):
                 groups.append([record for record in group if record["data"]["fingerprint"] == fingerprint])
     return groups
-
-
-def wilson(fraction: float, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson score interval of a proportion (95 % by default), as fractions."""
-    centre = fraction + z * z / (2 * trials)
-    half = z * math.sqrt(fraction * (1 - fraction) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def _numbers(record: dict, row: dict) -> dict[str, float | None]:
@@ -295,7 +305,7 @@ def _labels(rows: list[Row]) -> list[str]:
 def _section(records: list[dict], published: list[dict], comparisons: Mapping[str, dict]) -> Section:
     first, rows = records[0], _rows(records)
     labels = _labels(rows)
-    baseline, differences = _differences(rows, labels, comparisons)
+    baseline, differences, missing = _differences(rows, labels, comparisons)
     theirs = [entry for entry in published if entry["dataset"] == first["dataset"]]
     splits = {str(record["split"]) for record in records}
     place = (first["dataset"], ",".join(sorted(splits)), first["recipe"], first["size"], first["num_classes"])
@@ -343,20 +353,28 @@ def _section(records: list[dict], published: list[dict], comparisons: Mapping[st
 
     title = f"{first['dataset']}, {_splits(splits)}, recipe {first['recipe']}, size {first['size']}"
     notes = [f"[{number}] {note}" for number, note in enumerate(notes, start=1)] + fused
-    facts = _facts(records) + ([_difference_fact(baseline, differences)] if differences else [])
+    facts = _facts(records) + ([_difference_fact(baseline, differences, missing)] if differences else [])
     return Section(title, facts, columns, cells, notes, numbers)
 
 
-def _differences(rows: list[Row], labels: list[str], comparisons: Mapping[str, dict]) -> tuple[str, dict[str, dict]]:
-    """The label of the baseline and, by label, what came of comparing a row with it, with p after Holm's correction."""
+def _differences(
+    rows: list[Row], labels: list[str], comparisons: Mapping[str, dict]
+) -> tuple[str, dict[str, dict], list[str]]:
+    """The label of the baseline; by label, what came of comparing a row with it, with p after Holm's correction; and
+    the labels of the rows that have not been compared with it."""
     baseline = _baseline(rows)
     if baseline is None:
-        return "", {}
-    ids = {label: comparison_id(row, baseline) for row, label in zip(rows, labels, strict=True)}
+        return "", {}, []
+    ids = {
+        label: comparison_id(row, baseline)
+        for row, label in zip(rows, labels, strict=True)
+        if _comparable(row, baseline)
+    }
     found = {label: comparisons[name] for label, name in ids.items() if name in comparisons}
     judged = [label for label, of in found.items() if of["p"] is not None]
     corrected = dict(zip(judged, holm([found[label]["p"] for label in judged]), strict=True))
-    return labels[rows.index(baseline)], {label: of | {"p_holm": corrected.get(label)} for label, of in found.items()}
+    differences = {label: of | {"p_holm": corrected.get(label)} for label, of in found.items()}
+    return labels[rows.index(baseline)], differences, [label for label in ids if label not in found]
 
 
 def _difference(compared: dict | None) -> str:
@@ -369,8 +387,8 @@ def _difference(compared: dict | None) -> str:
     return f"{points[0]:+.1f} [{points[1]:.1f}, {points[2]:.1f}]" + " *" * (compared["p_holm"] < LEVEL)
 
 
-def _difference_fact(baseline: str, differences: dict[str, dict]) -> str:
-    """How the rows were compared, and of what that speaks."""
+def _difference_fact(baseline: str, differences: dict[str, dict], missing: list[str]) -> str:
+    """How the rows were compared, of what that speaks, and which rows were not."""
     number = sum(of["p"] is not None for of in differences.values())
     text = f"{DIFFERENCE} {baseline}, the baseline fixed beforehand: of Video Hit@1, in percentage points"
     if number:
@@ -378,23 +396,34 @@ def _difference_fact(baseline: str, differences: dict[str, dict]) -> str:
     sentences = [text]
     alike = defaultdict(list)
     for label, of in differences.items():
-        how = (of["method"], of["clusters"], of["draws"], of["seeds"]["row"], of["seeds"]["baseline"])
-        alike[how].append(label)
-    for (method, clusters, draws, seeds, of_baseline), labels in alike.items():
-        networks = f"the trained networks (seeds: {seeds}, of the baseline {of_baseline})"
-        if method == "too few groups":
-            how = f"{clusters} groups of test videos are too few groups for an interval or a mark"
-        elif method == "exact sign-flip":
-            how = f"{method} over {clusters} groups of test videos, {draws:,} patterns, which speaks of {networks} only"
-            if 2 / draws * number >= LEVEL:
-                how += f", and marks nothing, since no p can be below {2 / draws:.2g} before the correction"
-        else:
-            how = f"{method} of {clusters:,} groups of test videos, {draws:,} replicates"
-            drawn = seeds > 1 and of_baseline > 1
-            how += f", and of the seeds of each row ({seeds}, of the baseline {of_baseline})" if drawn else ""
-            how += "" if drawn else f", which speaks of {networks} only"
+        alike[_how(of, number)].append(label)
+    for how, labels in alike.items():
         sentences.append(how[0].upper() + how[1:] if len(alike) == 1 else f"{', '.join(labels)}: {how}")
+    sentences += [f"Not compared, for lack of comparable scores: {', '.join(missing)}"] if missing else []
     return f"{'. '.join(sentences)}."
+
+
+def _how(compared: dict, number: int) -> str:
+    """How a row was compared as one of `number`, and of what that speaks."""
+    method, clusters, draws = (compared[key] for key in ("method", "clusters", "draws"))
+    seeds, of_baseline = (compared["seeds"][key] for key in ("row", "baseline"))
+    groups = f"{clusters:,} groups of test videos"
+    networks = f"which speaks of the trained networks (seeds: {seeds}, of the baseline {of_baseline}) only"
+    if method == "too few groups":
+        return f"{groups} are too few groups for an interval or a mark"
+    if method == "exact sign-flip":
+        how, least = f"{method} over {groups}, {draws:,} patterns, {networks}", 2 / draws
+    else:
+        how, least = f"{method} of {groups}, {draws:,} replicates", 2 / (draws + 1)
+        if seeds == 1 or of_baseline == 1:
+            how += f", {networks}"
+        elif compared["paired"]:
+            how += f", and of the seeds, in pairs ({seeds}), since both rows hold the same trained networks"
+        else:
+            how += f", and of the seeds of each row ({seeds}, of the baseline {of_baseline})"
+    if least * number >= LEVEL:
+        how += f", and marks nothing, since no p can be below {least:.2g} before the correction"
+    return how
 
 
 def _chance(records: list[dict], keys: list[str]) -> dict[str, float | None]:
@@ -452,9 +481,6 @@ def _csv_row(row: Row) -> dict[str, object]:
         if "/" in key and not key.endswith("/videos"):
             spreads = {f"{key}_sd": deviation, f"{key}_split_sd": row.split_deviation(key)}
             line |= {name: value for name, value in spreads.items() if value is not None}
-    hit = line.get("test/video_hit1")
-    if len(records) == 1 and hit is not None:
-        line["test/video_hit1_low"], line["test/video_hit1_high"] = wilson(hit, record["videos"]["expected"])
     return line | {"command": record["command"]}
 
 

@@ -1,5 +1,6 @@
 """Comparisons of rows: against slow, independent computations, under a simulated null, and as records of a folder."""
 
+import functools
 import itertools
 import json
 
@@ -16,12 +17,14 @@ from experiments.table import BASELINES, README_END, README_START, fill_readme, 
 RNG_SEEDS = range(3)
 
 
-def simulate(rng, sizes, num_seeds=1, seed_effect=0.0, cluster_effect=0.5, effect=0.0):
+def simulate(rng, sizes, num_seeds=1, seed_effect=0.0, cluster_effect=0.5, effect=0.0, network_effect=0.0):
     """Two rows (S, N) and the cluster of each video: right with a probability that depends on the cluster, the video,
-    how this row does on this cluster, how good this training was, and `effect` for the first row. All on the scale of
-    logits."""
+    how this row does on this cluster, how good this training was, for the row or for both (`network_effect`), and
+    `effect` for the first row. All on the scale of logits."""
     clusters = np.repeat(np.arange(len(sizes)), sizes)
     shared = 0.4 + rng.normal(0, 0.7, len(sizes))[clusters] + rng.normal(0, 1.5, len(clusters))
+    if network_effect:
+        shared = shared + rng.normal(0, network_effect, (num_seeds, 1))
     rows = []
     for shift in (effect, 0.0):
         own = shared + shift + rng.normal(0, cluster_effect, len(sizes))[clusters]
@@ -125,6 +128,24 @@ def test_bootstrap_of_one_seed_is_that_of_a_loop_over_clusters_but_for_its_corre
     assert outcome.p == pytest.approx(2 * t.sf(outcome.difference / deviation, num_clusters - 1), abs=0.005)
 
 
+@pytest.mark.parametrize(("sizes", "num_splits"), [([30, 20, 11, 10, 8, 7, 5, 4, 3, 2, 2], 2), ([20, 20], 12)])
+def test_bootstrap_of_clusters_of_several_splits_has_the_interval_of_students_t(sizes, num_splits):
+    rng = np.random.default_rng(4)
+    parts = [simulate(rng, np.array(sizes), effect=0.2) for _ in range(num_splits)]
+    row, baseline, clusters = zip(*parts, strict=True)
+    clusters = [own + 100 * split for split, own in enumerate(clusters)]  # no split has those of another
+    variance = squares = 0.0
+    for right, theirs, own in zip(row, baseline, clusters, strict=True):
+        apart = right[0].astype(float) - theirs[0]
+        for cluster in np.unique(own):
+            share = np.mean(own == cluster)
+            part = np.sum(apart[own == cluster] - apart.mean()) / len(own) / num_splits
+            variance, squares = variance + part**2 / (1 - share), squares + (share / num_splits) ** 2
+    outcome = compare(row, baseline, clusters, 40_000)
+    half = t.ppf(0.975, 1 / squares - num_splits) * np.sqrt(variance)
+    assert (outcome.high - outcome.low) / 2 == pytest.approx(half, rel=0.02)
+
+
 def test_bootstrap_adds_the_variance_of_seeds_without_the_noise_that_clusters_have_shown():
     rng = np.random.default_rng(2)
     num_clusters, num_seeds = 40, 4
@@ -181,6 +202,18 @@ def test_bootstrap_rejects_about_5_percent_where_rows_do_not_differ(num_clusters
         seed_effect=seed_effect,
     )
     assert within(count, 400, 0.04, 0.065)
+
+
+def test_pairs_of_seeds_reject_about_7_percent_where_rows_of_the_same_networks_do_not_differ_and_find_what_does():
+    def share(paired, num_sets, **settings):
+        test = functools.partial(compare, replicates=399, paired=paired)
+        settings |= {"num_seeds": 3, "seed_effect": 0.2, "network_effect": 0.6}
+        return rejected(num_sets, lambda rng: rng.integers(4, 40, 60), seed=60, test=test, **settings)
+
+    assert within(share(True, 300), 300, 0.04, 0.085)
+    assert share(False, 100) <= 3
+    assert share(True, 100, effect=0.7) >= 65
+    assert share(False, 100, effect=0.7) <= 30
 
 
 def compare_by_videos(row, baseline, clusters):
@@ -346,6 +379,75 @@ def test_baseline_is_fixed_by_name_whatever_came_out(tmp_path):
     assert pairs([record for record in read_records(tmp_path) if record["strategy"] == "c3d"]) == []
 
 
+@pytest.mark.parametrize(
+    ("odd", "seeds"),
+    [({"clip": "lecture"}, 3), ({"pretrained": "imagenet"}, 3), ({"given": ["model.backbone=resnet18"]}, 3), ({}, 1)],
+    ids=str,
+)
+def test_of_several_baselines_the_plainest_is_taken_and_then_the_most_complete(tmp_path, odd, seeds):
+    make_runs(tmp_path, {"single_frame": 0.5, "c3d": 0.5}, seeds=2)
+    for seed in range(seeds):
+        make_run(
+            tmp_path, "single_frame", np.ones(NUM_VIDEOS, bool), id=f"odd-{seed}", seed=seed, settings="odd", **odd
+        )
+    found = pairs(read_records(tmp_path))
+    assert {baseline.runs[0][0]["id"] for _, baseline in found} == {"single_frame-s0-1"}
+    assert {row.runs[0][0]["id"] for row, _ in found} == {"odd-0", "c3d-s0-1"}
+
+
+def test_tests_with_other_settings_are_neither_baseline_nor_compared(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9})
+    section = section_of(tmp_path)
+    again = {"kind": "test", "settings": "again", "test": {"changed": {"sampling.test_clips": 3}, "run": "any"}}
+    for name in ("single_frame", "c3d"):
+        make_run(tmp_path, name, np.zeros(NUM_VIDEOS, bool), id=f"{name}-again", **again)
+    shown, before = (cells(of, "Difference to single_frame") for of in (section_of(tmp_path), section))
+    changed = {f"{name} (sampling.test_clips=3)": "—" for name in ("single_frame", "c3d")}
+    assert shown == before | changed
+    assert section_of(tmp_path).facts[-1] == section.facts[-1]
+    for seed in range(3):  # more seeds do not make it the baseline, nor does being the only one of its name
+        make_run(tmp_path, "single_frame", np.zeros(NUM_VIDEOS, bool), id=f"again-{seed}", seed=seed, **again)
+    assert cells(section_of(tmp_path), "Difference to single_frame")["c3d"] == before["c3d"]
+    (tmp_path / "runs" / "single_frame-s0-1" / "record.json").unlink()
+    assert pairs(read_records(tmp_path)) == []
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_seeds_are_paired_where_rows_share_trained_networks_in_each_and_never_by_number_alone(tmp_path, shared):
+    made = make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6}, seeds=3)
+    fused = []
+    for seed in range(3):
+        right = made["single_frame", 1, seed] | made["c3d", 1, seed]
+        member = f"single_frame-s{seed if shared or seed < 2 else 0}-1"  # seed 2 has a network of another seed
+        members = [[member, "single_frame"], [f"c3d-s{seed}-1", "c3d"]]
+        make_run(tmp_path, "fused", right, seed=seed, ensemble={"of": {"members": members}, "text": "mean"})
+        fused.append(right)
+    section = section_of(tmp_path)
+    found = {of["row"]: of for of in read_comparisons(tmp_path).values()}
+    assert (found["fused"]["paired"], found["c3d"]["paired"]) == (shared, False)
+    baseline = np.stack([made["single_frame", 1, seed] for seed in range(3)])
+    groups = np.array([f"1/{video % 24}" for video in range(NUM_VIDEOS)])
+    outcome = compare([np.stack(fused)], [baseline], [groups], paired=shared)
+    assert (found["fused"]["low"], found["fused"]["p"]) == (outcome.low, outcome.p)
+    apart, together = "of the seeds of each row (3, of the baseline 3)", "of the seeds, in pairs (3), since both"
+    assert apart in section.facts[-1] and (together in section.facts[-1]) == shared
+
+
+def test_rows_of_one_run_are_paired(tmp_path):
+    names = ["two_stream_spatial", "two_stream"]
+    for seed in range(2):
+        make_run(tmp_path, "two_stream", np.random.default_rng(seed).random(NUM_VIDEOS) < 0.5, seed=seed)
+        folder = tmp_path / "runs" / f"two_stream-s{seed}-1"
+        record, saved = json.loads((folder / "record.json").read_text()), dict(np.load(folder / "scores.npz"))
+        record["rows"] = [record["rows"][0] | {"name": name} for name in names]
+        (folder / "record.json").write_text(json.dumps(record))
+        scores = np.concatenate([saved["scores"][:, :, [2, 0, 1]], saved["scores"]], 1)
+        np.savez(folder / "scores.npz", **saved | {"rows": np.array(names), "scores": scores})
+    update_tables(tmp_path)
+    (found,) = read_comparisons(tmp_path).values()
+    assert (found["row"], found["baseline"], found["paired"]) == ("two_stream_spatial", "two_stream", True)
+
+
 def test_only_rows_of_the_same_splits_and_data_are_compared(tmp_path):
     make_runs(tmp_path, {"single_frame": 0.5, "c3d": 0.5}, splits=3)
     make_runs(tmp_path, {"early_fusion": 0.5})
@@ -397,8 +499,45 @@ def test_stays_without_scores_until_a_record_changes(tmp_path, capsys):
     record.write_text(json.dumps(json.loads(record.read_text()) | {"memory_mb": 7}))
     shown = cells(section_of(tmp_path), "Difference")
     assert shown["c3d"] == "—" and "[" in shown["late_fusion"]
+    facts = tables(read_records(tmp_path), [], read_comparisons(tmp_path))[0].facts
+    assert facts[-1].endswith(" Not compared, for lack of comparable scores: c3d.") and "Not" not in section.facts[-1]
     assert [json.loads(text)["row"] for text in stored(tmp_path).values()] == ["late_fusion"]
     assert "not compared" in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+def test_what_cannot_be_made_again_stays_when_its_row_has_become_another_one(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
+    update_tables(tmp_path)
+    before = stored(tmp_path)
+    scores = tmp_path / "runs" / "c3d-s0-1" / "scores.npz"
+    scores.rename(tmp_path / "elsewhere.npz")
+    make_run(tmp_path, "c3d", np.ones(NUM_VIDEOS, bool), seed=1)
+    update_tables(tmp_path)
+    assert stored(tmp_path) == before
+    (tmp_path / "elsewhere.npz").rename(scores)
+    update_tables(tmp_path)
+    assert len(after := stored(tmp_path)) == 1 and not after.keys() & before.keys()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", '{"p": 0.5}'])
+def test_a_file_of_another_shape_is_as_good_as_none(tmp_path, text):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
+    update_tables(tmp_path)
+    ((path, content),) = stored(tmp_path).items()
+    path.write_text(text)
+    assert read_comparisons(tmp_path) == {}
+    update_tables(tmp_path)
+    assert stored(tmp_path) == {path: content}
+
+
+def test_facts_say_where_a_bootstrap_can_mark_nothing(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9})
+    assert "marks nothing" not in section_of(tmp_path).facts[-1]
+    (found,) = read_comparisons(tmp_path).items()
+    for draws, said in ((39, True), (40, False)):
+        comparisons = {found[0]: found[1] | {"draws": draws}}
+        (section,) = tables(read_records(tmp_path), [], comparisons)[:1]
+        assert ("marks nothing, since no p can be below 0.05 before" in section.facts[-1]) == said
 
 
 def test_runs_without_scores_have_a_table_without_differences(tmp_path):
