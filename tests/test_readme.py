@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import DATASETS
-from experiments.comparisons import read_comparisons
+from experiments.comparisons import digest, read_comparisons
 from experiments.config import compose, names
 from experiments.ensembles import SETTINGS
 from experiments.layers import main as layers_main
@@ -73,6 +73,9 @@ def test_table_is_what_the_committed_records_give():
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in REFERENCE.rglob("runs")), ids=lambda path: path.name)
-def test_committed_tables_are_what_the_committed_records_give(folder):
+def test_committed_tables_and_comparisons_are_of_the_committed_records(folder):
     for name, render in RENDERERS.items():
         assert (folder / name).read_text() == render(sections_of(folder))
+    digests = {record["id"]: digest(record) for record in read_records(folder)}
+    for name, compared in read_comparisons(folder).items():
+        assert compared["inputs"].items() <= digests.items(), f"{name} was made of other records"
