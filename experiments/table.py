@@ -75,7 +75,7 @@ class Row:
 
     @property
     def tested_again(self) -> bool:
-        """Whether these are networks of other rows, tested in another way: no row to compare others with."""
+        """Whether these are the networks of another row, tested with other settings; such rows are not compared."""
         return self.runs[0][0].get("kind") == "test"
 
     @property
