@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +24,8 @@ if TYPE_CHECKING:  # both cost seconds to import, and a run without W&B needs ne
 
 OLDER_NAMES = {"run": "online", "dryrun": "offline"}  # still taken by WANDB_MODE
 PRIVATE = {
-    "host": "private",  # the run's own record of it, which no switch below leaves out
+    "host": "private",  # the run's own record of it, and of the program's path, which no switch below leaves out
+    "program": "private",
     "x_disable_meta": True,  # arguments, program path, user
     "x_disable_machine_info": True,  # CPU, GPU, memory
     "x_disable_stats": True,
@@ -63,13 +67,13 @@ def resolve_mode(mode: str) -> str:
         return resolved
     import wandb
 
-    saved = wandb.setup(wandb.Settings(silent=True)).settings.mode  # as `wandb offline` leaves it in a settings file
-    if saved != "online":
-        return OLDER_NAMES.get(saved, saved)
     try:
+        saved = wandb.setup(wandb.Settings(silent=True)).settings.mode  # as `wandb offline` leaves it in a file
+        if saved != "online":
+            return OLDER_NAMES.get(saved, saved)
         return "online" if wandb.login(prompt=False, verify=False) else "offline"
-    except wandb.Error:
-        return "online"  # credentials exist but are malformed: the attempt to use them says what is wrong
+    except Exception:
+        return "online"  # credentials exist but are malformed, or worse: the attempt to use them says what is wrong
 
 
 @contextmanager
@@ -82,12 +86,18 @@ def tracked_run(
     tags: list[str],
     folder: Path,
     job_type: str = "train",
+    resume: bool = False,
 ) -> Iterator[WandbLogger | None]:
-    """Yield the logger of one W&B run, None where disabled; the run ends with the block, failed if the block raised.
+    """Yield the logger of one W&B run; the run ends with the block, failed if the block raised.
 
-    Files go to `folder`/wandb. Where W&B cannot be reached or refuses, the run continues offline. Under a W&B agent
-    the agent's run id replaces `run_id`. At the end, an upload may take WANDB_FINISH_TIMEOUT seconds (60).
+    Files go to `folder`/wandb. With `resume` it goes on where an earlier run of this id ended. Else it replaces that
+    one, of which the offline parts that have not been uploaded are removed, since W&B would join them to the new one.
+    Where W&B cannot be reached or refuses, the run continues offline. None is yielded where W&B is disabled, or cannot
+    start offline either. Under a W&B agent the agent's run id replaces `run_id`. At the end, an upload may take
+    WANDB_FINISH_TIMEOUT seconds (60).
     """
+    if settings.private:
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # before W&B's background process starts, which reads it
     mode = resolve_mode(settings.mode)
     if mode == "disabled":
         yield None
@@ -95,35 +105,25 @@ def tracked_run(
 
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["WANDB_DATA_DIR"] = data_folder(folder)
-    if settings.private:
-        os.environ["WANDB_ERROR_REPORTING"] = "false"
     import wandb
 
     assert wandb.run is None, f"run {wandb.run.id} is still open: a second logger would silently join it"
-    run_settings = wandb.Settings(
-        silent=True,
-        save_code=False,  # explicit, since an account can switch code saving on
-        disable_code=True,
-        init_timeout=30,
-        finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", 60)),
-        finish_timeout_raises=True,
-        **(PRIVATE if settings.private else {}),
-    )
     under_agent = "WANDB_SWEEP_ID" in os.environ
+    if not (resume or under_agent):
+        _remove_waiting(folder, wandb_id(run_id))
     arguments = {
         "project": settings.project,
         "entity": settings.entity,
-        "id": None if under_agent else run_id,
-        "resume": None if under_agent else "allow",
+        "id": None if under_agent else wandb_id(run_id),
+        "resume": "allow" if resume and not under_agent else None,
         "name": run_id,
         "group": group,
         "job_type": job_type,
-        "tags": tags,
+        "tags": [tag[:64] for tag in tags],  # W&B takes no longer ones
         "config": config,
         "save_dir": folder,
-        "settings": run_settings,
     }
-    logger = _start(mode, arguments)
+    logger = _start(mode, settings.private, arguments)
     exit_code = 1
     try:
         yield logger
@@ -137,37 +137,72 @@ def data_folder(folder: Path) -> str:
     return str(folder.resolve() / "wandb")
 
 
+def wandb_id(run_id: str) -> str:
+    """A run's id as W&B takes it: a data set's folder may have a name with letters that W&B reserves."""
+    return re.sub(r"[:;,#?/']", "-", run_id)
+
+
+def uploaded_mark(log: Path) -> Path:
+    """The file that W&B makes beside the log of an offline run once it is uploaded."""
+    return log.with_name(f"{log.name}.synced")
+
+
+def _remove_waiting(folder: Path, run_id: str) -> None:
+    """Remove the offline parts of a run that wait for their upload, on rank 0: on others, the run has begun by then."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    for part in (folder / "wandb").glob("offline-run-*"):
+        log = part / f"run-{run_id}.wandb"
+        if log.exists() and not uploaded_mark(log).exists():
+            shutil.rmtree(part, ignore_errors=True)
+
+
 @contextmanager
 def _only_a_mirror(what: str) -> Iterator[None]:
     """Whatever W&B cannot do costs one line and nothing else."""
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"W&B: {what} failed ({reason}); the results here are whole", flush=True)
+        print(f"W&B: {what} failed ({_reason(error)}); the results here are whole", flush=True)
 
 
-def _start(mode: str, arguments: dict[str, Any]) -> WandbLogger:
-    """Start the run now, so that a refusal shows before training, and offline if it is refused."""
+def _start(mode: str, private: bool, arguments: dict[str, Any]) -> WandbLogger | None:
+    """Start the run now, so that a refusal shows before training; offline if it is refused, else not at all."""
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    wandb.setup(wandb.Settings(silent=True))
     try:
+        wandb.setup(wandb.Settings(silent=True))
         if mode == "online":
             wandb.setup(wandb.Settings(mode="online"))  # over a WANDB_MODE=offline, with which login finds nothing
             if not wandb.login(prompt=False, verify=False):  # init alone would prompt at a terminal
                 raise wandb.errors.UsageError("no credentials found, `wandb login` stores them")
-        logger = WandbLogger(mode=mode, **arguments)
+        settings = wandb.Settings(
+            silent=True,
+            save_code=False,  # explicit, since an account can switch code saving on
+            disable_code=True,
+            init_timeout=30,
+            finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", 60)),
+            finish_timeout_raises=True,
+            **(PRIVATE if private else {}),
+        )
+        logger = WandbLogger(mode=mode, settings=settings, **arguments)
         _ = logger.experiment
-    except wandb.Error as error:
-        if mode == "offline":
-            raise
-        reason = " ".join(str(error).split())
-        print(f"W&B: cannot start online ({reason}); this run continues offline", flush=True)
+        return logger
+    except Exception as error:  # W&B's own are not all of one kind
+        reason = _reason(error)
+    if mode == "offline":
+        print(f"W&B: cannot start ({reason}); this run goes on without it", flush=True)
+        return None
+    print(f"W&B: cannot start online ({reason}); this run continues offline", flush=True)
+    with suppress(Exception):
         wandb.teardown()  # W&B's background process still holds the run id of the failed attempt
-        return _start("offline", arguments)
-    return logger
+    return _start("offline", private, arguments)
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _finish(exit_code: int) -> None:
@@ -299,6 +334,12 @@ def log_film_strips(
     if logger is None or settings.private or not shown:
         return
     assert votes is not None, "the run was not tested"
+    with _only_a_mirror("the film strips"):
+        if strips := _film_strips(data, votes):
+            logger.experiment.log(strips)
+
+
+def _film_strips(data: VideoDataModule, votes: Votes) -> dict[str, Any]:
     import wandb
 
     from datamodules.lists import DataError
@@ -323,8 +364,7 @@ def log_film_strips(
             images.append(wandb.Image(strip, caption=f"{true} / {classes[answer]}, {scores[index, answer]:.0%}"))
         if images:
             strips[f"samples/{name}"] = images
-    if strips:
-        logger.experiment.log(strips)
+    return strips
 
 
 def _right_and_wrong(scores: np.ndarray, targets: np.ndarray) -> tuple[list[int], list[int]]:
@@ -339,20 +379,24 @@ def _right_and_wrong(scores: np.ndarray, targets: np.ndarray) -> tuple[list[int]
 
 
 def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folder: Path) -> None:
-    """Show a sweep's tables as one W&B run of job type `report` in the sweep's group; a repeated sweep updates it.
+    """Show a sweep's tables as one W&B run of job type `report` in the sweep's group; a repeated sweep replaces it.
 
-    Each of our sections is a table and a bar per row; all are `table.csv`, an artifact; the summary holds each row's
-    shares (`c3d/test/video_hit1`), after the section's title where there are several. A private run has the summary
-    only. Under a W&B agent, which knows one point of the sweep, there is no report.
+    Its id is `<sweep>-report-<hash>` of this machine and folder: the same sweep elsewhere has a report of its own. Each
+    of our sections is a table and a bar per row; all are `table.csv`, an artifact; the summary holds each row's shares
+    (`c3d/test/video_hit1`), after the section's title where there are several. A private run has the summary only.
+    Under a W&B agent, which knows one point of the sweep, there is no report.
     """
     ours = [section for section in sections if section.csv]
     if not ours or "WANDB_SWEEP_ID" in os.environ:
         return
+    from experiments.comparisons import digest
+
+    place = digest([platform.node(), str(folder.resolve())])
     with (
         _only_a_mirror(f"the report of {sweep}"),
         tracked_run(
             settings,
-            run_id=f"{sweep}-report",
+            run_id=f"{sweep}-report-{place}",
             group=sweep,
             config={"sweep": sweep},
             tags=[sweep, "report"],

@@ -147,7 +147,14 @@ def run_point(run: RunConfig, force: bool = False) -> bool:
             raise
 
 
+def check_accelerator(run: RunConfig) -> None:
+    """Raise ValueError where a GPU is asked for and there is none."""
+    if run.trainer.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise ValueError("trainer.accelerator=gpu: there is no GPU here; use trainer.accelerator=auto")
+
+
 def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
+    check_accelerator(run)
     torch.set_num_threads(run.trainer.threads)
     data = make_data(run)
     data.prepare_data()
@@ -184,6 +191,7 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
         config=public_config(run),
         tags=[run.strategy, run.dataset_label, run.recipe],
         folder=Path(run.results),
+        resume=resume,
     ) as wandb_logger:
         epochs = -(-steps // data.steps_per_epoch(run.trainer.devices))
         often = max(1, epochs // CHECKPOINTS)

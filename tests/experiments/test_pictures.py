@@ -215,6 +215,14 @@ def test_film_strips_show_right_and_wrong_with_captions(tested, capsys):
     assert "gone.mp4" in capsys.readouterr().out
 
 
+def test_film_strips_that_wandb_does_not_take_cost_one_line(tested, capsys):
+    def refuse(_):
+        raise ValueError("no room")
+
+    log_film_strips(SimpleNamespace(experiment=SimpleNamespace(log=refuse)), WandbConfig(), *tested)
+    assert "W&B: the film strips failed (no room); the results here are whole\n" in capsys.readouterr().out
+
+
 def test_wrong_ones_are_the_surest_and_right_ones_are_spread():
     sure = np.linspace(0.4, 0.97, 100)
     scores = np.stack([sure, (1 - sure) * 0.6, (1 - sure) * 0.4], axis=1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ValidationError
 from wandb.proto.wandb_internal_pb2 import Record
 from wandb.sdk.lib import wbauth
+from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 
 from experiments.render import Section
 from experiments.tracking import WandbConfig, confusion_matrix, log_record, log_report, resolve_mode, tracked_run
@@ -98,14 +100,15 @@ def no_account(tmp_path, monkeypatch):
     wbauth.unauthenticate_session()
 
 
-def track(folder, run_id="early_fusion-toy-s0-abc123", **settings):
+def track(folder, run_id="early_fusion-toy-s0-abc123", resume=False, tags=("toy", "early_fusion"), **settings):
     return tracked_run(
         WandbConfig(**{"mode": "offline", **settings}),
         run_id=run_id,
         group="fusion-toy",
         config={"strategy": "early_fusion", "seed": 3, "clip": {"frames": 10}},
-        tags=["toy", "early_fusion"],
+        tags=list(tags),
         folder=folder,
+        resume=resume,
     )
 
 
@@ -284,6 +287,59 @@ def test_under_an_agent_the_run_id_is_the_agents(tmp_path, monkeypatch):
         assert logger.experiment.settings.resume is None
 
 
+def test_names_that_wandb_does_not_take_are_made_fit(tmp_path):
+    with track(tmp_path, run_id="c3d-my:data;,#?/'s-s0-1", tags=["long" * 20]):
+        pass
+    (back,) = read_runs(tmp_path)
+    assert (back.run.run_id, back.run.display_name) == ("c3d-my-data------s-s0-1", "c3d-my:data;,#?/'s-s0-1")
+    assert list(back.run.tags) == ["long" * 16]
+
+
+@pytest.mark.parametrize("broken", ["service", "setting"])
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_what_cannot_start_offline_either_goes_on_without(tmp_path, monkeypatch, capsys, broken, mode):
+    def fails(*_, **__):
+        raise WandbServiceConnectionError("no service\nhere")
+
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    if broken == "service":
+        monkeypatch.setattr(wandb, "setup", fails)
+    else:
+        monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "soon")
+    with track(tmp_path, mode=mode) as logger:
+        assert logger is None
+    *first, last = capsys.readouterr().out.splitlines()
+    assert len(first) == (mode == "online") and all("this run continues offline" in line for line in first)
+    reason = {"service": "no service here", "setting": ".*soon.*"}[broken]
+    assert re.fullmatch(rf"W&B: cannot start \({reason}\); this run goes on without it", last)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_run_done_again_replaces_what_waits_of_it_and_a_resumed_one_does_not(tmp_path, uploaded):
+    def part(name, run_id):
+        folder = tmp_path / "wandb" / f"offline-run-{name}-{run_id}"
+        folder.mkdir(parents=True)
+        (folder / f"run-{run_id}.wandb").write_bytes(b"a beginning")
+        return folder
+
+    own, other = part("20200101_000000", "mine"), part("20200101_000001", "not-mine")
+    if uploaded:
+        (own / "run-mine.wandb.synced").touch()
+    with track(tmp_path, "mine", resume=True):
+        pass
+    assert own.exists() and len(list((tmp_path / "wandb").glob("offline-run-*-mine"))) == 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCAL_RANK", "1")  # of the same run, which the first process has begun
+        with track(tmp_path, "mine"):
+            pass
+    assert own.exists()
+    with track(tmp_path, "mine") as logger:
+        assert logger.experiment.settings.resume is None
+    assert own.exists() == uploaded and other.exists()
+    assert len(list((tmp_path / "wandb").glob("offline-run-*-mine"))) == 2 + uploaded
+
+
 def test_an_upload_that_does_not_finish_is_said(tmp_path, monkeypatch, capsys):
     finish = wandb.finish
 
@@ -338,7 +394,8 @@ def test_a_report_reads_back_as_the_table_says(tmp_path):
     shown = section("toy", chance=0.125, c3d=0.75, svm=None)
     log_report(WandbConfig("offline"), "fusion", [shown, LITERATURE], tmp_path)
     (back,) = read_runs(tmp_path)
-    assert (back.run.run_id, back.run.run_group, back.run.job_type) == ("fusion-report", "fusion", "report")
+    assert (back.run.run_group, back.run.job_type) == ("fusion", "report")
+    assert re.fullmatch("fusion-report-[0-9a-f]{8}", back.run.run_id)
     assert back.exit_code == 0
 
     def table(key):
@@ -363,6 +420,13 @@ def test_a_report_reads_back_as_the_table_says(tmp_path):
         if path.read_text().startswith("dataset,splits,recipe")
     ]
     assert "c3d,0.75,0.25,9.0" in staged.read_text() and "/home" not in staged.read_text()
+
+
+def test_a_report_is_replaced_by_the_same_sweeps_in_its_folder_only(tmp_path):
+    for folder in ("here", "here", "there"):
+        log_report(WandbConfig("offline", private=True), "fusion", [section("toy", c3d=0.75)], tmp_path / folder)
+    (here,), (there,) = (read_runs(tmp_path / folder) for folder in ("here", "there"))
+    assert here.run.run_id != there.run.run_id
 
 
 def test_a_report_of_several_sections_keeps_them_apart(tmp_path):
