@@ -9,6 +9,7 @@ upright: a rotation that the file's metadata ask for, as phones write it, is app
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,6 +277,10 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
         return
     try:
         reader = decord.VideoReader(_source(path), ctx=decord.cpu(0), num_threads=1)
+    except (decord.DECORDError, RuntimeError):  # it takes no single pictures, nor streams without a container
+        yield from _decode_with_pyav(path)
+        return
+    try:
         frame = reader.next().asnumpy()
         if frame.shape[2] != 3:  # decord 0.6.0 gives four channels for some small widths, such as 48
             yield from _decode_with_pyav(path)
@@ -290,9 +295,12 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
 
 
 def _decode_with_pyav(path: Path) -> Iterator[np.ndarray]:
-    with av.open(_source(path)) as container:
-        for frame in container.decode(_video_stream(container, path)):
-            yield _picture(frame)
+    try:
+        with av.open(_source(path)) as container:
+            for frame in container.decode(_video_stream(container, path)):
+                yield _picture(frame)
+    except av.FFmpegError as error:
+        raise _decode_error(path, _reason(error)) from error
 
 
 def _picture(frame: av.VideoFrame) -> np.ndarray:
@@ -331,8 +339,9 @@ def _other_size(index: int, size: tuple[int, int], first: VideoInfo | av.VideoFr
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error, without the stack that decord appends."""
-    return (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]
+    """The first line of an error, without what decord puts around it: the place in its code, and the stack."""
+    line = (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]
+    return re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", line)
 
 
 def _decode_error(path: Path, found: str) -> DecodeError:

@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from datamodules import decode
 from datamodules.decode import (
@@ -90,6 +91,29 @@ def test_pyav_decodes_where_decord_is_missing(tmp_path, monkeypatch):
     with_decord = np.stack(list(iter_frames(path)))
     monkeypatch.setattr(decode, "decord", None)
     np.testing.assert_array_equal(np.stack(list(iter_frames(path))), with_decord)
+
+
+@pytest.mark.parametrize("name", ["a.h264", "a.png"])
+def test_pyav_decodes_what_decord_does_not_open(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.png":
+        picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(path)
+        expected = picture[None]
+    else:
+        write_clip(path, 12)
+        expected = reference(path)
+    if decode.decord is not None:
+        with pytest.raises((decode.decord.DECORDError, RuntimeError)):
+            decode.decord.VideoReader(str(path))
+    np.testing.assert_array_equal(np.stack(list(iter_frames(path))), expected)
+
+
+def test_the_place_in_the_decoders_code_is_not_told():
+    error = RuntimeError(
+        "[17:21:25] /github/workspace/src/video/video_reader.cc:270: [a.mp4] no frame\nStack trace:\n 1"
+    )
+    assert decode._reason(error) == "[a.mp4] no frame"
 
 
 def test_appended_copies_are_cut_off(tmp_path, monkeypatch):
