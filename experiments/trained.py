@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ from experiments.config import WORDS, RunConfig, compose, flat, is_place, parse
 from experiments.ensembles import digest, update_tables
 from experiments.pictures import film_strip, middle_frames
 from experiments.record import make_record, read_record, row_names, write_atomically, write_scores
+from experiments.running import locked
 from experiments.tracking import log_film_strips, log_record, tracked_run
-from experiments.training import Progress, make_data, make_model, public_config
+from experiments.training import Progress, check_accelerator, make_data, make_model, public_config
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import Votes, top_k
 
@@ -47,7 +49,10 @@ from vidfusion.metrics import Votes, top_k
 OF_THE_TEST = ("sampling.test_", "trainer.", "wandb.", "results", "data.root", "data.stores", "data.max_store")
 # What a network sees of videos, and what was held out, which stay as they were in training where the data are others.
 KEPT = ("data.flow.", "data.store_fps", "data.mirror", "data.validation", "data.fold")
+# Of a checkpoint's settings of W&B, those that send less: what is sent to whom is not its to say.
+KEPT_OF_WANDB = ("wandb.private=", "wandb.mode=disabled", "wandb.mode=offline")
 LINES = 30  # of the answer over time that are printed
+NAME_BYTES = 200  # of a video's name in that of its picture: systems take 255 with all that is added
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,15 @@ class Trained:
     steps: int
     changed: dict[str, Any]
 
-    @property
+    @cached_property
+    def id(self) -> str:
+        """The id of its run, as it can be printed."""
+        return _printable(self.provenance["id"])
+
+    @cached_property
     def classes(self) -> list[str]:
-        """Names of the classes in the order of its scores."""
-        return self.provenance["classes"]
+        """Names of the classes in the order of its scores, as they can be printed."""
+        return [_printable(name) for name in self.provenance["classes"]]
 
 
 def load_trained(checkpoint: Path, changes: Sequence[str] = (), other_data: bool = False) -> Trained:
@@ -110,13 +120,37 @@ def _read(checkpoint: Path) -> dict[str, Any]:
         raise ValueError(f"{checkpoint}: not loaded, because it {held}; {expected}") from None
     except (RuntimeError, OSError) as error:
         raise ValueError(f"{checkpoint}: cannot be read ({str(error).splitlines()[0]}); {expected}") from None
-    if not (isinstance(content, dict) and "config" in content.get("vidfusion", {}).get("provenance", {})):
+    if not _is_whole(content):
         keys = ", ".join(list(map(str, content))[:5]) if isinstance(content, dict) else type(content).__name__
         raise ValueError(
             f"{checkpoint}: does not say which run it is of (found {keys}); {expected}; weights alone are taken by "
             "model.weights= of a new run"
         )
     return content
+
+
+def _is_whole(content: Any) -> bool:
+    """Whether everything is there, and of its kind, that is read of a checkpoint."""
+    match content:
+        case {
+            "state_dict": dict(state),
+            "global_step": int(),
+            "vidfusion": {
+                "trained": dict(),
+                "provenance": {
+                    "id": str(),
+                    "classes": list(classes),
+                    "made_of": [str(), str(), str()],
+                    "pretrained": str(),
+                    "dataset": str(),
+                    "split": int(),
+                    "config": {"strategy": str(), "dataset": str(), "overrides": list(overrides)},
+                },
+            },
+        }:
+            named = all(isinstance(name, str) for name in (*state, *classes, *overrides))
+            return named and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+    return False
 
 
 def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[str], other_data: bool) -> RunConfig:
@@ -129,12 +163,13 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
     for key in of_data:
         if not other_data and not key.startswith(OF_THE_TEST):
             raise ValueError(
-                f"{key}={changed[key]}: the network was trained on {provenance['dataset']}, split "
+                f"{key}={changed[key]}: the network was trained on {_printable(provenance['dataset'])}, split "
                 f"{provenance['split']}, and may know test videos of others from its training; add --other-data to "
                 "test it there all the same"
             )
     words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config.get(word) not in ("none", "", None)]
-    own = [w for w in config["overrides"] if not ("dataset" in changed and w.startswith("data.")) or w.startswith(KEPT)]
+    own = [w for w in config["overrides"] if not w.startswith("wandb.") or w.startswith(KEPT_OF_WANDB)]
+    own = [word for word in own if not ("dataset" in changed and word.startswith("data.")) or word.startswith(KEPT)]
     runs = checkpoint.absolute().parent.parent
     results = runs.parent if runs.name == "runs" else "results"
     words = [*words, *own, f"results={os.path.relpath(results)}", *changes]
@@ -184,12 +219,12 @@ def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> 
     same = data.fingerprint() == trained.provenance["made_of"][1]
     if not same and not other_data:
         raise ValueError(
-            f"data.root={run.data.root}: the data are not those that {trained.provenance['id']} was trained on "
+            f"data.root={run.data.root}: the data are not those that {trained.id} was trained on "
             f"(fingerprint {data.fingerprint()}, was {trained.provenance['made_of'][1]}), and it may know test videos "
             "from its training; set data.root, or add --other-data to test it there all the same"
         )
-    print(f"{trained.provenance['id']}: {checkpoint.name}, trained for {trained.steps} steps", flush=True)
-    trainer = _tester(run, Progress(trained.provenance["id"], 0, data.num_test_batches))
+    print(f"{trained.id}: {checkpoint.name}, trained for {trained.steps} steps", flush=True)
+    trainer = _tester(run, Progress(trained.id, 0, data.num_test_batches))
     started = time.monotonic()
     trainer.test(model, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
@@ -220,11 +255,11 @@ def _open_data(trained: Trained, other_data: bool) -> VideoDataModule:
     data = make_data(replace(trained.run, auxiliary_data=None))
     if other_data:
         data.dataset.prepare(available_cores())  # before its lists are read
-        own, theirs = trained.classes, list(data.lists.classes)
+        own, theirs = trained.provenance["classes"], list(data.lists.classes)
         missing, unknown = ([name for name in a if name not in b] for a, b in ((own, theirs), (theirs, own)))
         if missing or unknown:
             parts = [("of the network's are not there", missing), ("are unknown to it", unknown)]
-            found = "; ".join(f"{len(names)} {what}, first {names[0]}" for what, names in parts if names)
+            found = "; ".join(f"{len(names)} {what}, first {_printable(names[0])}" for what, names in parts if names)
             raise ValueError(f"--other-data: {len(theirs)} classes, the network has {len(own)}: {found}")
         if own != theirs:
             raise ValueError("--other-data: the classes are the network's, but in another order, so that scores differ")
@@ -234,7 +269,8 @@ def _open_data(trained: Trained, other_data: bool) -> VideoDataModule:
 
 
 def _tester(run: RunConfig, *callbacks: L.Callback) -> L.Trainer:
-    """What scores views, set up as in training."""
+    """What scores views, set up as in training. Raises ValueError for a GPU that is not there."""
+    check_accelerator(run)
     torch.set_num_threads(run.trainer.threads)
     return L.Trainer(
         accelerator=run.trainer.accelerator,
@@ -268,25 +304,30 @@ def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool)
 
 
 def _write(trained: Trained, data: VideoDataModule, record: dict[str, Any]) -> None:
-    """Write the record and the scores of a changed test into a folder of its own, and log it to W&B."""
+    """Write the record and the scores of a changed test into a folder of its own, and log it to W&B. Raises Busy."""
     run, votes, lists = trained.run, trained.model.test_votes, data.lists
+    own, trained_by = record["code"]["hash"], trained.provenance["made_of"][0]
+    if own != trained_by:  # or the tables would take networks of different code for seeds of one
+        record["code"]["hash"] = digest([own, trained_by])
     folder = Path(run.results) / "runs" / record["id"]
     folder.mkdir(parents=True, exist_ok=True)
-    paths, clusters = [video.path for video in lists.test], [data.dataset.cluster(video) for video in lists.test]
-    write_scores(folder / "scores.npz", votes, row_names(run, trained.model), paths, clusters)
-    write_atomically(folder / "record.json", json.dumps(record, indent=1))
-    print(f"wrote {folder / 'record.json'}", flush=True)
-    with tracked_run(
-        run.wandb,
-        run_id=record["id"],
-        group=run.sweep or run.strategy,
-        config=public_config(run),
-        tags=[run.strategy, run.dataset_label, record["kind"]],
-        folder=Path(run.results),
-    ) as logger:
-        videos = votes.videos()
-        log_record(logger, record, lists.classes, videos.scores[:, -1].numpy(), videos.target.numpy())
-        log_film_strips(logger, run.wandb, data, votes)
+    with locked(folder):
+        paths, clusters = [video.path for video in lists.test], [data.dataset.cluster(video) for video in lists.test]
+        write_scores(folder / "scores.npz", votes, row_names(run, trained.model), paths, clusters)
+        write_atomically(folder / "record.json", json.dumps(record, indent=1))
+        print(f"wrote {folder / 'record.json'}", flush=True)
+        with tracked_run(
+            run.wandb,
+            run_id=record["id"],
+            group=run.sweep or run.strategy,
+            config=public_config(run),
+            tags=[run.strategy, run.dataset_label, record["kind"]],
+            folder=Path(run.results),
+            job_type="test",
+        ) as logger:
+            videos = votes.videos()
+            log_record(logger, record, lists.classes, videos.scores[:, -1].numpy(), videos.target.numpy())
+            log_film_strips(logger, run.wandb, data, votes)
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
@@ -301,7 +342,7 @@ def _compare(trained: Trained, record: dict[str, Any]) -> str:
     folder = trained.checkpoint.parent
     stored = read_record(folder)
     if stored is None or stored["id"] != trained.provenance["id"]:
-        return f"{folder} holds no record of {trained.provenance['id']}, so there is nothing to compare with"
+        return f"{folder} holds no record of {trained.id}, so there is nothing to compare with"
     differences = [
         f"{new['name']} {name} {_numbers(new).get(name)}, there {_numbers(old).get(name)}"
         for new, old in zip(record["rows"], stored["rows"], strict=True)
@@ -335,7 +376,9 @@ def _apart(path: Path, votes: Votes) -> float | None:
         before, now = saved["scores"], votes.scores.numpy()
     if before.shape != now.shape:
         return None
-    return float(np.nan_to_num(np.abs(before - now)).max()) if not np.array_equal(before, now, equal_nan=True) else 0.0
+    apart = np.abs(before - now)
+    apart[np.isnan(before) != np.isnan(now)] = np.inf
+    return float(np.nan_to_num(apart, nan=0.0, posinf=np.inf).max())
 
 
 # -- its answers -------------------------------------------------------------------------------------------------------
@@ -352,8 +395,10 @@ def predict(checkpoint: Path, words: Sequence[str], as_json: bool = False) -> in
     changes = [word for word in words if word not in files]
     if not files:
         raise ValueError(f"--predict {checkpoint}: no video is given; name one or more files")
-    # Compiling takes longer than most answers.
-    trained = load_trained(checkpoint, ["trainer.compile=false", *changes, "trainer.devices=1"])
+    # Compiling takes longer than most answers, and the GPU of the training need not be here.
+    trained = load_trained(
+        checkpoint, ["trainer.compile=false", "trainer.accelerator=auto", *changes, "trainer.devices=1"]
+    )
     tester = _tester(trained.run)
     folder = Path(trained.run.results) / "predictions"
     folder.mkdir(parents=True, exist_ok=True)
@@ -367,7 +412,7 @@ def predict(checkpoint: Path, words: Sequence[str], as_json: bool = False) -> in
             errors.append({"path": _printable(file), "error": _one_line(str(error), file)})
             print(f"error: {errors[-1]['error']}", file=sys.stderr, flush=True)
     if as_json:
-        said = {"checkpoint": _printable(str(checkpoint)), "run": trained.provenance["id"], "classes": trained.classes}
+        said = {"checkpoint": _printable(str(checkpoint)), "run": trained.id, "classes": trained.classes}
         print(json.dumps(said | {"videos": answers, "errors": errors}, indent=1))
     return 1 if errors else 0
 
@@ -389,14 +434,15 @@ def _answer(trained: Trained, tester: L.Trainer, file: str, folder: Path) -> dic
         views = TestViews([Video(path, (), path)], store, run.sampling, len(trained.classes), run.data.mirror)
         tester.test(trained.model, dataloaders=make_data(run).view_loader(views), verbose=False)
     clips = trained.model.test_votes
-    centers, scores = clips.center.numpy(), clips.scores[:, -1].numpy()
+    last = (stored.frames - 1) / (stored.fps or 1)  # a clip that is longer than the video has its middle beyond this
+    centers, scores = np.minimum(clips.center.numpy(), last), clips.scores[:, -1].numpy()
     mean = clips.videos().scores[0, -1]
     picture = film_strip(
         middle_frames(root, path, needed[0], centers),
         centers,
         scores,
         trained.classes,
-        title=f"{_printable(absolute.name)} · {trained.provenance['id']}",
+        title=f"{_printable(absolute.name)} · {trained.id}",
     )
     notes = [_one_line(stored.damage(path), file)] if stored.truncated else []
     notes += [] if stored.fps else [f"{_printable(file)} does not say its frame rate: seconds are numbers of frames"]
@@ -409,7 +455,7 @@ def _answer(trained: Trained, tester: L.Trainer, file: str, folder: Path) -> dic
             {"seconds": round(float(center), 3), **_said(trained.classes, own, int(own.argmax()))}
             for center, own in zip(centers, scores, strict=True)
         ],
-        "picture": _printable(str(_save(picture, folder, absolute, trained.provenance["id"]))),
+        "picture": _printable(str(_save(picture, folder, absolute, trained.id))),
         "notes": notes,
     }
 
@@ -425,10 +471,11 @@ def _save(picture: Image.Image, folder: Path, video: Path, run_id: str) -> Path:
     said.add_itxt("Source", source)
     content = io.BytesIO()
     picture.save(content, "png", pnginfo=said)
-    number, path = 1, folder / f"{video.stem}.png"
+    name = os.fsencode(video.stem)[:NAME_BYTES].decode(errors="ignore")
+    number, path = 1, folder / f"{name}.png"
     while path.exists() and not _is_of(path, source):
         number += 1
-        path = folder / f"{video.stem}-{number}.png"
+        path = folder / f"{name}-{number}.png"
     write_atomically(path, content.getvalue())
     return path
 
@@ -437,7 +484,7 @@ def _is_of(path: Path, source: str) -> bool:
     try:
         with Image.open(path) as picture:
             return getattr(picture, "text", {}).get("Source") == source
-    except OSError:
+    except Exception:  # what Pillow raises for a file that is no picture, is cut short or too large is of many kinds
         return False
 
 
@@ -446,7 +493,7 @@ def _text(answer: dict[str, Any]) -> str:
     seconds = f", {answer['frames'] / answer['fps']:.1f} s" if answer["fps"] else ""
     lines = [f"{answer['path']}: {answer['top'][0]['class']} ({answer['frames']} frames{seconds})", *answer["notes"]]
     lines += [f"  {said['probability']:7.1%}  {said['class']}" for said in answer["top"]]
-    clips = answer["clips"]
+    clips = list({said["seconds"]: said for said in answer["clips"]}.values())  # of a short video, all are at one time
     count = min(len(clips), LINES)
     shown = [clips[(2 * number + 1) * len(clips) // (2 * count)] for number in range(count)]
     lines.append(f"  over time, {count} of {len(clips)} clips:")
@@ -463,5 +510,6 @@ def _one_line(message: str, file: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """File names need not be UTF-8: what is not is shown as \\xNN."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+    """What can be shown of a name, which need not be UTF-8 and may hold what steers a terminal: the rest as \\xNN."""
+    text = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -13,9 +15,11 @@ import torch
 from PIL import Image
 
 from datamodules.folder import Folder
+from experiments.comparisons import digest
 from experiments.config import compose
 from experiments.run import main
-from experiments.trained import load_trained, predict, test
+from experiments.tracking import WandbConfig
+from experiments.trained import _apart, _printable, load_trained, predict, test
 from experiments.training import make_model, run_point
 from vidfusion import torchvision_nets
 
@@ -202,6 +206,71 @@ def test_what_is_no_checkpoint_is_said_in_one_line(checkpoint, tmp_path, kind, c
         assert said.startswith(f"error: {path}: ") and expected in said and said.count("\n") == 1
 
 
+def change(content, names, value):
+    """Set a value in nested dicts, or remove it where it is None."""
+    *above, last = names.split(".")
+    for name in above:
+        content = content[name]
+    content[last] = value
+    if value is None:
+        del content[last]
+
+
+@pytest.mark.parametrize(
+    ("names", "value"),
+    [
+        ("vidfusion", [1]), ("vidfusion", None), ("vidfusion.trained", None), ("vidfusion.provenance", ["config"]),
+        *((f"vidfusion.provenance.{name}", None) for name in ("config", "id", "classes", "made_of", "split")),
+        ("vidfusion.provenance.config", {}), ("vidfusion.provenance.config", 3),
+        ("vidfusion.provenance.config.overrides", [3]), ("vidfusion.provenance.classes", [1, 2, 3]),
+        ("vidfusion.provenance.made_of", ["code"]),
+        ("state_dict", None), ("state_dict", {"weight": 3}), ("global_step", None),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_lacks_something_is_said_in_one_line(checkpoint, tmp_path, names, value):
+    content = torch.load(checkpoint, weights_only=True)
+    change(content, names, value)
+    torch.save(content, tmp_path / "some.ckpt")
+    with pytest.raises(ValueError, match=r"some\.ckpt: does not say which run it is of"):
+        load_trained(tmp_path / "some.ckpt")
+
+
+def test_a_checkpoint_does_not_say_what_is_sent_to_whom(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    config = content["vidfusion"]["provenance"]["config"]
+    words = [word for word in config["overrides"] if not word.startswith("wandb.")]
+    words += ["wandb.film_strips=always", "wandb.entity=stranger", "wandb.project=theirs"]
+    for mode, expected in (("online", "auto"), ("offline", "offline"), ("disabled", "disabled")):
+        config["overrides"] = sorted([*words, f"wandb.mode={mode}", "wandb.private=true"])
+        torch.save(content, tmp_path / "last.ckpt")
+        assert load_trained(tmp_path / "last.ckpt").run.wandb == WandbConfig(expected, private=True)
+    trained = load_trained(tmp_path / "last.ckpt", ["wandb.mode=online", "wandb.entity=mine"])
+    assert (trained.run.wandb.mode, trained.run.wandb.entity) == ("online", "mine")
+
+
+def test_what_steers_a_terminal_is_shown_as_letters(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    content["vidfusion"]["provenance"] |= {"classes": ["läuft 跳", "\x1b[2Jx", "\u202ey"], "id": "a\nb"}
+    torch.save(content, tmp_path / "last.ckpt")
+    trained = load_trained(tmp_path / "last.ckpt")
+    assert (trained.id, trained.classes) == ("a\\nb", ["läuft 跳", "\\x1b[2Jx", "\\u202ey"])
+    assert _printable("caf\udce9\x07.mp4") == "caf\\xe9\\x07.mp4"
+
+
+def test_a_gpu_that_is_not_there_is_said_and_not_needed_to_predict(runs, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    content = torch.load(checkpoint, weights_only=True)
+    content["vidfusion"]["provenance"]["config"]["overrides"].append("trainer.accelerator=gpu")
+    torch.save(content, tmp_path / "last.ckpt")
+    said = "error: trainer.accelerator=gpu: there is no GPU here; use trainer.accelerator=auto\n"
+    assert main(["--test", str(tmp_path / "last.ckpt")]) == 1 and capsys.readouterr().err == said
+    words = ["strategy=early_fusion", "trainer.accelerator=gpu", "wandb.mode=disabled", f"results={tmp_path}"]
+    assert main([*words, f"data.root={tmp_path}/data"]) == 1 and capsys.readouterr().err == said
+    assert not (tmp_path / "data").exists()
+    video = str(videos_of(runs["early_fusion"], checkpoint.parent)[0][0])
+    assert main(["--predict", str(tmp_path / "last.ckpt"), video, f"results={tmp_path}"]) == 0
+
+
 # -- testing -----------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +327,44 @@ def test_a_changed_test_has_a_record_and_a_row_of_its_own(apart, capsys):
     assert new_record(results, before)[0] == folder, "the same test again replaces its record"
     test(path, ["sampling.test_views=3crop"])
     assert (results / "table.md").read_text().count("recipe quick") == 2, "another protocol has a section of its own"
+
+
+def test_a_network_of_other_code_is_not_taken_for_a_seed_of_this_ones(apart, monkeypatch):
+    path, entered = apart["early_fusion"], []
+    results = path.parents[2]
+    before = set((results / "runs").iterdir())
+    content = torch.load(path, weights_only=True)
+    content["vidfusion"]["provenance"]["made_of"][0] = "other"
+    torch.save(content, path)
+
+    @contextmanager
+    def lock(folder):
+        assert not (folder / "record.json").exists()
+        yield
+        entered.append((folder / "record.json").exists())
+
+    @contextmanager
+    def track(*_, **given):
+        entered.append(given["job_type"])
+        yield None
+
+    monkeypatch.setattr("experiments.trained.locked", lock)
+    monkeypatch.setattr("experiments.trained.tracked_run", track)
+    test(path, ["sampling.test_clips=3"])
+    assert entered == ["test", True]
+    own = record_of(path.parent)["code"]["hash"]
+    assert new_record(results, before)[1]["code"]["hash"] == digest([own, "other"])
+
+
+def test_a_score_that_only_one_side_has_is_a_difference(tmp_path):
+    path = tmp_path / "scores.npz"
+    before = np.array([[0.5, 0.5], [np.nan, np.nan]], np.float32)
+    np.savez(path, scores=before)
+    for now, expected in (([0.5, np.nan], 0.0), ([0.25, np.nan], 0.25), ([0.5, 0.5], np.inf), ([np.nan] * 2, np.inf)):
+        scores = torch.tensor(now).repeat_interleave(2).reshape(2, 2)
+        assert _apart(path, SimpleNamespace(scores=scores)) == expected
+    assert _apart(path, SimpleNamespace(scores=torch.zeros(3, 2))) is None
+    assert _apart(tmp_path / "none.npz", SimpleNamespace(scores=scores)) is None
 
 
 @pytest.mark.parametrize(
@@ -382,6 +489,23 @@ def test_what_is_wrong_with_a_file_does_not_stop_the_others(runs, checkpoint, tm
     assert sorted(os.listdir("out/predictions")) == pictures, "its own picture is replaced"
     with Image.open("out/predictions/grüße-2.png") as picture:
         assert picture.width >= 600 and "other/grüße.mp4 by early_fusion-" in picture.text["Source"]
+
+
+def test_a_video_shorter_than_a_clip_with_a_name_as_long_as_can_be(checkpoint, tmp_path, capsys):
+    video = tmp_path / f"{'ü' * 125}.mp4"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 36, "yuv420p"
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((36, 48, 3), np.uint8))))
+        container.mux(stream.encode())
+    folder = tmp_path / "out" / "predictions"
+    folder.mkdir(parents=True)
+    (folder / f"{'ü' * 100}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 100)  # cut short, of somebody else
+    assert main(["--predict", str(checkpoint), str(video), f"results={tmp_path}/out"]) == 0
+    said = capsys.readouterr().out
+    assert "over time, 1 of 1 clips:\n     0.10 s" in said
+    assert sorted(os.listdir(folder)) == [f"{'ü' * 100}-2.png", f"{'ü' * 100}.png"]
 
 
 def test_predict_wants_files_and_settings_of_the_test(checkpoint, tmp_path, capsys):
