@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -60,6 +61,18 @@ log_report(WandbConfig(private=True), "quiet", tables(read_records(results), [])
 os.environ["WANDB_FINISH_TIMEOUT"] = "4"
 run("strategy=c3d")
 """
+
+
+PRIVATELY = """
+import sys
+from pathlib import Path
+from experiments.render import Section
+from experiments.tracking import WandbConfig, log_report
+
+shown = Section("toy", [], ["Strategy"], [["c3d"]], csv=[{"strategy": "c3d", "test/video_hit1": 0.5}])
+log_report(WandbConfig(private=True), "alone", [shown], Path(sys.argv[1]))
+"""
+TELEMETRY = b"/sdk/otel/"
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +143,9 @@ def ran(place):
     folder, settings = place
     server = Server().start()
     server.dies_in = "c3d"
-    done = call(["-c", PROGRAM, *settings, f"results={folder}/results"], environment(folder / "home", server))
+    (folder / "program.py").write_text(PROGRAM)  # a file, or W&B would find no path to tell and no code to save
+    words = [folder / "program.py", *settings, f"results={folder}/results"]
+    done = call(words, environment(folder / "home", server))
     yield server.start(), done.stdout + done.stderr
     server.stop()
 
@@ -177,6 +192,8 @@ def test_tables_and_the_confusion_matrix_arrive_as_files(place, ran):
     per_class = json.loads(run.files[last["per_class/table"]["path"]])
     assert [row[0] for row in per_class["data"]] == classes and per_class["columns"][0] == "class"
     assert run.files[last["confusion/matrix"]["path"]].startswith(b"\x89PNG")
+    samples = [content for name, content in run.files.items() if name.startswith("media/images/samples/")]
+    assert samples and all(content.startswith(b"\x89PNG") for content in samples)
     tables = {name: file for files in run.artifacts.values() for name, file in files.items() if name != "manifest"}
     assert set(tables) == {"per_class/table.table.json", "confusion/pairs.table.json"}
     assert json.loads(tables["per_class/table.table.json"])["data"] == per_class["data"]
@@ -206,6 +223,17 @@ def test_private_is_numbers_and_settings(place, ran):
     for private in (place[0], os.uname().nodename, sys.executable, "data.size=32", "loss 1.", "torchvision=="):
         assert str(private).encode() in requests(public), "or this test could not fail"
         assert str(private).encode() not in requests(name), private
+
+
+def test_a_process_of_private_runs_sends_no_telemetry_either(ran, tmp_path):
+    assert any(TELEMETRY in sent for sent in ran[0].received), "or this test could not fail"
+    server = Server().start()
+    (tmp_path / "program.py").write_text(PRIVATELY)
+    call([tmp_path / "program.py", tmp_path], environment(tmp_path, server))
+    server.stop()
+    assert run_of(server, "alone").summary["c3d/test/video_hit1"] == 0.5
+    assert not any(TELEMETRY in sent or str(tmp_path).encode() in sent for sent in server.received)
+    clean(server)
 
 
 def test_a_server_that_dies_costs_lines_and_nothing_else(place, ran):
@@ -240,7 +268,7 @@ def test_a_sweeps_report_arrives_once(place, ran):
     lines = [line.split(",") for line in table.decode().splitlines()]
     assert len(lines) == 1 + sum(len(section.csv) for section in sections)
     assert "command" not in lines[0] and str(place[0]) not in table.decode()
-    assert len([row for row in run.history if f"{sections[0].title}/table" in row]) == 2  # the second time, after it
+    assert len([row for row in run.history if f"{sections[0].title}/table" in row]) == 1  # the second time replaces it
 
 
 def test_a_private_report_is_numbers(ran):
@@ -261,7 +289,9 @@ def test_offline_runs_are_uploaded_and_looked_at(place, ran):
     words = ["experiments/run.py", "--sync", f"results={place[0]}/results"]
     variables = environment(place[0] / "home", server)
     assert not [name for name in server.runs if name.startswith("slow_fusion")]
+    requests = len(server.received)
     done = call(words, variables)
+    assert not any(TELEMETRY in sent for sent in server.received[requests:])
     assert done.returncode == 1
     dead, torn, *uploaded = done.stdout.splitlines()
     assert "-dead: empty" in dead and "-torn: not uploaded (" in torn
@@ -316,15 +346,52 @@ def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch)
     assert not [run for run in server.runs.values() if run.fields["jobType"] == "report"]
 
 
+def offline_part(results, time, run_id):
+    folder = results / "wandb" / f"offline-run-{time}-{run_id}"
+    folder.mkdir(parents=True)
+    (folder / f"run-{run_id}.wandb").write_bytes(b"a beginning")
+    return folder
+
+
 def test_what_is_still_being_made_waits(tmp_path, monkeypatch, capsys):
-    log = tmp_path / "wandb/offline-run-20200101_000000-a-b" / "run-a-b.wandb"
-    log.parent.mkdir(parents=True)
-    log.write_bytes(b"a beginning")
+    offline_part(tmp_path, "20200101_000000", "a-b")
+    (tmp_path / "runs" / "a:b").mkdir(parents=True)  # W&B takes no such letters in an id
     seen = []
     monkeypatch.setattr("experiments.syncing.holder", lambda folder: seen.append(folder) or "process 1")
-    assert sync(tmp_path) == 0
-    assert seen == [tmp_path / "runs" / "a-b"]
-    assert "still being made by process 1" in capsys.readouterr().out
+    assert sync(tmp_path) == 1
+    assert seen == [tmp_path / "runs" / "a:b"]
+    said = capsys.readouterr()
+    assert "still being made by process 1" in said.out and "no offline run" not in said.out
+    assert said.err == "1 still being made: the same command uploads them later\n"
+
+
+def test_later_parts_of_a_run_wait_for_an_earlier_one(tmp_path, monkeypatch, capsys):
+    parts = [
+        offline_part(tmp_path, f"20200101_00000{number}", run_id)
+        for number, run_id in enumerate(["torn", "whole", "torn", "whole"])
+    ]
+    sent = []
+
+    def upload(command, **_):
+        folder = Path(command[-1])
+        sent.append(folder)
+        for log in folder.glob("run-whole.wandb"):
+            (folder / f"{log.name}.synced").touch()
+        return SimpleNamespace(stderr="")
+
+    monkeypatch.setattr("experiments.syncing._sign_in", lambda: None)
+    monkeypatch.setattr("experiments.syncing.subprocess.run", upload)
+    monkeypatch.setenv("WANDB_X_GRAPHQL_RETRY_MAX", "1")
+    assert sync(tmp_path) == 1
+    assert sent == [parts[0], parts[1], parts[3]]
+    said = capsys.readouterr()
+    assert f"{parts[2].name}: waits for its earlier part\n" in said.out
+    assert said.err == f"2 of 4 did not go:\n  {parts[0]}\n  {parts[2]}\n"
+
+
+def test_a_folder_without_runs_of_wandb_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"results=.*typo: there is no folder .*typo/wandb"):
+        sync(tmp_path / "typo")
 
 
 def test_upload_needs_credentials_and_takes_no_key(ran, tmp_path):
