@@ -287,6 +287,8 @@ def probe(run: RunConfig, stores: Sequence[Store], folder: Path) -> tuple[Measur
     model = make_model(run, data.lists.classes, data.auxiliary_classes)
     steps = model.training_config.steps
     epochs = -(-steps // data.steps_per_epoch(run.trainer.devices))
+    if run.wandb.private:  # before W&B is asked anything
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
     mode = "disabled" if resolve_mode(run.wandb.mode) == "disabled" else "offline"
     # What loading processes have ready when the steps begin says nothing about how fast they are.
     pace = _Pace(WARM_UP + 2 * run.trainer.workers, steps)
