@@ -114,7 +114,7 @@ def stop_on_signals() -> None:
             os._exit(128 + signum)
         if received == 1:
             # Or PyTorch's handler makes an error of it that the processes that load clips end too.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, lambda *_: None)
             raise Stopped(signum)
 
     for signum in (signal.SIGINT, signal.SIGTERM):

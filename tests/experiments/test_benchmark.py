@@ -429,9 +429,9 @@ def test_a_start_is_that_of_a_run_on_the_same_videos(videos, tmp_path, monkeypat
 
 def test_a_run_that_ends_early_is_an_error():
     with pytest.raises(
-        ValueError, match=r"^run\.py --table strategy=c3d: ended before its first step: --table strategy=c3d"
+        ValueError, match=r"^run\.py strategy=c3: ended before its first step: strategy=c3: no such preset"
     ):
-        supply._start(["--table", "strategy=c3d"])
+        supply._start(["strategy=c3"])
 
 
 def test_without_words_videos_are_made(tmp_path, monkeypatch):
