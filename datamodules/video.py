@@ -438,10 +438,15 @@ class VideoDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader | CombinedLoader:
         """Random clips, shuffled anew in each epoch; beside those of the auxiliary data set, if there is one."""
-        main = self._loader(self.train_clips, self._train_order(*self._process()), self.batch_size)
+        order = self._train_order(*self._process())
+        main = self._loader(self.train_clips, order, self.batch_size)
+        # Lightning opens the loader of a resumed run before it says which epoch it is, and workers draw at once.
+        epoch = self.trainer.global_step // len(main) if self.trainer else 0
+        order.set_epoch(epoch)
         if self.auxiliary_clips is None:
             return main
         order = _TrainOrder(self.auxiliary_clips, self.batch_size, *self._process(), steps=len(main))
+        order.set_epoch(epoch)
         auxiliary = self._loader(self.auxiliary_clips, order, self.batch_size)
         return CombinedLoader({"main": main, "auxiliary": auxiliary}, "min_size")  # they have equally many batches
 
