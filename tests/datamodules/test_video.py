@@ -140,7 +140,7 @@ def make(
         auxiliary=auxiliary,
     )
     if process != (0, 1):
-        data.trainer = SimpleNamespace(global_rank=process[0], world_size=process[1])
+        data.trainer = SimpleNamespace(global_rank=process[0], world_size=process[1], global_step=0)
     return data
 
 
