@@ -341,9 +341,9 @@ class VideoDataModule(L.LightningDataModule):
                 store = prepare_store(dataset, needed, available_cores(), lists)
                 dataset.report(lists, store.videos)
 
-    def find_stores(self) -> tuple[bool, list[str]] | None:
-        """Whether all that is needed of the frame stores is built, so that `setup` only opens it, and the keys of their
-        files; None where the lists or the videos are not here."""
+    def find_stores(self) -> tuple[bool, str] | None:
+        """Whether all that is needed of the frame stores is built, so that `setup` only opens it, and the key of the
+        main one's files; None where the lists or the videos are not here."""
         try:
             stores = [(self.dataset, self.lists, self.tracks)]
             if self.auxiliary is not None and self.auxiliary_lists is not None:
@@ -358,7 +358,7 @@ class VideoDataModule(L.LightningDataModule):
             folder = store_folder(root, lists.files, Path(dataset.stores), Path(root).name)
             built = built and all(read_shards(folder, track) is not None for track in needed)
             keys.append(_key(folder))
-        return built, keys
+        return built, keys[0]
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store, hold out groups for validation and check that every process has something to do."""

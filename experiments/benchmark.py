@@ -57,7 +57,8 @@ from torch.nn import functional as F
 from datamodules.video import available_cores
 from experiments import supply
 from experiments.config import RunConfig, compose, did_you_mean, names, parse
-from experiments.record import PACKAGES, _commit, write_atomically
+from experiments.record import PACKAGES, _commit
+from experiments.running import write_atomically
 from experiments.training import make_model
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layers import clip_inputs, multiply_adds

@@ -10,11 +10,12 @@ import ast
 import functools
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiments.running import write_atomically
 
 if TYPE_CHECKING:
     from experiments.table import Row
@@ -85,14 +86,8 @@ def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
                 print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)
             else:
                 rows = {"row": row.name, "baseline": baseline.name}
-                _write(path, {**rows, "inputs": inputs, "code": CODE, **outcome})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+                folder.mkdir(exist_ok=True)
+                write_atomically(path, json.dumps({**rows, "inputs": inputs, "code": CODE, **outcome}, indent=1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

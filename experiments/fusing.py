@@ -16,7 +16,8 @@ from sklearn.svm import LinearSVC
 from torch.nn import functional as F
 
 from experiments.ensembles import CODE, Ensemble, digest, input_digests, read_ensembles, score_files, together
-from experiments.record import accuracies, read_clusters, read_record, read_scores, write_atomically, write_scores
+from experiments.record import accuracies, read_clusters, read_record, read_scores, write_scores
+from experiments.running import write_atomically
 from experiments.table import FORMAT
 from vidfusion.metrics import Votes
 

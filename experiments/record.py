@@ -45,13 +45,6 @@ def run_folder(run: RunConfig) -> Path:
     return Path(run.results) / "runs" / run.id
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: it is replaced in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
-
-
 def _without_docstrings(path: Path) -> str:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):

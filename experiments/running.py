@@ -1,4 +1,4 @@
-"""The process of a run: that no other makes the same run meanwhile, and that it can be stopped at any moment."""
+"""The process of a run: no other makes the same run meanwhile, and it can be stopped or killed at any moment."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ except ImportError:  # not on Windows: there, nothing keeps two processes from m
 LOCK = "lock"
 HELD = (BlockingIOError, PermissionError)  # what a lock that another process holds raises
 PATIENCE = 2.0  # seconds in which a lock that is only being looked at is free again
-
-
 # What a point would else import anew: that of W&B alone takes two seconds.
 PRELOADED = ["experiments.training", "wandb", "wandb.sdk.launch"]
 
@@ -47,6 +45,16 @@ def point_server() -> ForkServerContext:
     context.set_forkserver_preload(PRELOADED)
     forkserver.ensure_running()
     return context
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: it is replaced in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

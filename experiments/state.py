@@ -1,4 +1,12 @@
-"""Where a point of a sweep stands, derived from what lies in its folder: nothing else remembers it."""
+"""Where a point of a sweep stands, derived from what lies in its folder: nothing else remembers it.
+
+running       `lock` is held by a living process
+failed        error.txt says why
+finished      record.json, made by this code of these data, as far as these are here
+stale         record.json or last.ckpt made by other code or of other data
+interrupted   last.ckpt and none of the others
+to do         none of these
+"""
 
 from __future__ import annotations
 
@@ -11,14 +19,7 @@ from experiments.record import code_hash, made_of, read_progress, read_record, r
 from experiments.running import holder
 from experiments.training import make_data
 
-STATES = {
-    "finished": "record.json, made by this code of these data",
-    "running": "`lock` is held by a living process",
-    "failed": "error.txt says why",
-    "interrupted": "last.ckpt and none of the others",
-    "stale": "record.json or last.ckpt made by other code or of other data",
-    "to do": "none of these",
-}
+STATES = ("finished", "running", "failed", "interrupted", "stale", "to do")
 
 
 class State(NamedTuple):
@@ -58,7 +59,7 @@ class Surroundings:
         found = data.find_stores()
         if found is None:
             return None, None, None
-        built, (files, *_) = found
+        built, files = found
         if built:
             try:
                 data.setup()

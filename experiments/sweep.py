@@ -32,8 +32,8 @@ from experiments.comparisons import read_comparisons
 from experiments.config import RunConfig, compose, did_you_mean, parse
 from experiments.ensembles import update_tables
 from experiments.prepare import needed
-from experiments.record import ROOT, command, run_folder, write_atomically
-from experiments.running import Busy, Stopped, holder, point_server, stop_on_signals
+from experiments.record import ROOT, command, run_folder
+from experiments.running import Busy, Stopped, holder, point_server, stop_on_signals, write_atomically
 from experiments.state import STATES, error_of, states_of
 from experiments.table import read_published, read_records, tables
 from experiments.tracking import log_report
@@ -302,7 +302,8 @@ def run_all(
             f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}", file=sys.stderr
         )
     if unfinished:
-        print(f"{len(unfinished)} points are not finished; the same command tries only these again", file=sys.stderr)
+        again = "the same command without --force" if force else "the same command"
+        print(f"{len(unfinished)} points are not finished; {again} tries only these again", file=sys.stderr)
     return [run for run, _, _ in unfinished]
 
 

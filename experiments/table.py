@@ -8,7 +8,6 @@ mean over seeds of runs that differ in nothing else; what is not alike (code, cl
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from experiments.render import (
     to_latex,
     to_markdown,
 )
+from experiments.running import write_atomically
 
 FORMAT = 1
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,21 +146,12 @@ def write_tables(results: Path, records: list[dict] | None = None) -> list[Path]
     results.mkdir(parents=True, exist_ok=True)
     texts = {results / name: render(sections) for name, render in RENDERERS.items()}
     for path, text in texts.items():
-        _write(path, text)
+        write_atomically(path, text)
     if results.resolve() == ROOT / "results" / "reference":
         readme = ROOT / "README.md"
-        _write(readme, fill_readme(readme.read_text(encoding="utf-8"), sections))
+        write_atomically(readme, fill_readme(readme.read_text(encoding="utf-8"), sections))
         return [*texts, readme]
     return list(texts)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def fill_readme(readme: str, sections: list[Section]) -> str:

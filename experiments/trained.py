@@ -38,8 +38,8 @@ from datamodules.video import TestViews, VideoDataModule, available_cores, track
 from experiments.config import WORDS, RunConfig, compose, flat, is_place, parse
 from experiments.ensembles import digest, update_tables
 from experiments.pictures import film_strip, middle_frames
-from experiments.record import make_record, read_record, row_names, write_atomically, write_scores
-from experiments.running import locked
+from experiments.record import make_record, read_record, row_names, write_scores
+from experiments.running import locked, write_atomically
 from experiments.tracking import log_film_strips, log_record, tracked_run
 from experiments.training import Progress, check_accelerator, make_data, make_model, public_config
 from vidfusion.classifier import VideoClassifier

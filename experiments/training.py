@@ -32,10 +32,9 @@ from experiments.record import (
     read_record,
     row_names,
     run_folder,
-    write_atomically,
     write_scores,
 )
-from experiments.running import locked
+from experiments.running import locked, write_atomically
 from experiments.tracking import log_film_strips, log_record, tracked_run
 from vidfusion.backbones import initialise
 from vidfusion.classifier import VideoClassifier

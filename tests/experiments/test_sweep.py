@@ -223,8 +223,7 @@ def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, 
     (run_folder(run) / "error.txt").write_text("Traceback\nValueError: why\n")
     assert sweep._outcome(run, 1)[2] == sweep._outcome(run, -9)[2] == "ValueError: why"
 
-    launcher = lambda runs, *_: iter([sweep._outcome(run, 1)])  # noqa: E731
-    assert sweep.run_all("one", [run], False, 1, launcher) == [run]
+    assert sweep.run_all("one", [run], False, 1, lambda *_: iter([sweep._outcome(run, 1)])) == [run]
     captured = capsys.readouterr()
     assert f"failed: {sweep.command(run)}\n    ValueError: why" in captured.err
     assert "1 points are not finished; the same command tries only these again" in captured.err

@@ -336,7 +336,7 @@ def test_a_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     save(tmp_path, make_record(name="c3d"))
-    monkeypatch.setattr("experiments.table.os.replace", refuse)
+    monkeypatch.setattr("experiments.running.os.replace", refuse)
     with pytest.raises(OSError, match="disk full"):
         write_tables(tmp_path)
     assert paths[0].read_bytes() == before
