@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Optional, Union
 
 import numpy as np
 
-from datamodules.lists import DataError
+from datamodules.errors import DataError
 
 
 @dataclass

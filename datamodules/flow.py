@@ -43,7 +43,7 @@ class FlowConfig:
     encoding: Literal["raw", "jpeg"] = "raw"
 
     def __post_init__(self) -> None:
-        from datamodules.lists import DataError  # here: lists.py imports this file
+        from datamodules.errors import DataError  # here: lists.py imports this file
 
         if self.preset not in PRESETS:
             raise DataError(f"data.flow.preset is {self.preset!r}; choose one of {', '.join(PRESETS)}")
@@ -53,7 +53,7 @@ class FlowConfig:
 
 def _tvl1(config: FlowConfig) -> cv2.DenseOpticalFlow:
     if not hasattr(cv2, "optflow"):
-        from datamodules.lists import DataError
+        from datamodules.errors import DataError
 
         raise DataError(
             "data.flow.method=tvl1 needs cv2.optflow, which this OpenCV lacks: pip uninstall opencv-python-headless, "
@@ -92,7 +92,7 @@ class FlowEstimator:
         12 pixels, which DIS cannot do and the others do badly.
         """
         if min(frame.shape[:2]) < SMALLEST:
-            from datamodules.lists import DataError
+            from datamodules.errors import DataError
 
             found = f"{frame.shape[1]}x{frame.shape[0]}"
             raise DataError(f"optical flow needs frames of at least {SMALLEST}x{SMALLEST} pixels, these are {found}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-from datamodules.lists import DataError
+from datamodules.errors import DataError
 
 
 def die_with_parent() -> None:
@@ -41,3 +44,53 @@ def ray_cluster(cores: int, show_output: bool = False) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+# Yields each job and its result as it is done: (function, jobs, number of workers) -> (job, function(job)).
+Launcher = Callable[[Callable[[Any], Any], Sequence[Any], int], Iterator[tuple[Any, Any]]]
+
+
+class WorkerDied(Exception):
+    """A worker process ended in the middle of a job; the text says more where more is known."""
+
+
+def in_processes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
+    """Run jobs in `workers` processes of this machine."""
+    context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs threads may hang
+    pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), context, initializer=die_with_parent)
+    try:
+        futures = {pool.submit(function, job): job for job in jobs}
+        for future in as_completed(futures):
+            yield futures.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise WorkerDied from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def on_ray(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
+    """Run jobs as tasks of one core each on the Ray cluster that RAY_ADDRESS names, or on a Ray of `workers` cores that
+    is started here.
+
+    The machines of a cluster must see the data root and the stores under the same paths, and have this package. Ray
+    starts a task again where its machine is lost.
+    """
+    with ray_cluster(workers) as ray:
+        try:
+            task, waiting, running = ray.remote(num_cpus=1)(function), iter(jobs), {}
+            while True:
+                for job in itertools.islice(waiting, 1000 - len(running)):  # waiting for very many at once is slow
+                    running[task.remote(job)] = job
+                if not running:
+                    break
+                for done in ray.wait(list(running))[0]:
+                    yield running.pop(done), ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise WorkerDied(f"Ray, which says {str(error).strip().splitlines()[0]}") from error
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.clips import scaled_side
 from datamodules.flow import dequantise, quantise, resize, resize_flow
-from datamodules.store import Fields, Jpegs
+from datamodules.store.reading import Fields, Jpegs
 
 STEPS = 127.0  # as a flow's bound: displacements are counted in steps of their 8 bits
 LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G and B in brightness, ITU-R BT.601

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 # Imports are inside the functions, so that --help does not pay for them.
 if TYPE_CHECKING:
-    from experiments.config import RunConfig
+    from experiments.settings.schema import RunConfig
     from vidfusion.classifier import VideoClassifier
-    from vidfusion.layers import Layer
+    from vidfusion.layer_table import Layer
 
 NUM_CLASSES = {"hmdb51": 51}  # elsewhere UCF101's
 BAR = 16  # characters for the share of the clip's frames that a layer sees
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 def _compose(settings: list[str]) -> tuple[RunConfig, dict[str, Any]]:
     """The run that the words describe, and the values of this command's own words."""
     from datamodules.clips import check
-    from experiments.config import compose, parse
+    from experiments.settings.compose import compose, parse
 
     own = {"num_classes": 101, "video_fps": 25.0, "video_frames": 180}
     given, others = {}, []
@@ -103,8 +103,8 @@ def _layers(run: RunConfig, num_classes: int, video_fps: float, video_frames: in
 
     from datamodules.clips import test_starts
     from datamodules.transforms import view_windows
-    from experiments.record import row_names
-    from vidfusion.layers import layer_table
+    from experiments.records.make import row_names
+    from vidfusion.layer_table import layer_table
 
     with torch.device("meta"):
         model = run.strategy_class(run.model, run.clip_shape(), num_classes, run.training)

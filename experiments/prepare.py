@@ -13,15 +13,15 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-# Imports are inside the functions, so that --help does not pay for them.
+from experiments.launch.stores import needed
+
 if TYPE_CHECKING:
-    from datamodules.building import Launcher
-    from datamodules.lists import Dataset
-    from datamodules.store import Track
-    from experiments.config import RunConfig
+    from datamodules.datasets.base import Dataset
+    from datamodules.processes import Launcher
+    from datamodules.store.tracks import Track
+    from experiments.settings.schema import RunConfig
 
 
 def main(arguments: list[str]) -> int:
@@ -36,8 +36,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="as of run.py; strategy= may name several")
     options = parser.parse_args(arguments)
     try:
-        from datamodules.building import in_processes, on_ray
-        from datamodules.video import available_cores
+        from datamodules.processes import available_cores, in_processes, on_ray
 
         if options.jobs is not None and options.jobs < 1:
             raise ValueError(f"--jobs {options.jobs}: expected 1 or more")
@@ -61,8 +60,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _runs(sweep: str | None, settings: list[str]) -> list[RunConfig]:
-    from experiments.config import compose
-    from experiments.sweep import read_points
+    from experiments.launch.grid import read_points
+    from experiments.settings.compose import compose
 
     chosen = [word.removeprefix("strategy=") for word in settings if word.startswith("strategy=")]
     others = [word for word in settings if not word.startswith("strategy=")]
@@ -74,23 +73,12 @@ def _runs(sweep: str | None, settings: list[str]) -> list[RunConfig]:
     return read_points(sweep or "fusion", others)
 
 
-def needed(runs: Sequence[RunConfig]) -> list[tuple[Dataset, list[Track]]]:
-    """Every data set of some runs, with all that these need of its frame store."""
-    from datamodules.video import tracks
-
-    found: dict[tuple, tuple[Dataset, list[Track]]] = {}
-    for run in runs:
-        for data in filter(None, (run.data, run.auxiliary_data)):
-            _, known = found.setdefault((type(data), data.folder(), data.stores), (data, []))
-            known += [track for track in tracks(data, run.sampling, main=run.data) if track not in known]
-    return list(found.values())
-
-
 def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, checksums: bool) -> list[str]:
     """Build what is missing of one data set's store and say what it is; the files that differ from their checksums."""
-    from datamodules.building import check_sums, shard_jobs
-    from datamodules.store import open_store
-    from datamodules.video import prepare_tracks
+    from datamodules.dataset_store import prepare_tracks
+    from datamodules.store.checksums import check_sums
+    from datamodules.store.jobs import shard_jobs
+    from datamodules.store.reading import open_store
 
     lists = data.read()
     folder, num_videos = prepare_tracks(data, tracks, jobs, max_store=math.inf, lists=lists, launcher=launcher)

@@ -17,7 +17,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.running import Stopped, end_with_rank_0, point_server, stop_on_signals
+from experiments.launch.server import point_server
+from experiments.launch.signals import Stopped, end_with_rank_0, stop_on_signals
 
 # Imports are inside the functions, so that a command pays only for what it uses.
 
@@ -30,19 +31,19 @@ def main(arguments: list[str]) -> int:
         if options.table:
             return _table(_results("--table", options.settings))
         if options.sync:
-            from experiments.syncing import sync
+            from experiments.tracking.sync import sync
 
             return sync(_results("--sync", options.settings))
         if options.ensemble:
-            from experiments.ensembles import run_ensemble
+            from experiments.launch.ensemble import run_ensemble
 
             return run_ensemble(options.ensemble, options.settings, dry_run=options.dry_run, force=options.force)
         if options.test:
-            from experiments.trained import test
+            from experiments.trained.test import test
 
             return test(Path(options.test), options.settings, options.other_data)
         if options.predict:
-            from experiments.trained import predict
+            from experiments.trained.predict import predict
 
             return predict(Path(options.predict), options.settings, options.json)
         return _points(options)
@@ -116,7 +117,7 @@ def _results(option: str, settings: list[str]) -> Path:
 
 
 def _table(results: Path) -> int:
-    from experiments.ensembles import update_tables
+    from experiments.tables.update import update_tables
 
     for path in update_tables(results):
         print(f"wrote {path}")
@@ -127,11 +128,11 @@ def _points(options: argparse.Namespace) -> int:
     """What there is to do about the points of a sweep, or about one run."""
     if options.sweep and not (options.plan or options.status or options.dry_run) and options.launcher == "processes":
         point_server()  # it imports while this process does
-    from experiments.config import compose
-    from experiments.record import command
+    from experiments.records.make import command
+    from experiments.settings.compose import compose
 
     if options.sweep:
-        from experiments.sweep import read_points
+        from experiments.launch.grid import read_points
 
         runs = read_points(options.sweep, options.settings, options.only)
     else:
@@ -141,20 +142,22 @@ def _points(options: argparse.Namespace) -> int:
         print("\n".join(map(command, runs)))
         return 0
     if options.status:
-        from experiments.sweep import show_status
+        from experiments.launch.status import show_status
 
         return show_status(name, runs)
     if options.plan:
-        from experiments.planning import plan
-        from experiments.sweep import usual_jobs
+        from experiments.launch.plan import plan
+        from experiments.launch.processes import usual_jobs
 
         return plan(name, runs, options.jobs or usual_jobs(runs))
     if options.sweep:
-        from experiments.sweep import in_processes, on_ray, run_all
+        from experiments.launch.on_ray import on_ray
+        from experiments.launch.processes import in_processes
+        from experiments.launch.sweep import run_all
 
         launcher = on_ray if options.launcher == "ray" else in_processes
         return 1 if run_all(name, runs, options.force, options.jobs, launcher) else 0
-    from experiments.training import run_point
+    from experiments.training.train import run_point
 
     return _table(Path(runs[0].results)) if run_point(runs[0], options.force) else 0
 

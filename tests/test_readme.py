@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from datamodules import DATASETS
-from experiments.comparisons import digest, read_comparisons
-from experiments.config import compose, names
-from experiments.ensembles import SETTINGS
+from datamodules.datasets import DATASETS
+from experiments.launch.ensemble import SETTINGS
+from experiments.launch.grid import SWEEPS, read_points
 from experiments.layers import main as layers_main
+from experiments.records.files import read_records
 from experiments.run import _check, _parser
-from experiments.sweep import SWEEPS, read_points
-from experiments.table import RENDERERS, fill_readme, read_published, read_records, tables
+from experiments.settings.compose import compose
+from experiments.settings.presets import names
+from experiments.tables.comparisons import digest, read_comparisons
+from experiments.tables.published import read_published
+from experiments.tables.table import tables
+from experiments.tables.write import RENDERERS, fill_readme
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

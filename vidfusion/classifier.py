@@ -14,7 +14,7 @@ import inspect
 import math
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Optional, Protocol
 
 import lightning as L
@@ -22,9 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidfusion.backbones import Classifier, FrameNet, PerChannel
-from vidfusion.metrics import HitAtK, PerClassHits, ViewVotes, Votes
+from vidfusion.metrics import HitAtK, PerClassHits
+from vidfusion.nets.blocks import Classifier
+from vidfusion.nets.frame_net import FrameNet, PerChannel
+from vidfusion.optimisation import TrainingConfig, freeze_all_but_last
 from vidfusion.stopwatch import StepClock
+from vidfusion.votes import ViewVotes, Votes
 
 
 @dataclass
@@ -57,50 +60,6 @@ class StrategyConfig:
     std: Optional[list[float]] = None  # noqa: UP045
 
 
-@dataclass
-class TrainingConfig:
-    """How a network is trained (config node `training`, filled by `recipe=`).
-
-    steps:           optimiser steps in all
-    multiply_adds:   train for so many multiply-adds instead, forward and backward: `steps` follows from the network
-                     (0: as `steps` says)
-    batch_size:      clips per step, over all processes
-    optimizer:       `sgd` or `adamw`
-    lr:              peak learning rate
-    head_lr_factor:  times `lr` for the classifier, such as 10 for a new one on a trained network
-    bias_lr_factor:  times `lr` for biases
-    momentum:        of SGD;  nesterov: its Nesterov form
-    weight_decay:    on weight matrices and kernels only (not on biases and norms)
-    schedule:        `constant`; `step`: times `gamma` at each of `milestones` (steps); `cosine` to 0
-    warmup:          steps of linear warm-up from 0
-    label_smoothing: 0 to below 1
-    clip_norm:       largest gradient norm (0: not limited)
-    init:            how weights are drawn: `torch` (PyTorch's defaults), `gaussian` (C3D's), `kaiming`
-    trained_layers:  train only the last so many layers with weights, of each stream (0: all; 1: the classifier)
-    select:          test the `last` checkpoint, or the `best` on validation by Video Hit@1 (needs data.validation)
-    """
-
-    steps: int = 1000
-    multiply_adds: float = 0.0
-    batch_size: int = 32
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.01
-    head_lr_factor: float = 1.0
-    bias_lr_factor: float = 1.0
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    milestones: list[int] = field(default_factory=list)
-    gamma: float = 0.1
-    warmup: int = 0
-    label_smoothing: float = 0.0
-    clip_norm: float = 0.0
-    init: Literal["torch", "gaussian", "kaiming"] = "torch"
-    trained_layers: int = 0
-    select: Literal["last", "best"] = "last"
-
-
 class ClipShape(NamedTuple):
     """What one clip looks like to a network: RGB frames T, flow fields L, side of the crop in pixels, the displacement
     in pixels that the 8-bit flow's largest value stands for, and whether each field begins where the last one ends."""
@@ -126,20 +85,6 @@ class Net(Protocol):
 
 # Height and width of stored frames, and side of the crop, that a torchvision backbone gets for a size.
 BACKBONE_INPUTS = {"tiny": ((36, 36), 32), "small": ((128, 128), 112), "published": ((256, 340), 224)}
-
-
-def freeze_all_but_last(part: nn.Module, layers: int) -> None:
-    """Keep the gradients of a network's last `layers` layers with weights only, and of the norms after them.
-
-    Raises ValueError for more layers than there are.
-    """
-    modules = [module for module in part.modules() if not list(module.children()) and list(module.parameters())]
-    weighted = [module for module in modules if any(p.ndim > 1 for p in module.parameters())]
-    if layers > len(weighted):
-        raise ValueError(f"training.trained_layers={layers}: the network has {len(weighted)} layers with weights")
-    first = modules.index(weighted[-layers])
-    for module in modules[:first]:
-        module.requires_grad_(False)
 
 
 class VideoClassifier(L.LightningModule):
@@ -182,7 +127,7 @@ class VideoClassifier(L.LightningModule):
         """
         net = (nets or cls.nets)[config.size]
         if config.backbone:
-            from vidfusion import torchvision_nets  # here: torchvision takes a second to import
+            from vidfusion.nets import torchvision_nets  # here: torchvision takes a second to import
 
             if config.backbone not in (known := torchvision_nets.names()):
                 close = " or ".join(difflib.get_close_matches(config.backbone, known, n=2)) or ", ".join(known)
@@ -272,7 +217,7 @@ class VideoClassifier(L.LightningModule):
 
     def load_imagenet(self) -> None:
         """Give every backbone that sees colours the ImageNet weights that `model.pretrained` names."""
-        from vidfusion.torchvision_nets import TorchvisionTrunk
+        from vidfusion.nets.torchvision_nets import TorchvisionTrunk
 
         for layer in self.modules():
             if isinstance(layer, TorchvisionTrunk) and layer.in_channels == 3:

@@ -27,8 +27,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vidfusion.backbones import Classifier
 from vidfusion.classifier import VideoClassifier
+from vidfusion.nets.blocks import Classifier
 
 SHOWN = 10  # keys of each kind that a message lists
 

@@ -15,7 +15,7 @@ from datamodules.clips import (
     test_starts,
     train_starts,
 )
-from datamodules.lists import DataError
+from datamodules.errors import DataError
 
 SINGLE = ClipSpec(frames=1)
 EARLY = ClipSpec(frames=10)

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from datamodules.datasets.rendering import coverage, render, true_flow
+from datamodules.datasets.scenes import draw_scene, make_ground
+from datamodules.errors import DataError
 from datamodules.flow import (
     FlowConfig,
     FlowEstimator,
@@ -15,8 +18,6 @@ from datamodules.flow import (
     resize,
     resize_flow,
 )
-from datamodules.lists import DataError
-from datamodules.moving_shapes import coverage, draw_scene, make_ground, render, true_flow
 
 GRID = np.stack(np.meshgrid(np.arange(96), np.arange(80)), axis=-1).astype(np.float32)  # (x, y) of each pixel, 80 x 96
 

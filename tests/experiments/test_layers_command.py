@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.config import compose
 from experiments.layers import main
-from vidfusion.layers import layer_table
+from experiments.settings.compose import compose
+from vidfusion.layer_table import layer_table
 
 ROOT = Path(__file__).parents[2]
 C3D = ["strategy=c3d", "model.size=published"]

@@ -7,11 +7,12 @@ import av
 import numpy as np
 import pytest
 
-from datamodules import building
-from datamodules.video import VideoDataModule
+from datamodules.datamodule import VideoDataModule
+from datamodules.store import building
 from experiments import prepare
-from experiments.config import compose
-from experiments.prepare import main, needed
+from experiments.launch.stores import needed
+from experiments.prepare import main
+from experiments.settings.compose import compose
 
 
 @pytest.fixture(scope="module")

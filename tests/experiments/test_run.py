@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.config import compose
 from experiments.run import main
-from experiments.training import Progress, make_data, make_model, public_config, run_point
+from experiments.settings.compose import compose
+from experiments.training.build import make_data, make_model, public_config
+from experiments.training.callbacks import Progress
+from experiments.training.train import run_point
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import HitAtK
 
@@ -217,7 +219,7 @@ def test_other_code_or_data_makes_a_record_stale(run, monkeypatch, capsys):
     run_point(run)
     run_point(run)
     assert "finished before, skipped" in capsys.readouterr().out
-    monkeypatch.setattr("experiments.training.code_hash", lambda run: "other")
+    monkeypatch.setattr("experiments.training.train.code_hash", lambda run: "other")
     run_point(run)
     assert "finished before with other code or data" in capsys.readouterr().out
 

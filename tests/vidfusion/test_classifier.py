@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vidfusion.backbones import initialise
-from vidfusion.classifier import ClipShape, TrainingConfig, VideoClassifier
+from vidfusion.classifier import ClipShape, VideoClassifier
 from vidfusion.metrics import hits_at_k
+from vidfusion.optimisation import TrainingConfig, initialise
 from vidfusion.strategies import STRATEGIES
 
 CLASSES = 7

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from vidfusion.metrics import HitAtK, PerClassHits, ViewVotes, Votes, hits_at_k, top_k
+from vidfusion.metrics import HitAtK, PerClassHits, hits_at_k, top_k
+from vidfusion.votes import ViewVotes, Votes
 
 
 def slow_hit(scores: list[float], labels: list[bool], k: int) -> bool:

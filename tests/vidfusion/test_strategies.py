@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.config import compose, names
-from vidfusion.classifier import ClipShape, TrainingConfig, VideoClassifier
-from vidfusion.layers import multiply_adds
+from experiments.settings.compose import compose
+from experiments.settings.presets import names
+from vidfusion.classifier import ClipShape, VideoClassifier
+from vidfusion.layer_table import multiply_adds
+from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies import STRATEGIES
 
 every_preset = pytest.mark.parametrize("preset", names("strategy"))

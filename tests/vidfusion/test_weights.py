@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from experiments.config import compose, names
-from vidfusion.classifier import TrainingConfig, VideoClassifier
+from experiments.settings.compose import compose
+from experiments.settings.presets import names
+from vidfusion.classifier import VideoClassifier
+from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies.c3d import C3D, NETS
 from vidfusion.weights import PORTS, load_weights, softmax_layers
 

@@ -20,8 +20,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from vidfusion.backbones import PerChannel, feature_shape, head, trunk
-from vidfusion.classifier import ClipShape, Net, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.classifier import ClipShape, Net, StrategyConfig, VideoClassifier
+from vidfusion.nets.blocks import feature_shape, head, trunk
+from vidfusion.nets.frame_net import PerChannel
+from vidfusion.optimisation import TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,12 @@ from typing import ClassVar, Literal, Optional
 import torch
 from torch import Tensor, nn
 
-from vidfusion.backbones import KARPATHY, LRCN_HYBRID, Classifier, Conv, FrameNet, feature_shape, fully_connected, trunk
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.nets.blocks import Classifier, feature_shape, fully_connected, trunk
+from vidfusion.nets.frame_net import Conv, FrameNet
+from vidfusion.nets.karpathy import KARPATHY
+from vidfusion.nets.lrcn import LRCN_HYBRID
+from vidfusion.optimisation import TrainingConfig
 
 NETS = {
     "published": LRCN_HYBRID,

@@ -18,9 +18,11 @@ import dataclasses
 
 from torch import Tensor
 
-from vidfusion.backbones import KARPATHY, feature_shape, head
-from vidfusion.classifier import ClipShape, TrainingConfig
-from vidfusion.karpathy import KarpathyClassifier, KarpathyConfig
+from vidfusion.classifier import ClipShape
+from vidfusion.nets.blocks import feature_shape, head
+from vidfusion.nets.karpathy import KARPATHY
+from vidfusion.optimisation import TrainingConfig
+from vidfusion.strategies.karpathy import KarpathyClassifier, KarpathyConfig
 
 NETS = {**KARPATHY, "tiny": dataclasses.replace(KARPATHY["tiny"], fc=(128,))}
 

@@ -17,8 +17,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from vidfusion.backbones import FrameNet, feature_shape, head
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.nets.blocks import feature_shape, head
+from vidfusion.nets.frame_net import FrameNet
+from vidfusion.optimisation import TrainingConfig
 
 TOY = FrameNet(convs=(), fc=(64,), resize=(64, 64), crop=64, std=58.0, dropout=0.0)
 

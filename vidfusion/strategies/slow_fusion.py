@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vidfusion.backbones import feature_shape, head
-from vidfusion.classifier import ClipShape, TrainingConfig
-from vidfusion.karpathy import KarpathyClassifier, KarpathyConfig
+from vidfusion.classifier import ClipShape
+from vidfusion.nets.blocks import feature_shape, head
+from vidfusion.optimisation import TrainingConfig
+from vidfusion.strategies.karpathy import KarpathyClassifier, KarpathyConfig
 
 
 class SlowFusion(KarpathyClassifier):

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from vidfusion.backbones import FrameNet
 from vidfusion.classifier import BACKBONE_INPUTS
+from vidfusion.nets.frame_net import FrameNet
 from vidfusion.strategies import cnn_lstm
 from vidfusion.strategies.cnn_lstm import CNNLSTM, CNNLSTMConfig
 

@@ -20,8 +20,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from vidfusion.backbones import KARPATHY, Classifier, FrameNet, feature_shape, trunk
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier
+from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.nets.blocks import Classifier, feature_shape, trunk
+from vidfusion.nets.frame_net import FrameNet
+from vidfusion.nets.karpathy import KARPATHY
+from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies.cnn_lstm import NETS as LSTM_NETS
 from vidfusion.strategies.snippets_lstm import GOOGLENET
 

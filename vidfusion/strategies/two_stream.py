@@ -22,8 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidfusion.backbones import CNN_M_2048, FrameNet, feature_shape, head, trunk
-from vidfusion.classifier import ClipShape, StrategyConfig, TrainingConfig, VideoClassifier, freeze_all_but_last
+from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.nets.blocks import feature_shape, head, trunk
+from vidfusion.nets.cnn_m import CNN_M_2048
+from vidfusion.nets.frame_net import FrameNet
+from vidfusion.optimisation import TrainingConfig, freeze_all_but_last
 
 
 @dataclass

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.config import compose
-from vidfusion.classifier import TrainingConfig
-from vidfusion.layers import layer_table, multiply_adds
+from experiments.settings.compose import compose
+from vidfusion.layer_table import layer_table, multiply_adds
+from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies.lecture import Lecture
 
 CLASSES = 10

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.config import compose
-from vidfusion.classifier import TrainingConfig, VideoClassifier
+from experiments.settings.compose import compose
+from vidfusion.classifier import VideoClassifier
+from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies.snippets_pool import STEP, WINDOW
 
 CLASSES = 5

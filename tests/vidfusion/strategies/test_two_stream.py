@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.config import compose
-from vidfusion.classifier import TrainingConfig
+from experiments.settings.compose import compose
+from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies.two_stream import TwoStream, trajectory_stack
 
 CLASSES = 5

@@ -1,0 +1,303 @@
+"""Clips of stored videos as a Lightning DataModule: all that the data sets share.
+
+A batch is a dict of N views (a view is one crop of one clip; in training a clip has one, and only the first three
+entries are there):
+    rgb        (N, 3, T, H, W) uint8
+    flow       (N, 2, L, H, W) uint8, 128 is no motion, or float32 in pixels where each field is stored in its own
+               range (`data.flow.range=field`); with `flow_direction=both` the first L / 2 fields lead forward
+               from the clip's middle frame on, the others backward from it;
+               flow_mean (N, 2, L) each whole field's mean displacement, pixels
+    target     (N, C) bool, the true labels
+    drawn      (N, C) bool, the one of them that is trained on; only in training with `train_labels=one`
+    video      (N,) index into the split's videos; clip (N,) which clip of the video
+    center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate); of a
+               video of which pieces are stored, seconds of these, as if one followed on another
+    valid      (N,) false for a test video that cannot be decoded: its frames are zeros and it counts as wrong
+With an auxiliary data set to train on as well, a training batch is {"main": batch, "auxiliary": batch}.
+Views of one clip are neighbours, and so are clips of one video; a video's views may spread over several batches, so
+that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities import CombinedLoader
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from datamodules import clips as clip_rules
+from datamodules.clips import ClipSpec
+from datamodules.dataset_store import prepare_store, tracks
+from datamodules.datasets.base import Dataset
+from datamodules.epoch import TrainOrder, ViewShare
+from datamodules.errors import DataError
+from datamodules.holdout import hold_out
+from datamodules.loading import StoredClips, TestViews, TrainClips, collate
+from datamodules.processes import available_cores
+from datamodules.store.key import store_folder
+from datamodules.store.reading import FrameStore
+from datamodules.store.shards import read_shards
+from datamodules.store.tracks import Track
+from datamodules.videos import Video, VideoArray, VideoLists, select
+
+AUXILIARY = 2**32  # added to the seed, so that an auxiliary data set has draws of its own
+
+
+class VideoDataModule(L.LightningDataModule):
+    """Clips of one data set under one clip specification.
+
+    `prepare_data` makes or checks the videos and decodes each once into the frame store; `setup` opens the store.
+    `batch_size` counts clips per process in training, `test_batch_size` views. Raises DataError for anything wrong with
+    the files or settings.
+
+    `auxiliary` is a second data set to train on (multi-task training, Simonyan & Zisserman 2014, section 4): clips of
+    all videos of its lists, of training and test alike, of the same specification and with flow as the main data set
+    computes it. Each batch then has `batch_size` clips of both. Epochs and tests are the main data set's.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        spec: ClipSpec,
+        *,
+        batch_size: int,
+        test_batch_size: int,
+        workers: int,
+        seed: int,
+        auxiliary: Dataset | None = None,
+    ) -> None:
+        super().__init__()
+        clip_rules.check(spec)
+        if auxiliary is not None and (auxiliary.validation or auxiliary.folds):
+            raise DataError(
+                f"auxiliary_data.validation={auxiliary.validation:g}, auxiliary_data.folds={auxiliary.folds}: an "
+                "auxiliary data set is trained on whole; set both to 0"
+            )
+        self.dataset, self.spec, self.seed, self.workers = dataset, spec, seed, workers
+        self.batch_size, self.test_batch_size = batch_size, test_batch_size
+        self.auxiliary = auxiliary
+        self._store: FrameStore | None = None
+
+    @cached_property
+    def lists(self) -> VideoLists:
+        """The data set's lists, read once."""
+        return self.dataset.read()
+
+    @cached_property
+    def auxiliary_lists(self) -> VideoLists | None:
+        """The auxiliary data set's lists, read once."""
+        return self.auxiliary.read() if self.auxiliary is not None else None
+
+    @property
+    def auxiliary_classes(self) -> tuple[str, ...]:
+        """Classes of the auxiliary data set; none without one."""
+        return self.auxiliary_lists.classes if self.auxiliary_lists else ()
+
+    @property
+    def tracks(self) -> list[Track]:
+        """What the clips need of a frame store."""
+        return tracks(self.dataset, self.spec)
+
+    @property
+    def auxiliary_tracks(self) -> list[Track]:
+        """The same of the auxiliary data set's store."""
+        assert self.auxiliary is not None, "there is no auxiliary data set"
+        return tracks(self.auxiliary, self.spec, main=self.dataset)
+
+    def prepare_data(self) -> None:
+        """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
+        if self._store is None:
+            for dataset in filter(None, (self.dataset, self.auxiliary)):
+                dataset.prepare(available_cores())  # before its lists are read
+                main = dataset is self.dataset
+                lists, needed = (self.lists, self.tracks) if main else (self.auxiliary_lists, self.auxiliary_tracks)
+                store = prepare_store(dataset, needed, available_cores(), lists)
+                dataset.report(lists, store.videos)
+
+    def find_stores(self) -> tuple[bool, str] | None:
+        """Whether all that is needed of the frame stores is built, so that `setup` only opens it, and the key of the
+        main one's files; None where the lists or the videos are not here."""
+        try:
+            stores = [(self.dataset, self.lists, self.tracks)]
+            if self.auxiliary is not None and self.auxiliary_lists is not None:
+                stores.append((self.auxiliary, self.auxiliary_lists, self.auxiliary_tracks))
+        except DataError:
+            return None
+        built, keys = True, []
+        for dataset, lists, needed in stores:
+            root = dataset.folder()
+            if not any((root / path).is_file() for path in lists.files):
+                return None
+            folder = store_folder(root, lists.files, Path(dataset.stores), Path(root).name)
+            built = built and all(read_shards(folder, track) is not None for track in needed)
+            keys.append(_key(folder))
+        return built, keys[0]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the store, hold out groups for validation and check that every process has something to do."""
+        if self._store is None:
+            self._open()
+        world = self._process()[1]
+        for name, count in (
+            ("training clips", len(self.train_clips.videos) * self.spec.train_clips),
+            ("validation videos", len(self.validation_views.videos)),
+            ("test videos", len(self.test_views.videos)),
+        ):
+            if 0 < count < world:
+                raise DataError(
+                    f"{count} {name} for {world} processes: each needs at least one; use trainer.devices={count}"
+                )
+
+    def _process(self) -> tuple[int, int]:
+        """Which process this is, of how many."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _open(self) -> None:
+        # Everything is built by now (`prepare_data`), so this only opens it.
+        store = prepare_store(self.dataset, self.tracks, 1, lists=self.lists)
+        train, validation = hold_out(self.dataset, self.lists.train)
+        classes, mirror = len(self.lists.classes), self.dataset.mirror
+        whole = _whole_videos(self.dataset, "data", train, store)
+        self.train_clips = TrainClips(whole, store, self.spec, classes, mirror, self.seed)
+        self.auxiliary_clips = self._open_auxiliary()
+        self.validation_views = TestViews(validation, store, self.spec, classes, mirror)
+        self.test_views = TestViews(self.lists.test, store, self.spec, classes, mirror)
+        self._store = store
+
+    def _open_auxiliary(self) -> TrainClips | None:
+        lists = self.auxiliary_lists
+        if self.auxiliary is None or lists is None:
+            return None
+        check_apart(self.auxiliary, lists, self.dataset, self.lists)
+        store = prepare_store(self.auxiliary, self.auxiliary_tracks, 1, lists=lists)
+        both = VideoArray.of([*lists.train, *lists.test])
+        whole = _whole_videos(self.auxiliary, "auxiliary_data", both, store)
+        classes, mirror = len(lists.classes), self.auxiliary.mirror
+        return TrainClips(whole, store, self.spec, classes, mirror, self.seed + AUXILIARY)
+
+    @property
+    def store(self) -> FrameStore:
+        """The frame store, open after `setup`."""
+        assert self._store is not None, "setup() opens the store"
+        return self._store
+
+    def steps_per_epoch(self, processes: int) -> int:
+        """Optimiser steps in one pass over the training videos, each process taking `batch_size` clips per step."""
+        return -(-len(self._train_order(0, processes)) // self.batch_size)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set, C."""
+        return len(self.lists.classes)
+
+    @property
+    def num_test_batches(self) -> int:
+        """Batches of views in this process's share of the test."""
+        return len(self.test_dataloader())
+
+    def _train_order(self, rank: int, world: int) -> TrainOrder:
+        return TrainOrder(self.train_clips, self.batch_size, rank, world)
+
+    def _loader(self, dataset: TorchDataset, sampler: Sampler, batch_size: int) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> DataLoader | CombinedLoader:
+        """Random clips, shuffled anew in each epoch; beside those of the auxiliary data set, if there is one."""
+        order = self._train_order(*self._process())
+        main = self._loader(self.train_clips, order, self.batch_size)
+        # Lightning opens the loader of a resumed run before it says which epoch it is, and workers draw at once.
+        epoch = self.trainer.global_step // len(main) if self.trainer else 0
+        order.set_epoch(epoch)
+        if self.auxiliary_clips is None:
+            return main
+        order = TrainOrder(self.auxiliary_clips, self.batch_size, *self._process(), steps=len(main))
+        order.set_epoch(epoch)
+        auxiliary = self._loader(self.auxiliary_clips, order, self.batch_size)
+        return CombinedLoader({"main": main, "auxiliary": auxiliary}, "min_size")  # they have equally many batches
+
+    def view_loader(self, views: TestViews) -> DataLoader:
+        """This process's share of some views, in order."""
+        return self._loader(views, ViewShare(views, *self._process()), self.test_batch_size)
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Every view of the held-out training groups; nothing when `data.validation` and `data.folds` are 0."""
+        return self.view_loader(self.validation_views) if self.validation_views.videos else []
+
+    def test_dataloader(self) -> DataLoader:
+        """Every view of every test video."""
+        return self.view_loader(self.test_views)
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change with anything the data contribute: ids, labels, frame counts, the files' content.
+
+        What is stored of them (frame size, flow) is part of the run's settings. The auxiliary data set has its own.
+        """
+        described = {
+            "train": _described(self.train_clips),
+            "validation": _described(self.validation_views),
+            "test": _described(self.test_views),
+            "classes": self.lists.classes,
+            "store": _key(self.store.folder),
+        }
+        return _digest(described)
+
+    def auxiliary_fingerprint(self) -> str:
+        """The same of what the auxiliary data set contributes; empty without one."""
+        clips = self.auxiliary_clips
+        return "" if clips is None else _digest([_described(clips), self.auxiliary_classes, _key(clips.store.folder)])
+
+
+def _digest(described: dict | list) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _whole_videos(dataset: Dataset, node: str, videos: Sequence[Video], store: FrameStore) -> Sequence[Video]:
+    """The videos to train on that decode whole; others are refused or left out, as the data set's settings say."""
+    name = "training" if node == "data" else "auxiliary"
+    broken = [store.videos[video.path].damage(video.path) for video in videos]
+    if any(broken) and dataset.undecodable != "skip":
+        raise DataError(
+            f"{sum(map(bool, broken))} of {len(videos)} {name} videos cannot be decoded whole, first "
+            f"{next(filter(None, broken))}; replace them, or train on the others with {node}.undecodable=skip"
+        )
+    whole = select(videos, np.array([not why for why in broken], bool))
+    if not whole:
+        raise DataError(f"none of the {len(videos)} {name} videos of {dataset.folder()} can be decoded whole")
+    return whole
+
+
+def _described(clips: StoredClips) -> list[tuple]:
+    return [(video.path, video.labels, clips.store.videos[video.path].frames) for video in clips.videos]
+
+
+def _key(folder: Path) -> str:
+    """A store's key without the root's name, which may differ elsewhere."""
+    return folder.name.rpartition("-")[2]
+
+
+def check_apart(auxiliary: Dataset, its_lists: VideoLists, data: Dataset, lists: VideoLists) -> None:
+    """Raise DataError if a data set that is trained on beside another has some of its videos, of either list."""
+    if auxiliary.folder().resolve() != data.folder().resolve():
+        return
+    paths, own = ({video.path for video in [*both.train, *both.test]} for both in (its_lists, lists))
+    if paths & own:
+        raise DataError(
+            f"auxiliary_data.root={auxiliary.root}: {len(paths & own)} of its {len(paths)} videos are those of "
+            f"data.root={data.root}, first {min(paths & own)}; train on another data set beside it, or on none"
+        )

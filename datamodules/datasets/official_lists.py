@@ -1,0 +1,158 @@
+"""Official lists against the disk: reading lines, finding files, checking both."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.errors import DataError
+from datamodules.videos import Video, VideoArray, VideoLists, as_text
+
+
+def read_lines(path: Path) -> list[tuple[str, str]]:
+    """(`<file>:<number>`, text) of every line that is not blank, without the line end and outer spaces."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, and the lists beside it need it; copy it there") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    lines = enumerate(map(str.strip, text.splitlines()), start=1)
+    return [(f"{path}:{number}", line) for number, line in lines if line]
+
+
+def existing_root(root: Path, layout: str) -> Path:
+    """The folder of the videos, or a DataError that shows what must lie there."""
+    if not root.is_dir():
+        raise DataError(f"data.root={root}: no such folder; expected\n{layout}")
+    return root
+
+
+def find_lists(root: Path, layout: str, lists: str | None, pattern: str, subfolders: Sequence[str]) -> Path:
+    """The folder with files like `pattern`: `lists`, or by default the root or the first of its `subfolders`."""
+    existing_root(root, layout)
+    candidates = [Path(lists)] if lists is not None else [root, *(root / name for name in subfolders)]
+    for folder in candidates:
+        if any(folder.glob(pattern)):
+            return folder
+    searched = ", ".join(map(str, candidates))
+    raise DataError(f"no official lists ({pattern}) in {searched}; unpack them there or set data.lists\n{layout}")
+
+
+def choose_split(
+    root: Path,
+    layout: str,
+    split: int,
+    classes: Sequence[str],
+    splits: Mapping[int, tuple[list[Video], list[Video]]],
+    *,
+    unused: Iterable[str] = (),
+    families: Mapping[str, Sequence[str]] | None = None,
+) -> VideoLists:
+    """Check the parsed (train, test) lists of every split against the disk and keep those of `split`.
+
+    `unused` are listed files of no split, which the frame store holds all the same. Families lose the classes that
+    this copy of the data set does not have. Raises DataError.
+    """
+    if split not in splits:
+        found = ", ".join(map(str, sorted(splits))) or "none"
+        raise DataError(f"data.split={split}: the lists have the splits {found}; choose one of these")
+    listed = {video.path for train, test in splits.values() for video in [*train, *test]} | set(unused)
+    located = locate(root, layout, listed)
+    train, test = ([replace(v, path=located[v.path]) for v in videos] for videos in splits[split])
+    kept = {family: tuple(c for c in members if c in classes) for family, members in (families or {}).items()}
+    lists = VideoLists(
+        classes=tuple(classes),
+        train=train,
+        test=test,
+        files=sorted(set(located.values())),
+        families={family: members for family, members in kept.items() if members},
+    )
+    check_lists(lists, f"data.root={root}, split {split}")
+    return lists
+
+
+def locate(root: Path, layout: str, listed: Iterable[str]) -> dict[str, str]:
+    """The path on disk of every listed path, see `search`. Raises DataError if some are missing."""
+    located, missing, outside = search(root, layout, listed)
+    if outside:
+        raise DataError(f"listed path {outside[0]!r} leaves data.root={root}; list paths relative to it, without ..")
+    if missing:
+        counts = f"{len(missing)} of {len(missing) + len(located)} listed videos are missing"
+        raise DataError(f"data.root={root}: {counts}, first {missing[0]}; complete the folder\n{layout}")
+    return located
+
+
+def search(root: Path, layout: str, listed: Iterable[str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """(the path on disk of the listed paths that are found; those missing; those that lead out of the root).
+
+    All are relative to the root, and sorted by the listed path. Capitals may differ from the list's: copies of UCF101
+    have both HandstandPushups and HandStandPushups. Each folder is read once, because a call per file is slow on
+    network disks.
+    """
+    existing_root(root, layout)
+
+    @cache
+    def names_in(folder: str) -> dict[str, str]:
+        try:
+            found = sorted(os.listdir(root / folder))
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                return {}
+            raise
+        return {name.lower(): name for name in found} | {name: name for name in found}
+
+    @cache
+    def on_disk(path: str) -> str | None:
+        folder, slash, name = path.rpartition("/")
+        real = on_disk(folder) if folder else ""
+        if real is None:
+            return None
+        found = names_in(real).get(name) or names_in(real).get(name.lower())
+        return found and f"{real}{slash}{found}"
+
+    located, missing, outside = {}, [], []
+    for path in sorted(set(listed)):
+        inside = posixpath.normpath(path)
+        if inside.startswith(("/", "../")) or inside in ("..", "."):
+            outside.append(path)
+        elif (found := on_disk(inside)) is None:
+            missing.append(path)
+        else:
+            located[path] = found
+    return located, missing, outside
+
+
+def check_lists(lists: VideoLists, source: str) -> None:
+    """Raise DataError unless both lists have videos, each once, in one list only, with labels of a class."""
+    last = len(lists.classes) - 1
+    paths = {}
+    for name, videos in (("train", VideoArray.of(lists.train)), ("test", VideoArray.of(lists.test))):
+        if not videos:
+            raise DataError(f"{source}: the {name} list has 0 videos, expected at least 1")
+        paths[name] = set(videos.paths.rows())
+        if len(paths[name]) < len(videos):
+            path, times = Counter(videos.paths.rows()).most_common(1)[0]
+            raise DataError(
+                f"{source}: the {name} list has {as_text(path)} {times} times, expected once; remove the copies"
+            )
+        labels, starts = videos.labels.values, videos.labels.starts
+        if (empty := np.diff(starts) == 0).any():
+            path = videos[int(empty.argmax())].path
+            raise DataError(f"{source}: {path} of the {name} list has 0 labels, expected at least 1")
+        if (wrong := (labels < 0) | (labels > last)).any():
+            video = videos[int(np.searchsorted(starts, wrong.argmax(), side="right")) - 1]
+            raise DataError(f"{source}: {video.path} has labels {video.labels}, expected 0 to {last}")
+    if shared := paths["train"] & paths["test"]:
+        first = as_text(min(shared))
+        raise DataError(
+            f"{source}: {len(shared)} videos are in both the train and the test list, first {first}; keep one"
+        )

@@ -1,0 +1,1 @@
+"""Is this data set sound? Every file decoded, every list compared with the disk."""

@@ -1,0 +1,128 @@
+"""One file: decoded to its end, and compared with its header."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.decode.frames import iter_frames, seeks_exactly
+from datamodules.decode.info import VideoInfo, probe
+from datamodules.errors import DecodeError
+from datamodules.files import content_hash
+
+# What needs torch is imported inside the functions: the child processes import this file too.
+
+SEEKS = 5  # frames of each video for which random access is tried
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one file is. Counts and texts are 0 and empty where they are not known.
+
+    status:        ok; truncated (fewer frames decode than its header promises); undecodable; hang or crash (of the
+                   decoder); changed (while it was read); missing; outside (of the root)
+    message:       what is wrong with it, or remarkable
+    frames, header_frames, fps, width, height, corrupt: see `VideoInfo`
+    seekable:      `yes` if decord's random access returned the frames of the sequential decode, else `no`
+    audio:         `yes` or `no`
+    seconds:       length at `fps`
+    size, modified: bytes, and nanoseconds since 1970, of the file that was checked
+    """
+
+    status: str = ""
+    message: str = ""
+    frames: int = 0
+    header_frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    corrupt: int = 0
+    seekable: str = ""
+    audio: str = ""
+    seconds: float = 0.0
+    size: int = 0
+    modified: int = 0
+    sha256: str = ""
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> Finding:
+        """A row of the CSV. Raises KeyError or ValueError if it is none."""
+        return cls(**{column.name: type(column.default)(texts[column.name]) for column in fields(cls)})
+
+
+# One file. This part runs in a child process.
+
+
+def examine(file: Path, alive: Callable[[], object] = lambda: None) -> Iterator[Finding]:
+    """Decode a file to its end. Yields what is known after each step, because the next may crash or hang.
+
+    A finding without a status is not decided yet; the last one is whole. `alive` is called after every frame.
+    """
+    try:
+        before = file.stat()
+        if not stat.S_ISREG(before.st_mode):
+            yield Finding("undecodable", "it is not a regular file")
+            return
+        known = Finding(size=before.st_size, modified=before.st_mtime_ns)
+        yield known
+        known = replace(known, sha256=content_hash(file, alive))
+        yield known
+        for finding in _decoded(file, known, alive):
+            yield finding
+        after = file.stat()
+    except FileNotFoundError:
+        yield Finding("missing", "no such file")
+        return
+    except OSError as error:
+        yield Finding("undecodable", error.strerror or str(error))
+        return
+    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
+        yield replace(finding, status="changed", message="it changed while it was read; check it again")
+
+
+def _decoded(file: Path, finding: Finding, alive: Callable[[], object]) -> Iterator[Finding]:
+    kept: dict[int, np.ndarray] = {}
+    try:
+        info = probe(file, alive)
+        finding = replace(
+            finding,
+            frames=info.frames,
+            header_frames=info.header_frames,
+            fps=info.fps,
+            width=info.width,
+            height=info.height,
+            corrupt=info.corrupt,
+            audio="yes" if info.audio else "no",
+            seconds=round(info.frames / info.fps, 3) if info.fps else 0.0,
+        )
+        draw = np.random.default_rng(int(finding.sha256[:16], 16))
+        chosen = draw.choice(info.frames, min(SEEKS, info.frames), replace=False).tolist()
+        for index, frame in enumerate(iter_frames(file, info)):
+            alive()
+            if index in chosen:
+                kept[index] = frame
+    except DecodeError as error:
+        # The message starts with the whole path, which is the row's and may move.
+        yield replace(finding, status="undecodable", message=str(error).removeprefix(f"{file}: "))
+        return
+    status = "truncated" if info.truncated else "ok"
+    finding = replace(finding, status=status, message="; ".join(_remarks(info)), seekable="no")
+    yield finding
+    if seeks_exactly(file, {index: kept[index] for index in chosen}):
+        yield replace(finding, seekable="yes")
+
+
+def _remarks(info: VideoInfo) -> Iterator[str]:
+    """What is odd about a video that decodes."""
+    if info.header_frames not in (0, info.frames):
+        yield f"{info.frames} frames decode of {info.header_frames} that its header promises"
+    if info.corrupt:
+        yield f"{info.corrupt} of {info.frames} frames are damaged"
+    if info.frames == 1:
+        yield "it has a single frame"
+    if info.quarter_turns:
+        yield f"its metadata ask for a rotation by {90 * info.quarter_turns} degrees, which is applied"

@@ -1,0 +1,21 @@
+"""Counts, ranges and names in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def range_of(counts: Iterable[int]) -> str:
+    """`3-7`, or `5` where all counts are equal."""
+    counts = list(counts) or [0]
+    return f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,}-{max(counts):,}"
+
+
+def number_of(count: int, one: str, several: str = "") -> str:
+    """A count with its noun: `1 video`, `2 videos`."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def printable(text: str) -> str:
+    """The text with escape sequences in place of what a terminal would obey or could not show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

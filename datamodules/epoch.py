@@ -1,0 +1,62 @@
+"""In which order an epoch's clips and a test's views come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from datamodules import clips as clip_rules
+from datamodules.loading import TestViews, TrainClips
+
+
+class TrainOrder(Sampler[tuple[int, int, int]]):
+    """The clips of an epoch, in an order seeded from (seed, epoch); each process takes an equal share.
+
+    Each video comes `train_clips` times, or where `balanced`, classes equally often. What does not fill a batch on
+    every process is left out of the epoch (another remainder in each). With `steps`, an epoch has so many full batches
+    instead, for which the videos come round as often as it takes.
+    """
+
+    def __init__(self, clips: TrainClips, batch_size: int, rank: int, world: int, steps: int | None = None) -> None:
+        self.clips, self.rank, self.world = clips, rank, world
+        self.draws = clips.spec.train_clips
+        self.num_clips = len(clips.videos) * self.draws
+        share = self.num_clips // world
+        self.length = share // batch_size * batch_size if share >= batch_size else share
+        if steps is not None:
+            self.length, self.draws = steps * batch_size, 1
+            self.num_clips = self.length * world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        rng = np.random.default_rng([self.clips.seed, self.epoch])
+        videos = self.clips.videos
+        if self.clips.spec.balanced:
+            order = clip_rules.balanced_order([video.labels for video in videos], self.num_clips, rng)
+        else:
+            order = clip_rules.shuffled_order(len(videos), self.draws, self.num_clips, rng)
+        for video, draw in order[self.rank :: self.world][: self.length].tolist():
+            yield self.epoch, video, draw
+
+
+class ViewShare(Sampler[int]):
+    """The views of this process's videos, in order: whole videos, none twice, none left out."""
+
+    def __init__(self, views: TestViews, rank: int, world: int) -> None:
+        self.first, self.last = views.first[:-1][rank::world].tolist(), views.first[1:][rank::world].tolist()
+
+    def __len__(self) -> int:
+        return sum(self.last) - sum(self.first)
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(map(range, self.first, self.last))

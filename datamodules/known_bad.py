@@ -1,0 +1,46 @@
+"""Files that crashed or hung a decoder when the data set was checked."""
+
+from __future__ import annotations
+
+import csv
+import stat
+from pathlib import Path
+
+from datamodules.errors import DataError
+from datamodules.files import content_hash
+
+
+def check_file(root: Path, stores: Path) -> Path:
+    """The CSV beside the stores in which `experiments/check.py` says what it found: a row per video."""
+    return stores / f"{root.absolute().name}-check.csv"
+
+
+def known_bad(root: Path, stores: Path) -> dict[str, str]:
+    """What is wrong with each video, by its path, that crashed or hung a decoder when the data set was checked.
+
+    Such a file must not be opened again. One that has changed since it was checked is not among them. Raises DataError.
+    """
+    path = check_file(root, stores)
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["status"] in ("crash", "hang")]
+        return {
+            row["path"]: row["message"]
+            for row in rows
+            if is_unchanged(root / row["path"], int(row["size"]), int(row["modified"]), row["sha256"])
+        }
+    except FileNotFoundError:
+        return {}
+    except (KeyError, TypeError, ValueError, csv.Error):
+        raise DataError(f"{path}: not a table of experiments/check.py; delete it, or check the data set anew") from None
+
+
+def is_unchanged(file: Path, size: int, modified: int, sha256: str) -> bool:
+    """Whether a file is still the one of this size and this time (in nanoseconds) or content."""
+    try:
+        found = file.stat()
+    except OSError:
+        return False
+    if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+        return False
+    return found.st_mtime_ns == modified or (bool(sha256) and content_hash(file) == sha256)

@@ -1,0 +1,1 @@
+"""The frame store: decode every video once, read it ever after."""

@@ -1,0 +1,85 @@
+"""The unit of work of a build: one shard, and the claim on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from datamodules.store.shards import SHARD, read_shard
+from datamodules.store.tracks import Track
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there, builders of the same store repeat each other's work, unharmed
+    fcntl = None
+
+
+INDEX_CLAIM = 10**9  # in place of a shard's number
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard and the tracks of it that are missing, or that are asked for. Paths are absolute."""
+
+    root: Path
+    folder: Path
+    number: int
+    files: tuple[str, ...]
+    tracks: tuple[Track, ...]
+    known_bad: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_under_way(job: Job) -> bool:
+    """Whether a builder has begun a shard and not finished it."""
+    return any((job.folder / track.name).glob(f"{job.number:05d}.*.tmp") for track in job.tracks)
+
+
+def missing_jobs(
+    root: Path, folder: Path, files: Sequence[str], unmerged: Sequence[Track], known_bad: Mapping[str, str]
+) -> list[Job]:
+    """A job for each shard that lacks some of these tracks, which have no merged index."""
+    jobs = []
+    for job in shard_jobs(root, folder, files, unmerged, known_bad) if unmerged else []:
+        missing = tuple(track for track in unmerged if read_shard(folder, track, job.number) is None)
+        if missing:
+            jobs.append(replace(job, tracks=missing))
+    return jobs
+
+
+def shard_jobs(
+    root: Path, folder: Path, files: Sequence[str], tracks: Sequence[Track], known_bad: Mapping[str, str]
+) -> list[Job]:
+    """A job for each shard of a store: all `tracks` of 16 of its files."""
+    files, jobs = sorted(set(files)), []
+    for number, start in enumerate(range(0, len(files), SHARD)):
+        own = tuple(files[start : start + SHARD])
+        bad = {path: known_bad[path] for path in own if path in known_bad}
+        jobs.append(Job(root.absolute(), folder.absolute(), number, own, tuple(tracks), bad))
+    return jobs
+
+
+# What a worker does.
+
+
+@contextmanager
+def claim(folder: Path, number: int, leftovers: str, wait: bool) -> Iterator[bool]:
+    """Hold a shard of a store against other processes; says whether it is held, at once or, with `wait`, when it is.
+
+    A claim is a lock on byte `number` of the store's lock file, which the system frees when the process dies: what
+    then lies in the tracks under names like `leftovers` is a dead builder's, and is removed. Where the disk has no
+    locks, every claim is given, and builders may do the same work twice.
+    """
+    with (folder / "lock").open("ab") as file:
+        try:
+            if fcntl is not None:
+                fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, number)
+                for temporary in folder.glob(f"*/{leftovers}"):
+                    temporary.unlink(missing_ok=True)
+        except (BlockingIOError, PermissionError):
+            yield False
+            return
+        except OSError:
+            pass
+        yield True

@@ -1,0 +1,250 @@
+"""Frame store: decode every video once, memory-map it ever after. This file reads it, `building.py` builds it.
+
+    <stores>/<name>-<key>/rgb-36x36/00012.npy             uint8 (rows, H, W, 3): the frames of 16 videos
+                                    00012.json            which rows are whose, and what each video is
+                                    index.npy  shards.npy what the .json of all shards say, to be memory-mapped
+                          rgb-36x36-jpeg95/00012.jpegs    the same as JPEG files, one after another
+                                           00012.offsets.npy  int64: where each begins, and the end of the last
+                          flow-36x36-dis-medium-b4/00012.npy        uint8 (rows, H, W, 2), see flow.quantise
+                                                   00012.means.npy  float32 (rows, 2)
+                          flow-36x36-dis-medium-field/00012.ranges.npy   float32 (rows, 2, 2), see flow.quantise_field
+                          backward_flow-36x36-dis-medium-b4/        the same of backward flow
+                          listing                         a digest of the videos' sizes and times, see `listing_of`
+                          lock                            empty; see `building.claim`
+
+A shard counts only once its .json is there, and that is written last; the index is derived from the shards and counts
+only while their files have the sizes that it says. So whatever stops a build, what remains is whole shards, and shards
+made in different places can be copied together. No file names a place: a store can be moved.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from datamodules.errors import DataError, DecodeError
+from datamodules.flow import dequantise_field
+from datamodules.store.shards import INDEX, StoredVideo, merge_shards, read_json, read_shards, shard_file
+from datamodules.store.tracks import Track
+from datamodules.videos import encoded_path
+
+
+class StoredVideos(Mapping[str, StoredVideo]):
+    """What each file of a store is, by its path relative to the data root: a view of a track's index.
+
+    `known_bad` gives errors of files which are then as if they had not been decoded.
+    """
+
+    def __init__(self, folder: Path, track: Track, index: Path | np.ndarray, known_bad: Mapping[str, str]) -> None:
+        self._folder, self._track, self._index, self._known_bad = folder, track, index, dict(known_bad)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """One entry per video in the order of the paths, with the fields of `index_type`."""
+        return _loaded(self._index)
+
+    def __getitem__(self, path: str) -> StoredVideo:
+        if path in self._known_bad:
+            return StoredVideo(0, 0, 0.0, self._known_bad[path])
+        _, frames, header_frames, fps, decoded, piece, shard, _, _ = _entry(self.rows, path)
+        error = None if frames else self._error(path, shard)
+        return StoredVideo(frames, header_frames, fps, error, None if decoded == frames else decoded, piece or None)
+
+    def _error(self, path: str, shard: int) -> str:
+        said = read_json(shard_file(self._folder, self._track, shard, ".json"))
+        return next(entry["error"] for entry in said["videos"] if entry["path"] == path)
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.decode("utf-8", "surrogateescape") for path in self.rows["path"])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass
+class FrameStore:
+    """A finished store. Cheap to pickle: it holds paths and numbers; each process opens its own memory maps.
+
+    tracks:       those that it was opened with, by kind
+    indices:      of each track's videos, see `index_type`: a file, or the array where the store cannot be written to
+    flow_seconds: CPU seconds that computing the flow took when it was built, 0 without flow
+    videos:       what each file is, by its path relative to the data root
+    """
+
+    folder: Path
+    tracks: dict[str, Track]
+    indices: dict[str, Path | np.ndarray]
+    flow_seconds: float
+    known_bad: Mapping[str, str] = field(default_factory=dict)
+    videos: Mapping[str, StoredVideo] = field(init=False)
+
+    def __post_init__(self) -> None:
+        kind = next(iter(self.tracks))
+        self.videos = StoredVideos(self.folder, self.tracks[kind], self.indices[kind], self.known_bad)
+
+    @property
+    def settings(self) -> dict:
+        """The tracks' settings by kind, for the record."""
+        return {kind: track.settings for kind, track in self.tracks.items()}
+
+    def rgb(self, path: str) -> np.ndarray | Jpegs:
+        """All frames of a video, uint8 (n, H, W, 3), to be indexed. Raises DecodeError if there are none.
+
+        Raw ones are a read-only view of a memory map; of JPEG only what is asked for is decoded.
+        """
+        return self._rows(*self._find("rgb", path))
+
+    def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray | Jpegs | Fields, np.ndarray]:
+        """Flow of a video: fields (n, H, W, 2), to be indexed; and their means.
+
+        Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i. They are
+        uint8, see `flow.dequantise`; or those stored each in its own range float32, in pixels of the stored frame.
+        There are as many as frames less one, but one, without motion, for a single frame; so in each piece where a
+        sample is stored.
+
+        The means, float32 (n, 2), are the mean displacement (x, y) of each whole field before it was quantised, in
+        pixels of the stored frame: what mean subtraction (Simonyan & Zisserman, NIPS 2014, sec. 3.1) needs.
+        """
+        track, shard, start, count = self._find("backward_flow" if backward else "flow", path)
+        fields, here = self._rows(track, shard, start, count), slice(start, start + count)
+        if track.flow is not None and track.flow.range == "field":
+            fields = Fields(fields, self._array(track, shard, ".ranges.npy")[here])
+        return fields, self._array(track, shard, ".means.npy")[here]
+
+    def _find(self, kind: str, path: str) -> tuple[Track, int, int, int]:
+        """A track; the shard that has its rows of a video, the first of them, and their number."""
+        assert kind in self.tracks, f"the store was opened without {kind}"
+        _, frames, _, _, _, _, shard, start, rows = _entry(_loaded(self.indices[kind]), path)
+        if not frames or path in self.known_bad:
+            raise DecodeError(self.videos[path].error)
+        return self.tracks[kind], shard, start, rows
+
+    def _rows(self, track: Track, shard: int, start: int, count: int) -> np.ndarray | Jpegs:
+        if track.encoding == "raw":
+            return self._array(track, shard, ".npy")[start : start + count]
+        begin, end = start * track.pictures, (start + count) * track.pictures
+        offsets = self._array(track, shard, ".offsets.npy")[begin : end + 1]
+        return Jpegs(shard_file(self.folder, track, shard, ".jpegs"), offsets, track.row)
+
+    def _array(self, track: Track, shard: int, suffix: str) -> np.ndarray:
+        return _memory_map(shard_file(self.folder, track, shard, suffix))
+
+
+class Jpegs:
+    """Rows stored as JPEG: like a read-only array uint8 (n, H, W, C), of which an index decodes the rows it names.
+
+    `offsets` in the file: where each JPEG begins, and the end of the last; a row has one of three colours, or two of
+    one.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, file: Path, offsets: np.ndarray, row: tuple[int, int, int]) -> None:
+        self._file, self._offsets, self._pictures = file, offsets, 1 if row[2] == 3 else 2
+        self.shape = ((len(offsets) - 1) // self._pictures, *row)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: int | slice | np.ndarray | tuple) -> np.ndarray:
+        """`key`: as of an array; where it is a tuple, its first entry names the rows and the others slice each."""
+        chosen, *window = key if isinstance(key, tuple) else (key,)
+        numbers = np.arange(len(self))[chosen]
+        decode = cache(lambda number: self._decode(number)[tuple(window)])  # a clip may repeat frames
+        if numbers.ndim == 0:
+            return decode(int(numbers))
+        if not numbers.size:
+            return np.empty((0, *self.shape[1:]), np.uint8)[(slice(None), *window)]
+        return np.stack([decode(number) for number in numbers.tolist()])
+
+    def _decode(self, number: int) -> np.ndarray:
+        first = number * self._pictures
+        if self._pictures == 1:
+            return self._picture(first, cv2.IMREAD_COLOR_RGB)
+        return np.stack([self._picture(first + part, cv2.IMREAD_GRAYSCALE) for part in range(2)], axis=-1)
+
+    def _picture(self, number: int, mode: int) -> np.ndarray:
+        data = _memory_map(self._file)[self._offsets[number] : self._offsets[number + 1]]
+        picture = cv2.imdecode(data, mode) if data.size else None
+        if picture is None or picture.shape[:2] != self.shape[1:3]:
+            raise DataError(
+                f"{self._file}: the JPEG at byte {self._offsets[number]} is damaged; delete this file to build it again"
+            )
+        return picture
+
+
+class Fields:
+    """Flow stored in each field's own range: like a read-only array float32 (n, H, W, 2) of displacements in pixels."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, stored: np.ndarray | Jpegs, ranges: np.ndarray) -> None:
+        self._stored, self._ranges, self.shape = stored, ranges, stored.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: int | slice | np.ndarray | tuple) -> np.ndarray:
+        """As of `Jpegs`."""
+        return dequantise_field(self._stored[key], self._ranges[key[0] if isinstance(key, tuple) else key])
+
+
+@lru_cache(maxsize=256)  # each keeps a file open, and systems allow a process about 1,000
+def _memory_map(path: Path) -> np.ndarray:
+    if path.suffix == ".npy":
+        return np.load(path, mmap_mode="r").view(np.ndarray)  # slices of a plain array are faster to make
+    return np.memmap(path, np.uint8, "r").view(np.ndarray)
+
+
+def _loaded(index: Path | np.ndarray) -> np.ndarray:
+    return _memory_map(index) if isinstance(index, Path) else index
+
+
+def _entry(index: np.ndarray, path: str) -> tuple:
+    """A video's entry. Raises KeyError."""
+    paths, wanted = index["path"], encoded_path(path)
+    place = bisect_left(paths, wanted)
+    if place == len(paths) or paths[place] != wanted:
+        raise KeyError(path)
+    return index[place].item()
+
+
+def open_store(
+    folder: Path, num_videos: int, tracks: Sequence[Track], known_bad: Mapping[str, str] | None = None
+) -> FrameStore:
+    """Open a store of so many videos with these tracks, one of each kind at most.
+
+    `known_bad` gives an error for each file that is not to be used, though it may be stored. Raises DataError where
+    shards are missing, or the tracks are not those of the same videos.
+    """
+    assert len({track.kind for track in tracks}) == len(tracks) > 0, "one track of each kind at most"
+    indices: dict[str, Path | np.ndarray] = {}
+    flow_seconds = 0.0
+    for track in tracks:
+        index: Path | np.ndarray = folder / track.name / INDEX
+        shards = read_shards(folder, track)
+        if shards is None:  # a store of old on a disk that cannot be written to
+            merged = merge_shards(folder, track, num_videos)
+            if merged is None:
+                raise DataError(f"{folder / track.name}: shards are missing; build it again, which makes only these")
+            index, shards = merged
+        indices[track.kind] = index
+        flow_seconds += float(shards["flow_seconds"].sum())
+    store = FrameStore(folder, {track.kind: track for track in tracks}, indices, flow_seconds, known_bad or {})
+    _check_agreement(store)
+    return store
+
+
+def _check_agreement(store: FrameStore) -> None:
+    first, *others = map(_loaded, store.indices.values())
+    for other in others:
+        for name in ("path", "frames", "header_frames", "fps", "decoded", "piece"):
+            if len(first) != len(other) or (differ := first[name] != other[name]).any():
+                path = first["path"][differ.argmax()].decode() if len(first) == len(other) else "which videos there are"
+                raise DataError(f"{store.folder}: its tracks disagree on {path}; delete this folder to build it again")

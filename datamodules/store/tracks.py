@@ -1,0 +1,148 @@
+"""What a frame store holds of each video: which frames, at which size, in which encoding."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from datamodules.decode.info import VideoInfo
+from datamodules.errors import DataError
+from datamodules.flow import FlowConfig
+from datamodules.videos import encoded_path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A part of each video: at most `clips` pieces of `seconds` each, which `seed` and the video's path choose.
+
+    From a piece's first frame to its last one it is `seconds`, to the nearest frame: half a second at 30 frames per
+    second is 16 frames, of which the first and the last are late fusion's two (Karpathy et al. 2014, section 3). So a
+    clip of `seconds` fits into a piece at any frame rate if `sampling.fps` sets its own. Pieces do not overlap, and all
+    ways of placing them are equally likely. A video that is too short for so many has as many as fit, and one shorter
+    than a piece is a single piece. Karpathy et al. (section 4.1) take at most 100 half-second clips of each video.
+    """
+
+    clips: int
+    seconds: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.clips < 1 or not 0 < self.seconds < float("inf"):
+            raise DataError(
+                f"data.clips_per_video={self.clips}, data.clip_seconds={self.seconds}: expected 1 clip or more of "
+                "above 0 s, or data.clips_per_video=0 for whole videos"
+            )
+
+    def pieces(self, path: str, num_frames: int, fps: float) -> tuple[np.ndarray, int]:
+        """First frames of a video's pieces, in order, and the frames in each, all equally many."""
+        length = min(int(self.seconds * fps + 0.5) + 1, num_frames)
+        count = min(self.clips, num_frames // length)
+        # Each piece shrunk to one frame, any choice of frames is possible; then they are given their length back. Drawn
+        # from a hash, because the streams of NumPy's generators may change from version to version.
+        places = num_frames - count * (length - 1)
+        draws = hashlib.shake_256(f"{self.seed} ".encode() + encoded_path(path)).digest(8 * places)
+        starts = np.sort(np.argsort(np.frombuffer(draws, "<u8"), kind="stable")[:count])
+        return starts + (length - 1) * np.arange(count), length
+
+
+@dataclass(frozen=True)
+class Track:
+    """One kind of array in a store: RGB frames, or the flow between them where `flow` is given, forward or backward.
+
+    Row i of flow leads from frame i to frame i + 1, of backward flow from frame i + 1 to frame i.
+
+    encoding, quality: rows are stored `raw`, or as `jpeg` of this quality, 1 to 100
+    fps:    of the stored frames: frame i is that of the video nearest to the time i / fps (None: the video's own)
+    sample: which part of each video is stored (None: all of it)
+    """
+
+    height: int
+    width: int
+    flow: FlowConfig | None = None
+    backward: bool = False
+    encoding: str = "raw"
+    quality: int = 95
+    fps: float | None = None
+    sample: Sample | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise DataError(f"data.quality={self.quality}: expected a JPEG quality of 1 to 100")
+        if self.fps is not None and not 0 < self.fps < float("inf"):
+            raise DataError(f"data.store_fps={self.fps}: expected a number of frames per second above 0")
+
+    @property
+    def kind(self) -> str:
+        """`rgb`, `flow` or `backward_flow`."""
+        if self.flow is None:
+            return "rgb"
+        return "backward_flow" if self.backward else "flow"
+
+    @property
+    def name(self) -> str:
+        """Its folder: everything that changes its content."""
+        parts = [self.kind, f"{self.height}x{self.width}"]
+        if self.flow is not None:
+            parts += [self.flow.method, *([self.flow.preset] if self.flow.method == "dis" else [])]
+            parts.append("field" if self.flow.range == "field" else f"b{self.flow.bound:g}")
+        if self.encoding == "jpeg":
+            parts.append(f"jpeg{self.quality}")
+        if self.fps is not None:
+            parts.append(f"{self.fps:.9g}fps")
+        if self.sample is not None:
+            parts.append(f"{self.sample.clips}x{self.sample.seconds:.9g}s-seed{self.sample.seed}")
+        return "-".join(parts)
+
+    @property
+    def row(self) -> tuple[int, int, int]:
+        """The shape of one row of its arrays: a frame or a field."""
+        return self.height, self.width, 3 if self.flow is None else 2
+
+    @property
+    def pictures(self) -> int:
+        """JPEG files per row: one in colour, or one in grey for each component of a field."""
+        return 1 if self.flow is None else 2
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """How the names of a shard's files end: first the rows, last what says that the shard is whole."""
+        rows = (".jpegs", ".offsets.npy") if self.encoding == "jpeg" else (".npy",)
+        means = (".means.npy",) if self.flow is not None else ()
+        ranges = (".ranges.npy",) if self.flow is not None and self.flow.range == "field" else ()
+        return (*rows, *means, *ranges, ".json")
+
+    @property
+    def settings(self) -> dict:
+        """What a record says of it."""
+        said: dict = {"height": self.height, "width": self.width}
+        if self.flow is not None:
+            said["flow"] = asdict(self.flow)
+        if self.encoding == "jpeg":
+            said |= {"encoding": "jpeg", "quality": self.quality}
+        if self.fps is not None:
+            said["fps"] = self.fps
+        if self.sample is not None:
+            said["sample"] = asdict(self.sample)
+        return said
+
+    def frames_of(self, path: str, info: VideoInfo) -> tuple[np.ndarray, int]:
+        """Which frames of a video are stored, in order, one perhaps several times; and how many make one piece.
+
+        Raises DataError where that takes a frame rate and the video does not say its own.
+        """
+        if (self.fps is not None or self.sample is not None) and not info.fps:
+            raise DataError(
+                f"{path}: does not say its frame rate, which this frame store needs to choose frames; re-encode it, "
+                "or set data.store_fps=null and store whole videos (data.clips_per_video=0)"
+            )
+        frames = np.arange(info.frames)
+        if self.fps is not None:
+            step = info.fps / self.fps
+            frames = np.floor(np.arange(int(info.frames / step) + 2) * step + 0.5).astype(np.int64)
+            frames = frames[frames < info.frames]
+        if self.sample is None:
+            return frames, len(frames)
+        starts, length = self.sample.pieces(path, len(frames), self.fps or info.fps)
+        return frames[(starts[:, None] + np.arange(length)).ravel()], length

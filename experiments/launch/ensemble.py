@@ -1,0 +1,188 @@
+"""`run.py --ensemble`: which runs an ensemble is made of, and training folds for its SVM."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from experiments.records.files import read_records
+from experiments.tables.ensembles import Ensemble, Member, alike_runs, read_ensembles
+from experiments.tables.update import update_tables
+
+if TYPE_CHECKING:
+    from experiments.settings.schema import RunConfig
+
+SETTINGS = ["members", "fuse", "fit", "folds", "cost", "results"]  # of the command
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def run_ensemble(name: str, words: list[str], *, dry_run: bool, force: bool) -> int:
+    """Do what `--ensemble NAME key=value ...` says. 0, or 1 where an ensemble could not be made, after saying why.
+
+    With `dry_run` it only prints what it would derive and train; with `force` it repeats trainings that are finished.
+    Raises ValueError for a key, value or member that does not exist.
+    """
+    from experiments.settings.compose import parse
+    from experiments.settings.presets import did_you_mean
+    from experiments.tables.score_fusion import derive
+
+    given = parse(words)
+    for key in given:
+        if key not in SETTINGS:
+            raise ValueError(f"{key}: no such setting of --ensemble. {did_you_mean(key, SETTINGS)}")
+    results = Path(given.get("results", "results"))
+    records = {record["id"]: record for record in read_records(results)}
+    asked, fuse = _asked(name, given)
+    num_folds, cost = _fit(given, fuse)
+    failed = False
+    for members in _choices(name, asked, list(records.values())):
+        ensemble = Ensemble(name, members, fuse, cost)
+        try:
+            if num_folds:
+                ensemble = _train_folds(results, ensemble, records, num_folds, dry_run, force)
+            if dry_run:
+                print(f"{ensemble.id(records)}: {fuse} of {', '.join(map('/'.join, members))}")
+                continue
+            record = derive(results, ensemble)
+            hit = record["rows"][0]["metrics"]["test/video_hit1"]
+            print(f"{record['id']}: Video Hit@1 {hit:.1%}, {record['ensemble']['text']}", flush=True)
+        except ValueError as error:
+            failed = True
+            print(f"error: {name}: {error}", file=sys.stderr, flush=True)
+    if not dry_run:
+        for path in update_tables(results):
+            print(f"wrote {path}")
+    return 1 if failed else 0
+
+
+def _asked(name: str, given: dict[str, str]) -> tuple[list[str], str]:
+    """Members, as words, and fusion that the command asks for. Raises ValueError."""
+    named = read_ensembles()
+    if name in named:
+        for key in ("members", "fuse"):
+            if key in given:
+                raise ValueError(f"{key}={given[key]}: ensembles.yaml says what {name} is; choose another name")
+        return named[name]
+    if "members" not in given or "fuse" not in given:
+        raise ValueError(f"--ensemble {name}: give members= and fuse=, or a name of ensembles.yaml: {', '.join(named)}")
+    asked = yaml.safe_load(given["members"])
+    if not isinstance(asked, list) or len({str(word) for word in asked}) < max(2, len(asked)):
+        raise ValueError(f"members={given['members']}: expected 2 or more, none twice, such as [single_frame,c3d]")
+    if given["fuse"] not in ("mean", "svm"):
+        raise ValueError(f"fuse={given['fuse']}: expected mean or svm")
+    return [str(word) for word in asked], given["fuse"]
+
+
+def _fit(given: dict[str, str], fuse: str) -> tuple[int, float]:
+    """Number of folds (0: fitted on what the members held out) and C of the SVM. Raises ValueError."""
+    fit, folds, cost = given.get("fit", "validation"), given.get("folds", "5"), given.get("cost", "1")
+    for key in ("fit", "folds", "cost"):
+        if key in given and fuse == "mean":
+            raise ValueError(f"{key}={given[key]}: a mean has nothing to fit; leave it out or set fuse=svm")
+    if fit not in ("validation", "oof"):
+        raise ValueError(f"fit={fit}: expected validation or oof")
+    if "folds" in given and fit != "oof":
+        raise ValueError(f"folds={folds}: only fit=oof trains folds; add that or leave folds out")
+    if not folds.isdecimal() or int(folds) < 2:
+        raise ValueError(f"folds={folds}: expected a whole number, 2 or more")
+    try:
+        in_range = 0 < float(cost) < math.inf
+    except ValueError:
+        in_range = False
+    if not in_range:
+        raise ValueError(f"cost={cost}: expected a number above 0")
+    return int(folds) if fit == "oof" else 0, float(cost)
+
+
+def _choices(name: str, asked: list[str], records: list[dict]) -> list[list[Member]]:
+    """The members of each ensemble that these words describe, one or more. Raises ValueError where there is none."""
+    if any(row["name"] == name for record in records if record.get("kind") != "ensemble" for row in record["rows"]):
+        raise ValueError(f"--ensemble {name}: a run has a row of that name; choose another")
+    by_id = {record["id"]: record for record in records}
+    runs = {word: _member(word, by_id) for word in asked if word.partition("/")[0] in by_id}
+    groups = alike_runs(records)
+    if runs:  # rows that are named beside a run are those of the runs that are alike
+        run_id, row = next(iter(runs.values()))
+        groups = [group for group in groups if (run_id, row) in group.get(row, [])] or [{}]
+    choices, problems = [], []
+    for group in groups:
+        found = {word: [runs[word]] if word in runs else group.get(word, []) for word in asked}
+        if all(len(members) == 1 for members in found.values()):
+            choices.append([members[0] for members in found.values()])
+            continue
+        several = [
+            f"{word} ({', '.join(i for i, _ in members)})" for word, members in found.items() if len(members) > 1
+        ]
+        missing = [word for word, members in found.items() if not members]
+        problems.append((len(missing), several, missing))
+    if not choices:
+        _, several, missing = min(problems, default=(0, [], asked))
+        why = f"no finished run fills {', '.join(missing)}" if missing else f"several runs fill {several[0]}, name one"
+        rows = ", ".join(sorted({row for group in groups for row in group})) or "none"
+        raise ValueError(
+            f"members=[{','.join(asked)}]: among runs that are alike in all but the strategy, {why}; rows there: {rows}"
+        )
+    return choices
+
+
+def _member(word: str, records: dict[str, dict]) -> Member:
+    """What `RUN` or `RUN/ROW` names. Raises ValueError."""
+    run_id, _, name = word.partition("/")
+    if records[run_id]["kind"] != "run":
+        raise ValueError(f"members: {run_id} is of kind {records[run_id]['kind']}; expected runs on the whole data set")
+    rows = [row["name"] for row in records[run_id]["rows"]]
+    if name and name not in rows:
+        raise ValueError(f"members: {run_id} has no row {name}; it has {', '.join(rows)}")
+    return run_id, name or rows[-1]
+
+
+def _train_folds(
+    results: Path, ensemble: Ensemble, records: dict[str, dict], num_folds: int, dry_run: bool, force: bool
+) -> Ensemble:
+    """Train the members' strategies without each fold of the training list in turn, where that is not done yet.
+
+    Returns the ensemble that is fitted on the scores of those folds. Raises ValueError where a member cannot be
+    trained again as it was, or where a training fails.
+    """
+    from experiments.launch.sweep import run_all
+    from experiments.records.make import command
+
+    folds = {run_id: _fold_runs(results, ensemble.name, records[run_id], num_folds) for run_id in ensemble.runs}
+    runs = [run for own in folds.values() for run in own]
+    done = sum((run.folder / "record.json").exists() for run in runs)
+    print(
+        f"{ensemble.name}: {num_folds} folds of {len(folds)} run{'s' * (len(folds) > 1)}, that is {len(runs)} "
+        f"trainings, of which {done} have been finished before",
+        flush=True,
+    )
+    if dry_run:
+        print("\n".join(command(run) for run in runs))
+    elif run_all(f"the folds of {ensemble.name}", runs, force):
+        raise ValueError("not all of its folds could be trained; the same command goes on with those")
+    return dataclasses.replace(ensemble, folds={run_id: [run.id for run in own] for run_id, own in folds.items()})
+
+
+def _fold_runs(results: Path, name: str, record: dict, num_folds: int) -> list[RunConfig]:
+    """The settings of a finished run, but with each fold of the training list held out in turn."""
+    from experiments.records.provenance import code_hash
+    from experiments.settings.compose import compose
+
+    words = [*shlex.split(record["command"])[2:], f"results={results}"]
+    whole = compose(words)
+    if whole.data.validation:
+        raise ValueError(
+            f"{record['id']} held out groups of its own (data.validation); leave fit=oof out to fit on these"
+        )
+    if whole.id != record["id"] or code_hash(whole) != record["code"]["hash"]:
+        raise ValueError(f"run {record['id']} was made by other code than is here: run it again, {record['command']}")
+    return [
+        compose([*words, f"sweep={name}", f"data.folds={num_folds}", f"data.fold={fold}"]) for fold in range(num_folds)
+    ]

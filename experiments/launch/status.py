@@ -1,0 +1,122 @@
+"""Where a point of a sweep stands, derived from what lies in its folder: nothing else remembers it.
+
+running       `lock` is held by a living process
+failed        error.txt says why
+finished      record.json, made by this code of these data, as far as these are here
+stale         record.json or last.ckpt made by other code or of other data
+interrupted   last.ckpt and none of the others
+to do         none of these
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.records.files import made_of, read_record
+from experiments.records.lock import holder
+from experiments.records.provenance import code_hash
+from experiments.settings.schema import RunConfig
+from experiments.training.build import make_data
+from experiments.training.checkpoint import read_progress
+
+STATES = ("finished", "running", "failed", "interrupted", "stale", "to do")
+
+
+class State(NamedTuple):
+    """One of STATES, and what there is to say about it."""
+
+    name: str
+    detail: str = ""
+
+
+class Ingredients(NamedTuple):
+    """What a record or checkpoint must have been made of: hash of the code, fingerprints of the data and the auxiliary
+    data; or in place of these `files`, the key of the videos' files, where the frame stores are not built; or neither,
+    where the data are not here."""
+
+    code: str
+    data: str | None = None
+    auxiliary: str | None = None
+    files: str | None = None
+
+
+class Surroundings:
+    """What is there for runs to be made of; data sets that runs share are looked at once."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, tuple[str | None, str | None, str | None]] = {}
+
+    def of(self, run: RunConfig) -> Ingredients:
+        """What a run would be made of here and now."""
+        key = repr((run.data, run.auxiliary_data, run.sampling))
+        if key not in self._data:
+            self._data[key] = self._look(run)
+        return Ingredients(code_hash(run), *self._data[key])
+
+    @staticmethod
+    def _look(run: RunConfig) -> tuple[str | None, str | None, str | None]:
+        data = make_data(run)
+        found = data.find_stores()
+        if found is None:
+            return None, None, None
+        built, files = found
+        if built:
+            try:
+                data.setup()
+                return data.fingerprint(), data.auxiliary_fingerprint(), None
+            except ValueError:  # the run itself says what is wrong with the data
+                pass
+        return None, None, files
+
+
+def error_of(folder: Path) -> str | None:
+    """The last line of what a run that failed left behind; None where it left nothing."""
+    try:
+        return (folder / "error.txt").read_text().strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return None
+
+
+def states_of(runs: Sequence[RunConfig]) -> list[State]:
+    """Where each of some runs stands."""
+    surroundings = Surroundings()
+    return [state_of(run, surroundings.of(run)) for run in runs]
+
+
+def state_of(run: RunConfig, now: Ingredients) -> State:
+    """Where a run stands, compared with what it would be made of now."""
+    folder = run.folder
+    if process := holder(folder):
+        return State("running", process)
+    if (error := error_of(folder)) is not None:
+        return State("failed", error)
+    if record := read_record(folder):
+        return _compared(State("finished"), [*made_of(record), record["data"].get("files")], now)
+    if progress := read_progress(folder / "last.ckpt"):
+        made, step = progress
+        return _compared(State("interrupted", f"after step {step}"), [*made, None], now)
+    return State("stale", "last.ckpt cannot be read") if (folder / "last.ckpt").exists() else State("to do")
+
+
+def _compared(state: State, made: list[str | None], now: Ingredients) -> State:
+    names = ("code", "data", "auxiliary data", "files")
+    pairs = [(what, *pair) for what, *pair in zip(names, made, now, strict=True) if None not in pair]
+    if changed := [what for what, before, after in pairs if before != after]:
+        return State("stale", f"made with other {' and '.join(changed)}")
+    if now.data is None and now.files is None:
+        return State(state.name, f"{state.detail}; the data are not here to be compared".removeprefix("; "))
+    return state
+
+
+def show_status(name: str, runs: Sequence[RunConfig]) -> int:
+    """Print where each point stands, and how many stand there."""
+    states = states_of(runs)
+    width = max(len(run.id) for run in runs)
+    for run, state in zip(runs, states, strict=True):
+        print(f"{state.name:<12} {run.id:<{width}}  {state.detail}".rstrip())
+    counts = Counter(state.name for state in states)
+    print(f"{name}: {', '.join(f'{counts[state]} {state}' for state in STATES if counts[state])}")
+    return 0

@@ -1,0 +1,23 @@
+"""The frame stores that some runs need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datamodules.datasets.base import Dataset
+    from datamodules.store.tracks import Track
+    from experiments.settings.schema import RunConfig
+
+
+def needed(runs: Sequence[RunConfig]) -> list[tuple[Dataset, list[Track]]]:
+    """Every data set of some runs, with all that these need of its frame store."""
+    from datamodules.dataset_store import tracks
+
+    found: dict[tuple, tuple[Dataset, list[Track]]] = {}
+    for run in runs:
+        for data in filter(None, (run.data, run.auxiliary_data)):
+            _, known = found.setdefault((type(data), data.folder(), data.stores), (data, []))
+            known += [track for track in tracks(data, run.sampling, main=run.data) if track not in known]
+    return list(found.values())

@@ -1,0 +1,64 @@
+"""One process per run: the lock on a run's folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there, nothing keeps two processes from making the same run
+    fcntl = None
+
+
+LOCK = "lock"
+HELD = (BlockingIOError, PermissionError)  # what a lock that another process holds raises
+PATIENCE = 2.0  # seconds in which a lock that is only being looked at is free again
+
+
+class Busy(ValueError):
+    """Another process makes this run."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder. The system frees it when this process ends in whatever way. Raises Busy.
+
+    The lock is on the file, not on its being there: what a dead process leaves behind is free.
+    """
+    if fcntl is None or os.environ.get("LOCAL_RANK", "0") != "0":  # other processes of a run share its first one's lock
+        yield
+        return
+    with (folder / LOCK).open("a+") as file:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                # A record lock: forked processes that load clips do not inherit it, and so cannot outlive it.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except HELD:
+                if time.monotonic() > deadline:
+                    raise Busy(f"{folder.name} is being run by {holder(folder)}; wait for it, or stop it") from None
+                time.sleep(0.05)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield
+
+
+def holder(folder: Path) -> str | None:
+    """Which living process makes the run of a folder, None for none. Not for a folder that this process holds."""
+    try:
+        with (folder / LOCK).open() as file:
+            try:
+                if fcntl is not None:
+                    fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # others can look at the same time
+                return None
+            except HELD:
+                return file.read() or "another process"
+    except OSError:  # there is no lock, or the disk knows none
+        return None

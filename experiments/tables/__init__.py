@@ -1,0 +1,1 @@
+"""From records to tables, by rows, comparisons and ensembles."""

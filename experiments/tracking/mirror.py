@@ -1,0 +1,202 @@
+"""Weights & Biases: a mirror of the results that no table depends on, online where credentials exist, else on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.settings.schema import WandbConfig
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+
+
+OLDER_NAMES = {"run": "online", "dryrun": "offline"}  # still taken by WANDB_MODE
+PRIVATE = {
+    "host": "private",  # the run's own record of it, and of the program's path, which no switch below leaves out
+    "program": "private",
+    "x_disable_meta": True,  # arguments, program path, user
+    "x_disable_machine_info": True,  # CPU, GPU, memory
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+    "disable_git": True,
+    "console": "off",
+}
+
+
+def resolve_mode(mode: str) -> str:
+    """Return `online`, `offline` or `disabled` for a `wandb.mode`, without network and without asking anyone.
+
+    Raises ValueError for a WANDB_MODE that is none of them.
+    """
+    if mode != "auto":
+        return mode
+    if found := os.environ.get("WANDB_MODE"):
+        resolved = OLDER_NAMES.get(found, found)
+        if resolved not in ("online", "offline", "disabled"):
+            raise ValueError(f"WANDB_MODE is {found!r}; expected online, offline or disabled: correct or unset it")
+        return resolved
+    import wandb
+
+    try:
+        saved = wandb.setup(wandb.Settings(silent=True)).settings.mode  # as `wandb offline` leaves it in a file
+        if saved != "online":
+            return OLDER_NAMES.get(saved, saved)
+        return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    except Exception:
+        return "online"  # credentials exist but are malformed, or worse: the attempt to use them says what is wrong
+
+
+@contextmanager
+def tracked_run(
+    settings: WandbConfig,
+    *,
+    run_id: str,
+    group: str,
+    config: dict[str, Any],
+    tags: list[str],
+    folder: Path,
+    job_type: str = "train",
+    resume: bool = False,
+) -> Iterator[WandbLogger | None]:
+    """Yield the logger of one W&B run; the run ends with the block, failed if the block raised.
+
+    Files go to `folder`/wandb. With `resume` it goes on where an earlier run of this id ended. Else it replaces that
+    one, of which the offline parts that have not been uploaded are removed, since W&B would join them to the new one.
+    Where W&B cannot be reached or refuses, the run continues offline. None is yielded where W&B is disabled, or cannot
+    start offline either. Under a W&B agent the agent's run id replaces `run_id`. At the end, an upload may take
+    WANDB_FINISH_TIMEOUT seconds (60).
+    """
+    if settings.private:
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # before W&B's background process starts, which reads it
+    mode = resolve_mode(settings.mode)
+    if mode == "disabled":
+        yield None
+        return
+
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["WANDB_DATA_DIR"] = data_folder(folder)
+    import wandb
+
+    assert wandb.run is None, f"run {wandb.run.id} is still open: a second logger would silently join it"
+    under_agent = "WANDB_SWEEP_ID" in os.environ
+    if not (resume or under_agent):
+        _remove_waiting(folder, wandb_id(run_id))
+    arguments = {
+        "project": settings.project,
+        "entity": settings.entity,
+        "id": None if under_agent else wandb_id(run_id),
+        "resume": "allow" if resume and not under_agent else None,
+        "name": run_id,
+        "group": group,
+        "job_type": job_type,
+        "tags": [tag[:64] for tag in tags],  # W&B takes no longer ones
+        "config": config,
+        "save_dir": folder,
+    }
+    logger = _start(mode, settings.private, arguments)
+    exit_code = 1
+    try:
+        yield logger
+        exit_code = 0
+    finally:
+        _finish(exit_code)
+
+
+def data_folder(folder: Path) -> str:
+    """Where tables and artifacts wait for `wandb sync`; by itself, W&B would put them into HOME."""
+    return str(folder.resolve() / "wandb")
+
+
+def wandb_id(run_id: str) -> str:
+    """A run's id as W&B takes it: a data set's folder may have a name with letters that W&B reserves."""
+    return re.sub(r"[:;,#?/']", "-", run_id)
+
+
+def uploaded_mark(log: Path) -> Path:
+    """The file that W&B makes beside the log of an offline run once it is uploaded."""
+    return log.with_name(f"{log.name}.synced")
+
+
+def _remove_waiting(folder: Path, run_id: str) -> None:
+    """Remove the offline parts of a run that wait for their upload, on rank 0: on others, the run has begun by then."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    for part in (folder / "wandb").glob("offline-run-*"):
+        log = part / f"run-{run_id}.wandb"
+        if log.exists() and not uploaded_mark(log).exists():
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def only_a_mirror(what: str) -> Iterator[None]:
+    """Whatever W&B cannot do costs one line and nothing else."""
+    try:
+        yield
+    except Exception as error:
+        print(f"W&B: {what} failed ({_reason(error)}); the results here are whole", flush=True)
+
+
+def _start(mode: str, private: bool, arguments: dict[str, Any]) -> WandbLogger | None:
+    """Start the run now, so that a refusal shows before training; offline if it is refused, else not at all."""
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    try:
+        wandb.setup(wandb.Settings(silent=True))
+        if mode == "online":
+            wandb.setup(wandb.Settings(mode="online"))  # over a WANDB_MODE=offline, with which login finds nothing
+            if not wandb.login(prompt=False, verify=False):  # init alone would prompt at a terminal
+                raise wandb.errors.UsageError("no credentials found, `wandb login` stores them")
+        settings = wandb.Settings(
+            silent=True,
+            save_code=False,  # explicit, since an account can switch code saving on
+            disable_code=True,
+            init_timeout=30,
+            finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", 60)),
+            finish_timeout_raises=True,
+            **(PRIVATE if private else {}),
+        )
+        logger = WandbLogger(mode=mode, settings=settings, **arguments)
+        _ = logger.experiment
+        return logger
+    except Exception as error:  # W&B's own are not all of one kind
+        reason = _reason(error)
+    if mode == "offline":
+        print(f"W&B: cannot start ({reason}); this run goes on without it", flush=True)
+        return None
+    print(f"W&B: cannot start online ({reason}); this run continues offline", flush=True)
+    with suppress(Exception):
+        wandb.teardown()  # W&B's background process still holds the run id of the failed attempt
+    return _start("offline", private, arguments)
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _finish(exit_code: int) -> None:
+    """End the run of this process, if it has one, and say in one line where it is."""
+    import wandb
+
+    if wandb.run is None:  # ranks other than 0
+        return
+    url, run_folder = wandb.run.url, Path(wandb.run.dir).parent
+    with only_a_mirror("the end of a run"):
+        try:
+            wandb.finish(exit_code=exit_code)
+        except TimeoutError:
+            print(f"W&B: upload unfinished; complete it with: wandb sync --include-online {run_folder}", flush=True)
+        else:
+            print(f"W&B: {url}" if url else f"W&B: offline run; upload it with: wandb sync {run_folder}", flush=True)
+
+
+def is_private(run: Any) -> bool:
+    """Whether a W&B run sends numbers and settings only."""
+    return run.settings.x_disable_meta  # the run itself knows

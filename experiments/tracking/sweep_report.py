@@ -1,0 +1,94 @@
+"""What of a sweep W&B shows: its tables, as a run of their own."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments.settings.schema import WandbConfig
+from experiments.tables.render import Section, to_csv
+from experiments.tracking.mirror import is_private, only_a_mirror, tracked_run
+
+
+def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folder: Path) -> None:
+    """Show a sweep's tables as one W&B run of job type `report` in the sweep's group; a repeated sweep replaces it.
+
+    Its id is `<sweep>-report-<hash>` of this machine and folder: the same sweep elsewhere has a report of its own. Each
+    of our sections is a table and a bar per row; all are `table.csv`, an artifact; the summary holds each row's shares
+    (`c3d/test/video_hit1`), after the section's title where there are several. A private run has the summary only.
+    Under a W&B agent, which knows one point of the sweep, there is no report.
+    """
+    ours = [section for section in sections if section.csv]
+    if not ours or "WANDB_SWEEP_ID" in os.environ:
+        return
+    from experiments.tables.comparisons import digest
+
+    place = digest([platform.node(), str(folder.resolve())])
+    with (
+        only_a_mirror(f"the report of {sweep}"),
+        tracked_run(
+            settings,
+            run_id=f"{sweep}-report-{place}",
+            group=sweep,
+            config={"sweep": sweep},
+            tags=[sweep, "report"],
+            folder=folder,
+            job_type="report",
+        ) as logger,
+    ):
+        if logger is None:
+            return
+        run = logger.experiment
+        for name, section in _named(ours):
+            run.summary.update(_shares(section, f"{name}/" if name else ""))
+            if not is_private(run):
+                run.log(_charts(section, name or "report"))
+        if not is_private(run):
+            run.log_artifact(_table_file(sweep, ours))
+
+
+def _named(sections: list[Section]) -> list[tuple[str, Section]]:
+    """Sections with their titles, counted where equal; the only one needs no name."""
+    if len(sections) == 1:
+        return [("", sections[0])]
+    titles = [section.title for section in sections]
+    counts = [titles[:place].count(title) + 1 for place, title in enumerate(titles)]
+    names = [f"{title} ({count})" if count > 1 else title for title, count in zip(titles, counts, strict=True)]
+    return list(zip(names, sections, strict=True))
+
+
+def _shares(section: Section, prefix: str) -> dict[str, float]:
+    """Every row's metrics, and those of its families of classes."""
+    return {
+        f"{prefix}{row['strategy']}/{key}": value
+        for row in section.csv
+        for key, value in row.items()
+        if isinstance(value, int | float) and "/" in key and key.split("/")[0] not in ("seconds", "videos")
+    }
+
+
+def _charts(section: Section, name: str) -> dict[str, Any]:
+    import wandb
+
+    shown = [[row["strategy"], row["test/video_hit1"]] for row in section.csv if row.get("test/video_hit1") is not None]
+    bars = wandb.Table(columns=["row", "video_hit1"], data=shown)
+    return {
+        f"{name}/table": wandb.Table(columns=section.columns, data=section.rows),
+        f"{name}/video_hit1": wandb.plot.bar(bars, "row", "video_hit1", title=f"Video Hit@1, {section.title}"),
+    }
+
+
+def _table_file(sweep: str, sections: list[Section]) -> Any:
+    import wandb
+
+    artifact = wandb.Artifact(f"{sweep}-table", type="table")
+    without_paths = [  # the command holds those of this machine
+        replace(section, csv=[{key: value for key, value in row.items() if key != "command"} for row in section.csv])
+        for section in sections
+    ]
+    with artifact.new_file("table.csv") as file:
+        file.write(to_csv(without_paths))
+    return artifact

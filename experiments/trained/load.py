@@ -1,0 +1,189 @@
+"""A trained network out of its checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.settings.compose import compose, parse
+from experiments.settings.presets import WORDS
+from experiments.settings.schema import RunConfig, flat, is_place
+from experiments.training.build import make_model
+from vidfusion.classifier import VideoClassifier
+
+# Settings that a test may change: no others leave the network what it is and the videos those that it has not seen.
+OF_THE_TEST = ("sampling.test_", "trainer.", "wandb.", "results", "data.root", "data.stores", "data.max_store")
+# What a network sees of videos, and what was held out, which stay as they were in training where the data are others.
+KEPT = ("data.flow.", "data.store_fps", "data.mirror", "data.validation", "data.fold")
+# Of a checkpoint's settings of W&B, those that send less: what is sent to whom is not its to say.
+KEPT_OF_WANDB = ("wandb.private=", "wandb.mode=disabled", "wandb.mode=offline")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network as it came out of its training.
+
+    run:        its settings, with those of the test that were changed
+    provenance: what the checkpoint says of its training: `id` of the run, `classes`, `made_of`, ...
+    steps:      optimiser steps that it was trained for
+    changed:    the settings that are not as they were in training, by dotted name, but for places
+    """
+
+    checkpoint: Path
+    run: RunConfig
+    model: VideoClassifier
+    provenance: dict[str, Any]
+    steps: int
+    changed: dict[str, Any]
+
+    @cached_property
+    def id(self) -> str:
+        """The id of its run, as it can be printed."""
+        return printable(self.provenance["id"])
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes in the order of its scores, as they can be printed."""
+        return [printable(name) for name in self.provenance["classes"]]
+
+
+def load_trained(checkpoint: Path, changes: Sequence[str] = (), other_data: bool = False) -> Trained:
+    """The network of a checkpoint, with `key=value` changes to its test, and with `other_data` to its data.
+
+    Neither the data set nor the weights that training began with need to be there. Raises ValueError for a file that is
+    no checkpoint of this suite or does not fit its code, and for a change that is none of the test.
+    """
+    content = _read(checkpoint)
+    provenance = content["vidfusion"]["provenance"]
+    run = _composed(provenance, checkpoint, changes, other_data)
+    state = content["state_dict"]
+    auxiliary = next((len(tensor) for name, tensor in state.items() if name.endswith("auxiliary.weight")), 0)
+    model = make_model(run, provenance["classes"], [""] * auxiliary, trained=True)
+    _check_sizes(checkpoint, model.state_dict(), state)
+    model.load_state_dict(state)
+    model.provenance, model.trained = provenance, content["vidfusion"]["trained"]
+    before = flat(provenance["config"])
+    now = {name: value for name, value in flat(dataclasses.asdict(run)).items() if not is_place(name)}
+    changed = {name: value for name, value in now.items() if before.get(name, value) != value}
+    return Trained(checkpoint, run, model.eval(), provenance, content["global_step"], changed)
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """What is in a checkpoint of this suite. Raises ValueError for any other file."""
+    if not checkpoint.is_file():
+        found = "is a folder" if checkpoint.is_dir() else "no such file"
+        raise ValueError(f"{checkpoint}: {found}; expected a checkpoint, such as results/runs/<id>/last.ckpt")
+    expected = "expected a checkpoint of this suite, such as results/runs/<id>/last.ckpt"
+    if not zipfile.is_zipfile(checkpoint):
+        raise ValueError(f"{checkpoint}: no checkpoint, or one that is cut short; {expected}")
+    try:
+        content = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        held = f"holds {named[1]}, which is no plain data" if named else "does not hold plain data"
+        raise ValueError(f"{checkpoint}: not loaded, because it {held}; {expected}") from None
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"{checkpoint}: cannot be read ({str(error).splitlines()[0]}); {expected}") from None
+    if not _is_whole(content):
+        keys = ", ".join(list(map(str, content))[:5]) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(
+            f"{checkpoint}: does not say which run it is of (found {keys}); {expected}; weights alone are taken by "
+            "model.weights= of a new run"
+        )
+    return content
+
+
+def _is_whole(content: Any) -> bool:
+    """Whether everything is there, and of its kind, that is read of a checkpoint."""
+    match content:
+        case {
+            "state_dict": dict(state),
+            "global_step": int(),
+            "vidfusion": {
+                "trained": dict(),
+                "provenance": {
+                    "id": str(),
+                    "classes": list(classes),
+                    "made_of": [str(), str(), str()],
+                    "pretrained": str(),
+                    "dataset": str(),
+                    "split": int(),
+                    "config": {"strategy": str(), "dataset": str(), "overrides": list(overrides)},
+                },
+            },
+        }:
+            named = all(isinstance(name, str) for name in (*state, *classes, *overrides))
+            return named and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+    return False
+
+
+def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[str], other_data: bool) -> RunConfig:
+    """The settings of a checkpoint's run with some changed. What presets say now does not matter: the checkpoint holds.
+
+    Raises ValueError for a change that does not exist or is not allowed.
+    """
+    config, changed = provenance["config"], parse(list(changes))
+    of_data = [key for key in changed if key == "dataset" or key.startswith("data.")]
+    for key in of_data:
+        if not other_data and not key.startswith(OF_THE_TEST):
+            raise ValueError(
+                f"{key}={changed[key]}: the network was trained on {printable(provenance['dataset'])}, split "
+                f"{provenance['split']}, and may know test videos of others from its training; add --other-data to "
+                "test it there all the same"
+            )
+    words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config.get(word) not in ("none", "", None)]
+    own = [w for w in config["overrides"] if not w.startswith("wandb.") or w.startswith(KEPT_OF_WANDB)]
+    own = [word for word in own if not ("dataset" in changed and word.startswith("data.")) or word.startswith(KEPT)]
+    runs = checkpoint.absolute().parent.parent
+    results = runs.parent if runs.name == "runs" else "results"
+    words = [*words, *own, f"results={os.path.relpath(results)}", *changes]
+    run = compose(words)
+    for key in changed:
+        if key not in of_data and not key.startswith(OF_THE_TEST):
+            raise ValueError(
+                f"{key}={changed[key]}: belongs to the training, which is over; a test can change "
+                f"{', '.join(name + '*' * name.endswith(('_', '.')) for name in OF_THE_TEST)}"
+            )
+    now = flat(dataclasses.asdict(run))
+    held = {
+        name: value
+        for name, value in flat(config).items()
+        if not (
+            is_place(name) or name in changed or (of_data and name.startswith("data.") and not name.startswith(KEPT))
+        )
+    }
+    drifted = [f"{name}={json.dumps(value)}" for name, value in held.items() if now.get(name) != value]
+    return compose([*words, *drifted]) if drifted else run
+
+
+def _check_sizes(checkpoint: Path, own: dict[str, torch.Tensor], loaded: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError where a state dict is not that of the network."""
+    other = [
+        f"{name} of {tuple(loaded[name].shape)}, here {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & loaded.keys())
+        if loaded[name].shape != own[name].shape
+    ]
+    other += [f"{name}, unknown here" for name in sorted(loaded.keys() - own.keys())]
+    other += [f"no {name}" for name in sorted(own.keys() - loaded.keys())]
+    if other:
+        raise ValueError(
+            f"{checkpoint}: its weights do not fit the network that its settings describe, in {len(other)} tensors, "
+            f"first {other[0]}; use the code that it was made by"
+        )
+
+
+def printable(text: str) -> str:
+    """What can be shown of a name, which need not be UTF-8 and may hold what steers a terminal: the rest as \\xNN."""
+    text = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

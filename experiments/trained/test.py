@@ -1,0 +1,204 @@
+"""A trained network's test again, or another test."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from datamodules.datamodule import VideoDataModule
+from datamodules.files import write_atomically
+from datamodules.processes import available_cores
+from experiments.records.files import read_record
+from experiments.records.lock import locked
+from experiments.records.make import make_record, row_names
+from experiments.records.scores import write_scores
+from experiments.settings.schema import RunConfig
+from experiments.tables.comparisons import digest
+from experiments.tables.update import update_tables
+from experiments.tracking.charts import log_film_strips, log_record
+from experiments.tracking.mirror import tracked_run
+from experiments.trained.load import Trained, load_trained, printable
+from experiments.training.build import check_accelerator, make_data, public_config
+from experiments.training.callbacks import Progress
+from vidfusion.votes import Votes
+
+# -- its test ----------------------------------------------------------------------------------------------------------
+
+
+def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> int:
+    """Do what `--test` says; returns 0. Raises ValueError or OSError for anything wrong with file, settings or data."""
+    trained = load_trained(checkpoint, changes, other_data)
+    run, model = trained.run, trained.model
+    data = _open_data(trained, other_data)
+    same = data.fingerprint() == trained.provenance["made_of"][1]
+    if not same and not other_data:
+        raise ValueError(
+            f"data.root={run.data.root}: the data are not those that {trained.id} was trained on "
+            f"(fingerprint {data.fingerprint()}, was {trained.provenance['made_of'][1]}), and it may know test videos "
+            "from its training; set data.root, or add --other-data to test it there all the same"
+        )
+    print(f"{trained.id}: {checkpoint.name}, trained for {trained.steps} steps", flush=True)
+    trainer = make_tester(run, Progress(trained.id, 0, data.num_test_batches))
+    started = time.monotonic()
+    trainer.test(model, datamodule=data, verbose=False)
+    if not trainer.is_global_zero:
+        return 0
+    record = _record(trained, data, time.monotonic() - started, same)
+    record["command"] = shlex.join(
+        ["python", "experiments/run.py", "--test", str(checkpoint), *changes, *["--other-data"] * other_data]
+    )
+    for row in record["rows"]:
+        print(f"{row['name']}: {', '.join(f'{name} {value:.1%}' for name, value in _numbers(row).items())}")
+    if same and not trained.changed:
+        print(_compare(trained, record))
+        return 0
+    _write(trained, data, record)
+    if same:
+        for path in update_tables(Path(run.results)):
+            print(f"wrote {path}")
+    else:
+        print("the data are not those that it was trained on, so the tables leave it out")
+    return 0
+
+
+test.__test__ = False  # the name is not a test's
+
+
+def _open_data(trained: Trained, other_data: bool) -> VideoDataModule:
+    """The data of the test, without what was only trained on beside them; with `other_data` of the same classes."""
+    data = make_data(replace(trained.run, auxiliary_data=None))
+    if other_data:
+        data.dataset.prepare(available_cores())  # before its lists are read
+        own, theirs = trained.provenance["classes"], list(data.lists.classes)
+        missing, unknown = ([name for name in a if name not in b] for a, b in ((own, theirs), (theirs, own)))
+        if missing or unknown:
+            parts = [("of the network's are not there", missing), ("are unknown to it", unknown)]
+            found = "; ".join(f"{len(names)} {what}, first {printable(names[0])}" for what, names in parts if names)
+            raise ValueError(f"--other-data: {len(theirs)} classes, the network has {len(own)}: {found}")
+        if own != theirs:
+            raise ValueError("--other-data: the classes are the network's, but in another order, so that scores differ")
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def make_tester(run: RunConfig, *callbacks: L.Callback) -> L.Trainer:
+    """What scores views, set up as in training. Raises ValueError for a GPU that is not there."""
+    check_accelerator(run)
+    torch.set_num_threads(run.trainer.threads)
+    return L.Trainer(
+        accelerator=run.trainer.accelerator,
+        devices=run.trainer.devices,
+        strategy="ddp" if run.trainer.devices > 1 else "auto",
+        precision=run.trainer.precision,
+        use_distributed_sampler=False,
+        deterministic="warn",
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool) -> dict[str, Any]:
+    """The record of a test: a run's, but for what it is, which run's network it tests, and how."""
+    run, provenance = trained.run, trained.provenance
+    # Without the weights that it started from, whose file need not be there any more.
+    record = make_record(replace(run, model=replace(run.model, weights=None)), trained.model, data, seconds)
+    kind = "transfer" if not same else "test" if record["kind"] == "run" else record["kind"]
+    of = {"run": provenance["id"], "checkpoint": trained.checkpoint.name, "changed": trained.changed}
+    name = f"{run.strategy}-{run.dataset_label}-s{run.seed}-{kind}-{digest([of, data.fingerprint()])}"
+    record |= {"id": name, "kind": kind, "settings": digest([kind, record["settings"], of["checkpoint"]])}
+    record["selection"] = "best on validation" if trained.checkpoint.name.startswith("best") else "last checkpoint"
+    record["test"] = of | {"path": str(trained.checkpoint), "steps": trained.steps, "made_of": provenance["made_of"]}
+    record["data"]["auxiliary_fingerprint"] = provenance["made_of"][2]
+    record["config"]["model"]["weights"] = run.model.weights
+    return record
+
+
+def _write(trained: Trained, data: VideoDataModule, record: dict[str, Any]) -> None:
+    """Write the record and the scores of a changed test into a folder of its own, and log it to W&B. Raises Busy."""
+    run, votes, lists = trained.run, trained.model.test_votes, data.lists
+    own, trained_by = record["code"]["hash"], trained.provenance["made_of"][0]
+    if own != trained_by:  # or the tables would take networks of different code for seeds of one
+        record["code"]["hash"] = digest([own, trained_by])
+    folder = Path(run.results) / "runs" / record["id"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        paths, clusters = [video.path for video in lists.test], [data.dataset.cluster(video) for video in lists.test]
+        write_scores(folder / "scores.npz", votes, row_names(run, trained.model), paths, clusters)
+        write_atomically(folder / "record.json", json.dumps(record, indent=1))
+        print(f"wrote {folder / 'record.json'}", flush=True)
+        with tracked_run(
+            run.wandb,
+            run_id=record["id"],
+            group=run.sweep or run.strategy,
+            config=public_config(run),
+            tags=[run.strategy, run.dataset_label, record["kind"]],
+            folder=Path(run.results),
+            job_type="test",
+        ) as logger:
+            videos = votes.videos()
+            log_record(logger, record, lists.classes, videos.scores[:, -1].numpy(), videos.target.numpy())
+            log_film_strips(logger, run.wandb, data, votes)
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    """What is printed of a row: the metrics of its test that say something, and each family's."""
+    numbers = {name.removeprefix("test/"): value for name, value in row["metrics"].items() if name.startswith("test/")}
+    numbers |= {family: part["video_hit1"] for family, part in row["families"].items()}
+    return {name: value for name, value in numbers.items() if value is not None and not name.startswith("scored_")}
+
+
+def _compare(trained: Trained, record: dict[str, Any]) -> str:
+    """Whether a repeated test gives what the record beside the checkpoint says."""
+    folder = trained.checkpoint.parent
+    stored = read_record(folder)
+    if stored is None or stored["id"] != trained.provenance["id"]:
+        return f"{folder} holds no record of {trained.id}, so there is nothing to compare with"
+    differences = [
+        f"{new['name']} {name} {_numbers(new).get(name)}, there {_numbers(old).get(name)}"
+        for new, old in zip(record["rows"], stored["rows"], strict=True)
+        for name in _numbers(new) | _numbers(old)
+        if _numbers(new).get(name) != _numbers(old).get(name)
+    ]
+    apart = _apart(folder / "scores.npz", trained.model.test_votes)
+    scores = {None: "no scores to compare", 0.0: "all clips' scores equal them bit for bit"}.get(
+        apart, f"clips' scores differ from them by up to {apart}"
+    )
+    if not differences:
+        return f"every number equals the record's in {folder}; {scores}"
+    reasons = [
+        reason
+        for reason, found in (
+            (f"is of the {stored['selection']}", stored["selection"] != record["selection"]),
+            ("was made by other code", stored["code"]["hash"] != record["code"]["hash"]),
+            (f"was made on {stored['device']}", stored["device"] != record["device"]),
+        )
+        if found
+    ]
+    why = f" (the record {' and '.join(reasons)})" if reasons else ""
+    return f"{len(differences)} numbers differ from the record's in {folder}{why}: {'; '.join(differences)}; {scores}"
+
+
+def _apart(path: Path, votes: Votes) -> float | None:
+    """The largest difference to saved scores; None where there are none of the same clips."""
+    if not path.exists():
+        return None
+    with np.load(path) as saved:
+        before, now = saved["scores"], votes.scores.numpy()
+    if before.shape != now.shape:
+        return None
+    apart = np.abs(before - now)
+    apart[np.isnan(before) != np.isnan(now)] = np.inf
+    return float(np.nan_to_num(apart, nan=0.0, posinf=np.inf).max())

@@ -1,0 +1,142 @@
+"""A user's own videos, with a manifest and in folders."""
+
+import pytest
+
+from datamodules.datasets.folder import Folder
+from datamodules.errors import DataError
+from datamodules.holdout import hold_out_groups
+from tests.factories import REAL
+
+WEIZMANN = REAL / "data" / "weizmann"
+
+MANIFEST = """\
+path,label,group,split,frames
+run/ann.avi,run,ann,train,40
+run/bob.avi,run,bob,test,41
+bend/ann.avi,bend,ann,train,42
+bend/bob.avi,bend,bob,test,43
+"""
+
+
+def make(root, manifest=None, files=("run/ann.avi", "run/bob.avi", "bend/ann.avi", "bend/bob.avi")):
+    for path in files:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    if manifest is not None:
+        (root / "manifest.csv").write_text(manifest)
+    return Folder(root=str(root))
+
+
+def test_manifest_in_the_root(tmp_path):
+    lists = make(tmp_path, MANIFEST).read()
+    assert lists.classes == ("bend", "run")
+    assert [(v.path, v.labels, v.group) for v in lists.train] == [
+        ("run/ann.avi", (1,), "ann"),
+        ("bend/ann.avi", (0,), "ann"),
+    ]
+    assert [v.path for v in lists.test] == ["run/bob.avi", "bend/bob.avi"]
+    assert lists.files == ["bend/ann.avi", "bend/bob.avi", "run/ann.avi", "run/bob.avi"]
+    assert lists.notes == ["0 of 1 test groups recur in training"]
+
+
+def test_manifest_as_a_spreadsheet_writes_it(tmp_path):
+    expected = make(tmp_path, MANIFEST).read()
+    text = MANIFEST.replace("run/ann.avi,run", '"run/ann.avi", run ').replace("\n", "\r\n") + "\r\n"
+    (tmp_path / "manifest.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert Folder(root=str(tmp_path)).read() == expected
+
+
+def test_manifest_is_looked_up_here_then_in_the_root(tmp_path, monkeypatch):
+    make(tmp_path / "root")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    data = Folder(root=str(tmp_path / "root"), manifest="own.csv")
+    with pytest.raises(DataError, match=r"data.manifest=own.csv: no such file, neither here nor in data.root=.*root"):
+        data.read()
+    (tmp_path / "root/own.csv").write_text(MANIFEST)
+    assert len(data.read().test) == 2
+    (tmp_path / "here/own.csv").write_text(MANIFEST.replace("run/ann.avi,run,ann,train", "run/ann.avi,run,ann,test"))
+    with pytest.raises(DataError, match=r"own.csv: 1 classes have no training video, first run"):
+        data.read()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("path,label,group", "file,label,group", r"found the columns 'file,label,group,split,frames', expected 'path,"),
+        (",", ";", "found the columns 'path;label;group;split;frames', expected 'path,label,group,split'"),
+        ("run,bob,test", "run,bob,val", r"manifest.csv:3: found split 'val', .* held out of train by data.validation"),
+        ("run,bob,test", "run,bob,Test", r"manifest.csv:3: found split 'Test', expected 'train' or 'test'$"),
+        ("run,bob,test", ",bob,test", r"manifest.csv:3: the column 'label' is empty"),
+        ("run,bob,test,41", "run", r"manifest.csv:3: the column 'group' is empty"),
+        ("run/bob.avi", "run/cy.avi", r"1 of 4 listed videos are missing, first run/cy.avi"),
+        ("run/bob.avi", '"run/bo\nb.avi"', r"manifest.csv: a value goes on over a line end"),
+        ("run/bob.avi", "../bob.avi", "listed path '../bob.avi' leaves data.root"),
+        ("run/bob.avi", "/bob.avi", "listed path '/bob.avi' leaves data.root"),
+        ("run/bob.avi", "run/ann.avi", "1 videos are in both the train and the test list, first run/ann.avi"),
+        ("bend/bob.avi,bend", "run/bob.avi,bend", "the test list has run/bob.avi 2 times"),
+        (",test", ",train", "the test list has 0 videos"),
+        (",train", ",test", "the train list has 0 videos"),
+    ],
+)
+def test_bad_manifests(tmp_path, old, new, message):
+    with pytest.raises(DataError, match=message):
+        make(tmp_path, MANIFEST.replace(old, new)).read()
+
+
+def test_empty_manifest(tmp_path):
+    with pytest.raises(DataError, match="found the columns '', expected 'path,label,group,split'"):
+        make(tmp_path, "").read()
+
+
+def test_groups_on_both_sides_are_counted(tmp_path):
+    lists = make(tmp_path, MANIFEST.replace("run,bob,test", "run,ann,test")).read()
+    assert lists.notes == ["1 of 2 test groups recur in training"]
+
+
+def test_there_is_one_split(tmp_path):
+    data = make(tmp_path, MANIFEST)
+    data.split = 2
+    with pytest.raises(DataError, match=r"data\.split=2: the lists have the splits 1;"):
+        data.read()
+
+
+FILES = ("train/run/a.avi", "train/run/b.MP4", "train/bend/c.webm", "test/run/a.avi", "test/bend/d.mkv")
+
+
+def test_folders(tmp_path):
+    lists = make(tmp_path, files=(*FILES, "train/run/notes.txt", "train/run/._a.avi", "train/.cache/x")).read()
+    assert lists.classes == ("bend", "run")
+    assert [(v.path, v.labels) for v in lists.train] == [
+        ("train/bend/c.webm", (0,)),
+        ("train/run/a.avi", (1,)),
+        ("train/run/b.MP4", (1,)),
+    ]
+    assert [v.path for v in lists.test] == ["test/bend/d.mkv", "test/run/a.avi"]
+    assert len({v.group for v in lists.train + lists.test}) == 5
+    assert lists.notes == ["no manifest: every file is a group of its own"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("run/a.avi", "bend/b.avi"), r"found neither manifest.csv nor the folder 'train'; expected\n<data.root>/"),
+        (FILES[:3], "found neither manifest.csv nor the folder 'test'"),
+        ((*FILES, "test/walk/readme.txt"), r"walk: found 0 videos \(.avi .mp4"),
+        ((*FILES, "test/walk/a.avi"), "1 classes have no training video, first walk"),
+        (("train/readme.txt", "test/run/a.avi"), "the train list has 0 videos"),
+    ],
+)
+def test_bad_folders(tmp_path, files, message):
+    with pytest.raises(DataError, match=message):
+        make(tmp_path, files=files).read()
+
+
+@pytest.mark.skipif(not WEIZMANN.is_dir(), reason=f"no Weizmann videos in {WEIZMANN}")
+def test_weizmann():
+    lists = Folder(root=str(WEIZMANN)).read()
+    assert (len(lists.train), len(lists.test), len(lists.classes), len(lists.files)) == (60, 30, 10, 90)
+    train, test = ({video.group for video in videos} for videos in (lists.train, lists.test))
+    assert (len(train), len(test), len(train & test)) == (6, 3, 0)
+    remaining, validation = hold_out_groups(lists.train, 0.2)
+    assert (len(remaining), len(validation)) == (50, 10)  # one person of six, in all ten classes

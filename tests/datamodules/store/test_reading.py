@@ -1,0 +1,488 @@
+"""Reading a frame store: raw or JPEG, at any frame rate, in parts, wherever it lies."""
+
+import io
+import itertools
+import json
+import os
+import pickle
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.clips import ClipSpec, clip_span
+from datamodules.decode import info, seek
+from datamodules.decode.frames import iter_frames
+from datamodules.decode.info import VideoInfo
+from datamodules.errors import DataError, DecodeError
+from datamodules.flow import FlowConfig, FlowEstimator, dequantise, resize, resize_flow
+from datamodules.store import building, size
+from datamodules.store.building import build_store, build_tracks
+from datamodules.store.key import store_folder
+from datamodules.store.reading import open_store
+from datamodules.store.shards import FORMAT, StoredVideo
+from datamodules.store.tracks import Sample, Track
+
+SIZE = 24, 32
+FLOW = FlowConfig(preset="ultrafast", bound=4.0)
+FIELD = replace(FLOW, range="field")
+RGB = Track(*SIZE)
+JPEG = replace(RGB, encoding="jpeg")
+SLOW = replace(RGB, fps=10.0)
+PIECES = Sample(clips=3, seconds=0.2, seed=5)
+TRACKS = [
+    RGB, JPEG, replace(JPEG, quality=40), SLOW, replace(RGB, sample=PIECES),
+    Track(*SIZE, FLOW), Track(*SIZE, FLOW, encoding="jpeg"), Track(*SIZE, FIELD), Track(*SIZE, FIELD, encoding="jpeg"),
+    Track(*SIZE, FLOW, fps=10.0), Track(*SIZE, FLOW, sample=PIECES),
+]  # fmt: skip
+FILES = {"a.avi": 1, "b ö#[x].avi": 30, "bad.avi": 0, "c.avi": 41}
+
+
+def write_clip(path: Path, frames: int, seed: int, codec: str = "mpeg4", options: dict | None = None) -> None:
+    """A smooth picture that moves by two pixels per frame, at 25 frames per second."""
+    noise = np.random.default_rng(seed).integers(0, 256, (48 + 2 * frames, 64, 3), dtype=np.uint8)
+    picture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options or {"qscale": "2"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for start in range(0, 2 * frames, 2):
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[start : start + 48]), format="rgb24")
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+
+
+def in_this_process(function, jobs, workers):
+    for job in jobs:
+        yield job, function(job)
+
+
+def build(root: Path, stores: Path, tracks=TRACKS, **settings) -> Path:
+    settings = {"workers": 1, "max_store": 1.0, "launcher": in_this_process} | settings
+    return build_tracks(root, list(FILES), stores, "test", tracks, **settings)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("clips")
+    for number, (name, frames) in enumerate(FILES.items()):
+        if frames:
+            write_clip(root / name, frames, number)
+        else:
+            (root / name).write_text("no video")
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(root, tmp_path_factory) -> Path:
+    """A store with every kind of track."""
+    return build(root, tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture(scope="module")
+def native(root) -> dict[str, list[np.ndarray]]:
+    return {name: list(iter_frames(root / name)) for name, frames in FILES.items() if frames}
+
+
+def opened(folder: Path, *tracks: Track, **settings):
+    return open_store(folder, len(FILES), tracks, **settings)
+
+
+def true_fields(frames: list[np.ndarray]) -> list[np.ndarray]:
+    estimator = FlowEstimator(FLOW)
+    fields = [resize_flow(field, *SIZE) for frame in frames if (field := estimator(frame)) is not None]
+    return fields or [np.zeros((*SIZE, 2), np.float32)]
+
+
+KEYS = {
+    "a frame": 3,
+    "the last": -1,
+    "a slice": slice(2, 9, 3),
+    "all": slice(None),
+    "some, one twice": np.array([7, 0, 7]),
+    "none": np.array([], int),
+    "a window of some": (np.array([5, 5, 29]), slice(3, 11), slice(4, 12)),
+    "a window of one": (4, slice(0, 2), slice(30, 32)),
+}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_jpegs_are_indexed_as_an_array_is(folder, key):
+    for track, read in ((JPEG, "rgb"), (TRACKS[8], "flow")):
+        store = opened(folder, track)
+        rows = store.rgb("b ö#[x].avi") if read == "rgb" else store.flow("b ö#[x].avi")[0]
+        whole = np.stack([rows[number] for number in range(len(rows))])
+        if read == "flow":
+            key = np.minimum(key, 28) if isinstance(key, np.ndarray) else key
+            key = (np.minimum(key[0], 28), *key[1:]) if isinstance(key, tuple) else key
+        assert rows.shape == whole.shape and rows.dtype == whole.dtype
+        found = rows[key]
+        assert found.dtype == whole.dtype
+        np.testing.assert_array_equal(found, whole[key])
+
+
+@pytest.mark.parametrize("quality", [95, 40])
+def test_jpegs_show_the_frames(folder, native, quality):
+    """Against another decoder, and against the frames themselves."""
+    track = replace(JPEG, quality=quality)
+    store, errors = opened(folder, track), []
+    data = (folder / track.name / "00000.jpegs").read_bytes()
+    offsets = np.load(folder / track.name / "00000.offsets.npy")
+    assert offsets[0] == 0 and offsets[-1] == len(data) and len(offsets) == 1 + 1 + 30 + 41
+    pictures = [data[begin:end] for begin, end in itertools.pairwise(offsets)]
+    first = 0
+    for name, frames in native.items():
+        for number, frame in enumerate(frames):
+            shown = store.rgb(name)[number]
+            other = np.array(Image.open(io.BytesIO(pictures[first + number])).convert("RGB"), int)
+            assert abs(shown - other).max() <= 3
+            brightness = [
+                cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(int) for image in (shown, resize(frame, *SIZE))
+            ]
+            errors.append(abs(brightness[0] - brightness[1]).mean())  # JPEG halves the resolution of colours
+        first += len(frames)
+    assert np.mean(errors) < (1.5 if quality == 95 else 5), np.mean(errors)
+    assert store.settings == {"rgb": {"height": 24, "width": 32, "encoding": "jpeg", "quality": quality}}
+
+
+def test_quality_is_that_of_the_files(folder):
+    small, large = ((folder / f"rgb-24x32-jpeg{quality}" / "00000.jpegs").stat().st_size for quality in (40, 95))
+    assert small < 0.7 * large
+
+
+@pytest.mark.parametrize("track", [TRACKS[5], TRACKS[6], TRACKS[7], TRACKS[8]], ids=lambda track: track.name)
+def test_flow_comes_back_as_it_was_computed(folder, native, track):
+    for name, frames in native.items():
+        stored, means = opened(folder, track).flow(name)
+        truth = np.stack(true_fields(frames))
+        np.testing.assert_allclose(means, truth.mean(axis=(1, 2)), atol=1e-5)
+        found = stored[:]
+        if track.flow.range == "field":
+            assert found.dtype == np.float32
+            half_a_step = np.ptp(truth, axis=(1, 2), keepdims=True) / 510
+        else:
+            assert found.dtype == np.uint8
+            found, truth = dequantise(found, 4.0), truth.clip(-4, 4)
+            half_a_step = 4 / 254
+        error = abs(found - truth)
+        if track.encoding == "raw":
+            assert (error <= half_a_step * 1.01 + 1e-6).all()
+        else:
+            assert (error.mean(axis=(1, 2)) <= 4 * np.squeeze(half_a_step) + 1e-6).all()
+    still, means = opened(folder, track).flow("a.avi")
+    assert abs(still[:] - (0 if track.flow.range == "field" else 128.0)).max() <= 1 and (means == 0).all()
+
+
+def test_a_lower_frame_rate_takes_the_nearest_frames(folder, native):
+    store = opened(folder, SLOW, Track(*SIZE, FLOW, fps=10.0))
+    for name, frames in native.items():
+        times = np.arange(len(frames)) / 25
+        wanted = [i / 10 for i in range(100) if round(i / 10 * 25 + 1e-9) < len(frames)]
+        nearest = [max(np.flatnonzero(np.isclose(abs(times - t), abs(times - t).min()))) for t in wanted]
+        video = store.videos[name]
+        assert video == StoredVideo(len(nearest), len(frames), 10.0, decoded=len(frames) if len(frames) > 1 else None)
+        np.testing.assert_array_equal(store.rgb(name), [resize(frames[i], *SIZE) for i in nearest])
+        fields = np.stack(true_fields([frames[i] for i in nearest]))
+        assert abs(dequantise(store.flow(name)[0], 4.0) - fields.clip(-4, 4)).max() < 4 / 250
+    assert store.settings["rgb"]["fps"] == 10.0
+
+
+def test_frames_nearest_to_a_higher_rate_come_twice():
+    info = VideoInfo(5, 5, 25.0, 48, 64)
+    assert replace(RGB, fps=50.0).frames_of("a", info)[0].tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert replace(RGB, fps=25.0).frames_of("a", info)[0].tolist() == [0, 1, 2, 3, 4]
+    assert replace(RGB, fps=0.5).frames_of("a", info)[0].tolist() == [0]
+    with pytest.raises(DataError, match=r"a: does not say its frame rate.*store_fps=null"):
+        replace(RGB, fps=10.0).frames_of("a", replace(info, fps=0.0))
+
+
+def test_a_file_cut_short_is_so_at_any_frame_rate():
+    assert StoredVideo(6, 75, 5.0, decoded=29).truncated and not StoredVideo(15, 75, 5.0, decoded=75).truncated
+    assert StoredVideo(6, 75, 5.0, decoded=29).damage("a") == "a: 29 frames decode of 75 that its header promises"
+
+
+def test_a_sample_stores_pieces_of_each_video(folder, native):
+    store = opened(folder, replace(RGB, sample=PIECES), Track(*SIZE, FLOW, sample=PIECES))
+    for name, frames in native.items():
+        starts, length = PIECES.pieces(name, len(frames), 25.0)
+        video = store.videos[name]
+        assert (length, len(starts)) == ((6, 3) if len(frames) > 6 else (1, 1))
+        assert (video.piece, video.frames, video.decoded or video.frames) == (length, len(starts) * length, len(frames))
+        pieces = [frames[start : start + length] for start in starts]
+        np.testing.assert_array_equal(store.rgb(name), [resize(f, *SIZE) for piece in pieces for f in piece])
+        fields = np.concatenate([true_fields(piece) for piece in pieces])
+        assert abs(dequantise(store.flow(name)[0], 4.0) - fields.clip(-4, 4)).max() < 4 / 250
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_a_sample_decodes_no_more_than_it_takes(tmp_path, monkeypatch, breaks_off):
+    """The store is that of a sequential decode, which a file gets in the end whose frames are not where they should."""
+    (tmp_path / "root").mkdir()
+    write_clip(tmp_path / "root" / "a.mp4", 200, 0, "libx264", {"x264-params": "keyint=10:bframes=3"})
+    sample = Sample(clips=3, seconds=0.2)
+    tracks = [replace(RGB, sample=sample), Track(*SIZE, FLOW, sample=sample), replace(JPEG, sample=sample)]
+    probed = []
+
+    def seek_frames(*arguments):
+        for place, found in enumerate(seek.seek_frames(*arguments)):
+            if breaks_off and place == 8:
+                raise DecodeError("not there")
+            yield found
+
+    def probe(path):
+        probed.append(path)
+        return info.probe(path)
+
+    monkeypatch.setattr(building, "seek_frames", seek_frames)
+    monkeypatch.setattr(building, "probe", probe)
+    settings = {"workers": 1, "max_store": 1.0, "launcher": in_this_process}
+    folder = build_tracks(tmp_path / "root", ["a.mp4"], tmp_path / "sought", "test", tracks, **settings)
+    assert bool(probed) == breaks_off
+    monkeypatch.setattr(building, "frame_index", lambda _: None)
+    expected = build_tracks(tmp_path / "root", ["a.mp4"], tmp_path / "sequential", "test", tracks, **settings)
+    assert probed
+    for track in tracks:
+        for suffix in track.suffixes[:-1]:
+            assert (folder / track.name / f"00000{suffix}").read_bytes() == (
+                expected / track.name / f"00000{suffix}"
+            ).read_bytes()
+        videos = [json.loads((f / track.name / "00000.json").read_text())["videos"] for f in (folder, expected)]
+        assert videos[0] == videos[1] and videos[0][0]["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "expected"),
+    [(9000, 30.0, (100, 16)), (9000, 30000 / 1001, (100, 16)), (9000, 25.0, (100, 14)), (9000, 24.0, (100, 13)),
+     (9000, 60.0, (100, 31)), (100, 0.9, (100, 1)), (175, 30.0, (10, 16)), (160, 30.0, (10, 16)), (17, 30.0, (1, 16)),
+     (16, 30.0, (1, 16)), (5, 30.0, (1, 5)), (1, 30.0, (1, 1))],
+)  # fmt: skip
+def test_pieces_are_as_many_and_as_long_as_asked_for(frames, fps, expected):
+    starts, length = Sample(100, 0.5).pieces("a.mp4", frames, fps)
+    assert (len(starts), length) == expected
+    assert starts[0] >= 0 and starts[-1] + length <= frames
+    assert (np.diff(starts) >= length).all(), "in order, and none overlaps the next"
+
+
+@pytest.mark.parametrize("fps", [12.0, 15.0, 24000 / 1001, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001])
+def test_a_clip_of_half_a_second_fits_into_half_a_second(fps):
+    """The two frames of late fusion, 15 apart at 30 per second."""
+    _, length = Sample(1, 0.5).pieces("a.mp4", 9000, fps)
+    assert clip_span(ClipSpec(frames=2, stride=1, fps=2.0), 9000, fps) <= length
+    assert clip_span(ClipSpec(frames=16, fps=30.0), 9000, fps) <= length
+
+
+def test_pieces_depend_on_the_path_and_the_seed():
+    def starts(path="a.mp4", **settings):
+        return Sample(100, 0.5, **settings).pieces(path, 9000, 30.0)[0].tolist()
+
+    assert starts() == starts(seed=0)
+    assert starts("b.mp4") != starts() != starts(seed=1)
+    known = [[2853, 3690, 4069], [56, 79, 142]]
+    assert [Sample(3, 0.5).pieces("a.mp4", n, 30.0)[0].tolist() for n in (9000, 300)] == known, "in any version"
+
+
+def test_every_way_of_placing_pieces_is_equally_likely():
+    """Two pieces of 2 frames in 5: three ways."""
+    ways = Counter(tuple(Sample(2, 1.0).pieces(f"{i}.mp4", 5, 1.0)[0]) for i in range(3000))
+    assert set(ways) == {(0, 2), (0, 3), (1, 3)}
+    assert all(abs(count - 1000) < 130 for count in ways.values())  # 5 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: replace(JPEG, quality=0), "data.quality=0: expected a JPEG quality of 1 to 100"),
+        (lambda: replace(RGB, fps=0.0), "data.store_fps=0.0: expected a number of frames per second above 0"),
+        (lambda: Sample(0, 0.5), "data.clips_per_video=0, data.clip_seconds=0.5: expected 1 clip or more"),
+        (lambda: Sample(1, float("nan")), "data.clips_per_video=1, data.clip_seconds=nan: expected"),
+    ],
+)
+def test_wrong_settings_are_refused(make, message):
+    with pytest.raises(DataError, match=message):
+        make()
+
+
+def test_every_setting_of_a_track_has_a_folder_of_its_own():
+    more = [replace(TRACKS[5], backward=True), Track(36, 36), replace(SLOW, fps=29.97)]
+    more += [Track(*SIZE, replace(FLOW, method="farneback")), Track(*SIZE, replace(FLOW, bound=8.0))]
+    more += [replace(RGB, sample=replace(PIECES, seed=6)), Track(*SIZE, replace(FLOW, preset="fast"))]
+    names = [track.name for track in [*TRACKS, *more]]
+    assert len(set(names)) == len(names)
+    assert names[:5] == [
+        "rgb-24x32", "rgb-24x32-jpeg95", "rgb-24x32-jpeg40", "rgb-24x32-10fps", "rgb-24x32-3x0.2s-seed5"
+    ]  # fmt: skip
+    assert names[8] == "flow-24x32-dis-ultrafast-field-jpeg95"
+
+
+def test_what_the_videos_are_lies_in_one_array(root, folder):
+    store = opened(folder, RGB)
+    assert list(store.videos) == sorted(FILES) and len(store.videos) == 4
+    assert "a.avi" in store.videos and "b.avi" not in store.videos
+    with pytest.raises(KeyError, match=r"b\.avi"):
+        store.videos["b.avi"]
+    index = np.load(folder / RGB.name / "index.npy", mmap_mode="r")
+    assert index["frames"].tolist() == [1, 30, 0, 41] and index["rows"].tolist() == [1, 30, 0, 41]
+    assert index["start"].tolist() == [0, 1, 31, 31]
+    assert store.videos["bad.avi"].error.startswith("bad.avi: cannot be decoded")
+    assert len(pickle.dumps(store)) < 3000
+
+
+def test_known_bad_files_are_as_if_they_did_not_decode(root, tmp_path, monkeypatch):
+    opened_files = []
+    for module, name in ((building, "probe"), (size, "header"), (building, "iter_frames")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda path, *a, real=real: opened_files.append(path.name) or real(path, *a))
+    bad = {"c.avi": "c.avi: hangs the decoder"}
+    folder = build(root, tmp_path, [RGB, JPEG], known_bad=bad)
+    assert set(opened_files) == set(FILES) - {"c.avi"}
+    assert opened(folder, RGB).videos["c.avi"] == StoredVideo(0, 0, 0.0, bad["c.avi"])
+    assert opened(folder, RGB).videos["c.avi"].error == bad["c.avi"]
+    later = opened(folder, RGB, known_bad={"a.avi": "a.avi: is a copy"})  # found after it was stored
+    assert later.videos["a.avi"].frames == 0
+    with pytest.raises(DecodeError, match=r"a\.avi: is a copy"):
+        later.rgb("a.avi")
+    assert len(later.rgb("b ö#[x].avi")) == 30
+
+
+def test_a_pipe_among_the_videos_is_not_waited_for(root, tmp_path):
+    for name in FILES:
+        shutil.copy(root / name, tmp_path)
+    (tmp_path / "c.avi").unlink()
+    os.mkfifo(tmp_path / "c.avi")
+    folder = build(tmp_path, tmp_path / "stores", [RGB, JPEG])
+    assert opened(folder, RGB).videos["c.avi"].error.startswith("c.avi: there is no such file")
+
+
+def test_it_can_be_moved(root, folder, tmp_path, native, monkeypatch):
+    moved_root, moved_stores = tmp_path / "other" / "videos", tmp_path / "elsewhere" / "stores"
+    shutil.copytree(root, moved_root)
+    shutil.copytree(folder.parent, moved_stores)
+    text = [path.read_bytes() for path in moved_stores.rglob("*") if path.is_file()]
+    assert not any(str(root).encode() in content or str(folder).encode() in content for content in text)
+    monkeypatch.setattr(building, "_build", lambda *_: pytest.fail("decoded again"))
+    tracks = [JPEG, TRACKS[8]]
+    store = build_store(moved_root, list(FILES), moved_stores, "test", tracks, workers=1, max_store=0)
+    assert store.folder == moved_stores / folder.name
+    np.testing.assert_array_equal(store.rgb("c.avi")[:], opened(folder, JPEG).rgb("c.avi")[:])
+    # From another working directory, by a relative path.
+    monkeypatch.chdir(tmp_path)
+    again = build_store(
+        Path("other/videos"), list(FILES), Path("elsewhere/stores"), "test", tracks, workers=1, max_store=0
+    )
+    assert len(again.rgb("c.avi")) == 41
+
+
+def test_the_files_are_read_once_for_the_key(root, folder, monkeypatch, tmp_path):
+    shutil.copytree(root, tmp_path / "clips")
+    root, stores = tmp_path / "clips", tmp_path / "stores"
+    made = build(root, stores, [RGB])
+    real = Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, *a, **k: pytest.fail("read") if path.suffix else real(path, *a, **k))
+        assert store_folder(root, list(FILES), stores, "test") == made
+    old = (root / "c.avi").stat()
+    content = (root / "c.avi").read_bytes()
+    (root / "c.avi").write_bytes(content[:-1] + b"?")
+    os.utime(root / "c.avi", ns=(old.st_atime_ns, old.st_mtime_ns))  # the time of change cannot be set back
+    assert store_folder(root, list(FILES), stores, "test") != made
+    (root / "c.avi").write_bytes(content)
+    assert store_folder(root, list(FILES), stores, "test") == made
+
+
+@pytest.mark.parametrize("damage", ["index of another version", "no index", "index cut short", "a shard gone"])
+def test_an_index_that_does_not_fit_is_made_anew(root, folder, tmp_path, damage):
+    shutil.copytree(folder, tmp_path / folder.name)
+    place = tmp_path / folder.name / RGB.name
+    whole = {path.name: path.read_bytes() for path in place.iterdir()}
+    if damage == "index of another version":
+        index = np.load(place / "index.npy")
+        np.save(place / "index.npy", index[["path", "frames"]])
+    elif damage == "no index":  # a store from before there was one
+        for name in ("index.npy", "shards.npy"):
+            (place / name).unlink()
+        assert opened(tmp_path / folder.name, RGB).videos["c.avi"].frames == 41
+    elif damage == "index cut short":
+        (place / "index.npy").write_bytes(b"")
+    else:
+        (place / "00000.npy").unlink()
+        with pytest.raises(DataError, match="shards are missing"):
+            opened(tmp_path / folder.name, RGB)
+    build(root, tmp_path, [RGB])
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == whole
+
+
+def test_a_store_of_another_format_is_left_alone(root, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("datamodules.store.key.FORMAT", FORMAT + 1)
+    other = build(root, folder.parent, [SLOW])
+    assert other != folder and folder.exists() and len(opened(other, SLOW).rgb("c.avi")) == 17
+    shutil.rmtree(other)
+
+
+def test_tracks_of_other_videos_are_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / folder.name)
+    shards = tmp_path / folder.name / JPEG.name / "00000.json"
+    said = json.loads(shards.read_text())
+    said["videos"][1]["frames"] -= 1
+    shards.write_text(json.dumps(said))
+    (shards.parent / "index.npy").unlink()
+    with pytest.raises(DataError, match=r"its tracks disagree on b ö#\[x\]\.avi; delete this folder"):
+        opened(tmp_path / folder.name, JPEG, TRACKS[5])
+
+
+def test_a_damaged_jpeg_is_named(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / folder.name)
+    file = tmp_path / folder.name / JPEG.name / "00000.jpegs"
+    offsets = np.load(file.parent / "00000.offsets.npy")
+    content = bytearray(file.read_bytes())
+    content[offsets[5] : offsets[6]] = bytes(offsets[6] - offsets[5])
+    file.write_bytes(content)
+    frames = opened(tmp_path / folder.name, JPEG).rgb("b ö#[x].avi")
+    assert frames[3].shape == (24, 32, 3)
+    with pytest.raises(DataError, match=rf"00000\.jpegs: the JPEG at byte {offsets[5]} is damaged; delete this file"):
+        frames[:]
+
+
+@pytest.fixture
+def small_disk(tmp_path, monkeypatch):
+    """A disk of 200 kB in memory; where that is not allowed, the test is skipped."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a disk")
+    monkeypatch.setattr(size, "KEEP_FREE", 0)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_loses_nothing(root, folder, small_disk, monkeypatch):
+    monkeypatch.setattr(building, "_announce", lambda *_: None)  # that would have said so
+    build(root, small_disk, [replace(JPEG, quality=40)])
+    with pytest.raises(DataError, match=r"cannot write the frame store: No space left on device; point data\."):
+        build(root, small_disk, [RGB, TRACKS[7]])
+    assert not list(small_disk.rglob("*.tmp"))
+    assert len(opened(small_disk / folder.name, replace(JPEG, quality=40)).rgb("c.avi")) == 41
+    subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
+    build(root, small_disk, [RGB, TRACKS[7]])
+    for suffix in ("rgb-24x32/00000.npy", "flow-24x32-dis-ultrafast-field/00000.ranges.npy"):
+        assert (small_disk / folder.name / suffix).read_bytes() == (folder / suffix).read_bytes()
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_read_only_store_is_read(root, folder, small_disk, indexed):
+    subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
+    build(root, small_disk, [RGB])
+    if not indexed:
+        (small_disk / folder.name / RGB.name / "index.npy").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    store = build_store(root, list(FILES), small_disk, "test", [RGB], workers=1, max_store=0)
+    np.testing.assert_array_equal(store.rgb("c.avi"), opened(folder, RGB).rgb("c.avi"))
+    assert pickle.loads(pickle.dumps(store)).videos["c.avi"].frames == 41
+    with pytest.raises(DataError, match="cannot write the frame store: Read-only file system"):
+        build(root, small_disk, [RGB, JPEG])

@@ -1,0 +1,327 @@
+"""Points of a sweep: which there are, where each stands, and that nothing is lost when they are killed or stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.launch import point, sweep
+from experiments.launch.grid import read_points
+from experiments.launch.processes import device_groups
+from experiments.launch.signals import Stopped, stop_on_signals
+from experiments.launch.status import Ingredients, Surroundings, state_of, states_of
+from experiments.records.lock import Busy, holder
+from experiments.records.make import command
+from experiments.records.provenance import code_hash
+from experiments.run import main
+from experiments.settings.compose import _spelt, compose
+from experiments.training.train import run_point
+
+sys.path.insert(0, str(Path(__file__).parent))
+from interruption import ROOT, Moment, run_sweep, what_came_out
+
+SMALL = [
+    "data.families=[motion]", "data.clips.motion=1", "data.size=32",
+    "training.batch_size=8", "training.warmup=2", "sampling.test_clips=2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    return [*SMALL, f"data.root={folder}/data", f"data.stores={folder}/stores"]
+
+
+@pytest.fixture
+def run(place, tmp_path):
+    words = ["strategy=single_frame", *place, "training.steps=26", f"results={tmp_path}/results"]
+    return compose([*words, "wandb.mode=disabled"])
+
+
+# -- which points ------------------------------------------------------------------------------------------------------
+
+
+def test_words_that_name_several_values_are_axes():
+    runs = read_points("fusion", ["strategy=c3d,early_fusion", "seed=0,2", "data.split=1,3", "training.steps=5"])
+    found = [(run.seed, run.data.split, run.strategy, run.training.steps) for run in runs]
+    expected = [(seed, split, name, 5) for split in (1, 3) for seed in (0, 2) for name in ("c3d", "early_fusion")]
+    assert sorted(found) == sorted(expected) and len(found) == 8
+    assert len({run.id for run in runs}) == 8
+    assert len({run.settings_hash for run in runs}) == 2, "seeds and splits are one row"
+
+
+def test_every_point_is_the_run_that_its_command_makes():
+    for run in read_points("clip", ["seed=0,1"]):
+        again = compose(command(run).split()[2:])
+        assert again == run
+
+
+def test_points_that_differ_in_their_seeds_are_composed_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(sweep, "compose", lambda words: calls.append(words) or compose(words))
+    runs = read_points("fusion", ["strategy=single_frame,c3d", "seed=" + ",".join(map(str, range(500)))])
+    assert len(runs) == len({run.id for run in runs}) == 1000 and len(calls) == 2
+    assert [run.seed for run in runs if run.strategy == "c3d"] == list(range(500))
+
+
+def test_only_keeps_the_points_that_it_names():
+    runs = read_points("fusion", ["seed=0,1"], ["strategy=c3d,two_stream", "seed=1"])
+    assert sorted((run.strategy, run.seed) for run in runs) == [("c3d", 1), ("two_stream", 1)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "strategy=c3"], "--only strategy=c3: fusion has no c3. Did you mean c3d"),
+        (["--only", "strategi=c3d"], "fusion has no strategi. Did you mean strategy?"),
+        (["--only", "c3d"], "'c3d': expected key=value"),
+        (["seed=0,one"], "seed=one"),
+        (["seed=0,-1"], "seed=-1: expected 0 or more"),
+        (["seed=99999999999"], "seed=99999999999: expected less than 2**32"),
+        (["--only", "seed=1", "seed=0"], "--only seed=1: fusion has no 1"),
+        (["training.steps=1,2"], "training.steps=1,2"),
+    ],
+)
+def test_a_wrong_word_is_named(words, message, capsys):
+    assert main(["--sweep", "fusion", "--dry-run", *words]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_order_of_words_changes_nothing():
+    words = ["strategy=c3d", "training.steps=5", "seed=1", "data.size=32"]
+    assert compose(words) == compose(words[::-1])
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("['motion', 'order']", "[motion,order]"),  # as Python and so W&B's agent write a list of a sweep's file
+        ("[motion,order]", "[motion,order]"),
+        ("[20, 30]", "[20,30]"),
+        ("['20']", "['20']"),  # unquoted it would be a number
+        ("['a,b']", "['a,b']"),
+        ("[[1,2]]", "[[1,2]]"),
+        ("a, b", "a, b"),
+    ],
+)
+def test_lists_have_one_spelling(written, kept):
+    assert _spelt(written) == kept
+
+
+# -- where a point stands ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(run):
+    """The run's folder, held by another process."""
+    folder = run.folder
+    folder.mkdir(parents=True)
+    program = "import sys, pathlib; from experiments.running import locked\n"
+    program += "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+
+
+def test_a_run_that_another_process_makes_is_running_and_refused(run, held, capsys):
+    (state,) = states_of([run])
+    assert state.name == "running" and f"process {held.pid} on " in state.detail
+    with pytest.raises(Busy, match=f"is being run by process {held.pid}"):
+        run_point(run)
+    assert not (run.folder / "error.txt").exists()
+    assert point._attempt(run, False) == point.BUSY
+    os.kill(held.pid, signal.SIGKILL)
+    held.wait()
+    assert (run.folder / "lock").exists() and holder(run.folder) is None
+    assert states_of([run])[0].name == "to do"
+
+
+def test_a_sweep_goes_on_without_the_point_that_another_process_makes(run, held, capsys):
+    words = ["--sweep", "fusion", "--only", "strategy=single_frame", *run.overrides, "recipe=quick"]
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    assert "0 of 1 points of fusion are finished" in captured.out
+    assert f"not run: {run.id}: is being run by process {held.pid}" in captured.err
+
+
+def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
+    folder = run.folder
+    status = ["--status", "strategy=single_frame", *run.overrides]
+
+    def shown() -> str:
+        assert main(status) == 0
+        return capsys.readouterr().out
+
+    assert shown().startswith("to do")
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.training.train.make_record", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_point(run)
+    capsys.readouterr()
+    assert shown().startswith("failed") and "ZeroDivisionError" in shown()
+    (folder / "error.txt").unlink()
+    assert shown().startswith("interrupted") and "after step 26" in shown()
+    run_point(run)
+    capsys.readouterr()
+    assert shown().startswith("finished") and f"{run.id}: 1 finished" in shown()
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.launch.status.code_hash", lambda run: "other")
+        assert shown().startswith("stale") and "made with other code" in shown()
+    now = Surroundings().of(run)
+    assert now.code == code_hash(run) and now.files is None
+    assert state_of(run, now._replace(data="another")) == ("stale", "made with other data")
+    elsewhere = Ingredients(now.code, files="other files")  # the videos are here, their frames are not
+    assert state_of(run, elsewhere) == ("stale", "made with other files")
+
+    def without(store: str, root: str) -> str:
+        other = [word for word in status if not word.startswith(("data.stores", "data.root"))]
+        assert main([*other, f"data.stores={store}", f"data.root={root}"]) == 0
+        return capsys.readouterr().out
+
+    root = run.data.root
+    assert without("/nowhere", root).startswith("finished") and "not here" not in without("/nowhere", root)
+    assert without("/nowhere", "/nowhere").startswith("finished")
+    assert "the data are not here to be compared" in without("/nowhere", "/nowhere")
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.launch.status.code_hash", lambda run: "other")
+        assert without("/nowhere", "/nowhere").startswith("stale"), "the code can be compared anywhere"
+    (folder / "record.json").unlink()
+    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
+    assert shown().startswith("stale") and "last.ckpt cannot be read" in shown()
+    run_point(run)  # from the start
+
+
+def test_what_is_run_again_does_not_stand_as_finished_meanwhile(run, monkeypatch):
+    run_point(run)
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.training.train.make_record", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_point(run, force=True)
+    folder = run.folder
+    assert not (folder / "record.json").exists() and not (folder / "scores.npz").exists()
+    (folder / "error.txt").unlink()
+    assert states_of([run])[0] == ("interrupted", "after step 26")
+
+
+def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsys):
+    run_point(run)
+    monkeypatch.setattr(sweep, "point_server", lambda: pytest.fail("started"))
+    monkeypatch.setattr("experiments.launch.sweep.prepare_tracks", lambda *_, **__: pytest.fail("prepared"))
+    assert sweep.run_all("one", [run], force=False, jobs=1, launcher=lambda runs, *_: iter(runs)) == []
+    assert "one: 1 of 1 points were finished before" in capsys.readouterr().out
+
+
+def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, monkeypatch):
+    assert point.outcome_of(run, 143) == (run, 143, "stopped by SIGTERM")
+    assert point.outcome_of(run, 255) == (run, 255, "ended with exit code 255")
+    (run.folder / "error.txt").unlink()
+    run.folder.rmdir()
+    assert point.outcome_of(run, -9) == (run, -9, "ended by SIGKILL, perhaps for want of memory")
+    assert states_of([run])[0] == ("failed", "ended by SIGKILL, perhaps for want of memory")
+    (run.folder / "error.txt").write_text("Traceback\nValueError: why\n")
+    assert point.outcome_of(run, 1)[2] == point.outcome_of(run, -9)[2] == "ValueError: why"
+
+    assert sweep.run_all("one", [run], False, 1, lambda *_: iter([point.outcome_of(run, 1)])) == [run]
+    captured = capsys.readouterr()
+    assert f"failed: {command(run)}\n    ValueError: why" in captured.err
+    assert "1 points are not finished; the same command tries only these again" in captured.err
+
+
+def test_half_a_file_of_a_killed_process_is_cleared_away(run):
+    run.folder.mkdir(parents=True)
+    half = run.folder / ".record.json.12345"
+    half.write_text("{")
+    run_point(run)
+    assert not half.exists() and (run.folder / "record.json").exists()
+
+
+def test_points_take_the_devices_in_turn(monkeypatch):
+    one, two = compose(["strategy=c3d"]), compose(["strategy=c3d", "trainer.devices=2"])
+    assert device_groups([one]) == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 5)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert device_groups([one]) == ["0", "1", "2", "3", "4"]
+    assert device_groups([one, two]) == ["0,1", "2,3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,GPU-a")
+    assert device_groups([one]) == ["7", "GPU-a"]
+    assert device_groups([compose(["strategy=c3d", "trainer.accelerator=cpu"])]) == []
+
+
+def test_a_signal_stops_once_and_only_its_own_process():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        stop_on_signals()
+        with pytest.raises(Stopped, match="SIGTERM") as stopped:
+            signal.raise_signal(signal.SIGTERM)
+        assert stopped.value.exit_code == 143
+        signal.raise_signal(signal.SIGINT)  # while it ends: nothing more
+        stop_on_signals()
+        child = os.fork()
+        if child == 0:
+            signal.raise_signal(signal.SIGINT)
+            os._exit(0)  # not reached
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
+# -- killed and stopped ------------------------------------------------------------------------------------------------
+
+TWO = ["--sweep", "fusion", "--only", "strategy=single_frame,early_fusion", "training.steps=52"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place, tmp_path_factory):
+    results = tmp_path_factory.mktemp("undisturbed") / "results"
+    assert main([*TWO, *place, f"results={results}", "wandb.mode=disabled"]) == 0
+    return results
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for orphans in /proc")
+@pytest.mark.parametrize(
+    "moments",
+    [
+        # The first process alone before a checkpoint takes its name; then all of them between scores and record.
+        [Moment("last.ckpt", 2, None), Moment("record.json", 1, None, group=True)],
+        # Stopped in training, together with the processes that load clips: as by Ctrl-C or a job queue.
+        [Moment("last.ckpt", 2, 0.05, group=True, signal="SIGTERM")],
+    ],
+    ids=["killed", "stopped"],
+)
+def test_a_sweep_that_is_cut_off_ends_as_if_it_had_not_been(place, undisturbed, moments, tmp_path):
+    results = tmp_path / "results"
+    words = [*TWO, *place, f"results={results}", "wandb.mode=offline"]
+    words += ["trainer.workers=1"] * (moments[-1].signal == "SIGTERM")
+    for moment in moments:
+        done = run_sweep(words, tmp_path / "hook", moment)
+        signum = getattr(signal, moment.signal)
+        assert done.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), done.stderr
+        assert "Traceback" not in done.stderr
+    if moments[-1].signal == "SIGTERM":
+        assert "stopped by SIGTERM; the same command goes on from the last checkpoint" in done.stderr
+    done = run_sweep(words, tmp_path / "hook")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "goes on from its last checkpoint" in done.stdout
+    assert what_came_out(results) == what_came_out(undisturbed)
+    assert not [path for path in (results / "runs").rglob(".*") if path.is_file()]
+    for path in (undisturbed / "runs").glob("*/last.ckpt"):
+        own, other = (torch.load(p, weights_only=True) for p in (path, results / path.relative_to(undisturbed)))
+        assert all(torch.equal(tensor, other["state_dict"][name]) for name, tensor in own["state_dict"].items())
+
+
+# -- on Ray ------------------------------------------------------------------------------------------------------------
+
+
+def test_points_on_ray_have_the_same_records(place, undisturbed, tmp_path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    results = tmp_path / "results"
+    words = [*TWO, *place, f"results={results}", "wandb.mode=disabled", "--launcher", "ray", "--jobs", "2"]
+    assert main(words) == 0
+    assert what_came_out(results) == what_came_out(undisturbed)

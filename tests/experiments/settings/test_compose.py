@@ -1,0 +1,258 @@
+"""Configuration: every shipped file loads, every mistake is answered, ids depend on what changes the numbers only."""
+
+import dataclasses
+import re
+import shlex
+import shutil
+
+import pytest
+import torch
+
+from datamodules import clips as clip_rules
+from datamodules.datasets import DATASETS
+from experiments.records.make import command
+from experiments.settings.compose import compose
+from experiments.settings.presets import CONFIGS, names
+from experiments.settings.schema import PLACES, is_place
+from vidfusion.strategies import STRATEGIES
+
+DATASET_SETTINGS = {"folder": ["data.root=somewhere"]}
+
+
+@pytest.mark.parametrize("strategy", names("strategy"))
+@pytest.mark.parametrize("clip", names("clip"))
+def test_every_strategy_preset_composes_and_builds(strategy, clip):
+    run = compose([f"strategy={strategy}", f"clip={clip}"])
+    model = run.strategy_class(run.model, run.clip_shape(), 3, run.training)
+    assert model.modalities == (("rgb",) if not run.sampling.flow_frames else ("rgb", "flow"))
+    assert run.sampling.resize == list(run.strategy_class.nets["tiny"].resize)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "dataset"),
+    [(name, "ucf101") for name in names("strategy")] + [("c3d", name) for name in names("dataset")],
+)
+@pytest.mark.parametrize("recipe", names("recipe"))
+def test_every_dataset_and_recipe_preset_composes(strategy, dataset, recipe):
+    run = compose(
+        [f"strategy={strategy}", f"dataset={dataset}", f"recipe={recipe}", *DATASET_SETTINGS.get(dataset, [])]
+    )
+    assert isinstance(run.data, DATASETS[dataset])
+    clip_rules.check(run.sampling)
+    with torch.device("meta"):
+        run.strategy_class(run.model, run.clip_shape(), 3, run.training)
+    assert run.model.size == ("published" if recipe == "published" else "tiny")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "dataset", "expected"),
+    [
+        # specs: batch, steps, learning rate, views
+        ("slow_fusion", "moving_shapes", (32, 15_625_000, 0.001, 20, "random", "4crop")),
+        ("slow_fusion", "ucf101", (32, 40_000, 0.001, 50, "random", "4crop")),
+        ("c3d", "moving_shapes", (30, 1_900_000, 0.003, 10, "random", "center")),
+        ("c3d", "ucf101", (30, 5_072, 0.003, "all", "even", "center")),
+        ("c3d_search", "ucf101", (30, 5_072, 0.003, "all", "even", "center")),
+        ("two_stream", "hmdb51", (256, 80_000, 0.01, 25, "even", "10crop")),
+        ("two_stream_trajectory", "hmdb51", (256, 80_000, 0.01, 25, "even", "10crop")),
+        ("cnn_lstm", "ucf101", (24, 30_000, 0.001, "all", "even", "10crop")),
+        ("snippets_lstm", "ucf101", (32, 30_000, 0.0003, 1, "even", "center")),
+        ("snippets_pool", "ucf101", (32, 30_000, 0.00001, 1, "even", "center")),
+    ],
+)
+def test_published_recipes_are_the_papers(strategy, dataset, expected):
+    run = compose([f"strategy={strategy}", f"dataset={dataset}", "recipe=published"])
+    training, clip = run.training, run.sampling
+    found = (training.batch_size, training.steps, training.lr, clip.test_clips, clip.test_sampling, clip.test_views)
+    assert found == expected
+    assert (training.optimizer, training.momentum) == ("sgd", 0.9)
+    assert training.init == ("torch" if strategy.startswith("snippets") else "gaussian")
+
+
+@pytest.mark.parametrize("recipe", names("recipe"))
+@pytest.mark.parametrize("strategy", names("strategy"))
+def test_the_lectures_clip_is_another_than_the_native_one(strategy, recipe):
+    words = [f"strategy={strategy}", "dataset=ucf101", f"recipe={recipe}"]
+    native, lecture = compose([*words, "clip=native"]), compose([*words, "clip=lecture"])
+    assert native.id != lecture.id
+    assert lecture.sampling.fps == (None if "trajectory" in strategy else 5)
+    if recipe != "published":  # which has each paper's number of clips
+        assert lecture.sampling.test_clips == 10
+
+
+def test_no_two_strategies_are_the_same_network_on_the_lectures_clip():
+    runs = [compose([f"strategy={strategy}", "clip=lecture"]) for strategy in names("strategy")]
+    settings = [repr((run.strategy_class, run.model, run.sampling, run.auxiliary)) for run in runs]
+    assert len(set(settings)) == len(settings)
+
+
+def test_a_preset_says_what_differs_from_the_one_it_extends():
+    base, run = compose(["strategy=two_stream"]), compose(["strategy=two_stream_no_mean"])
+    assert run.model == dataclasses.replace(base.model, mean_subtraction=False)
+    assert run.sampling == base.sampling and run.strategy_class is base.strategy_class
+
+
+def test_a_second_data_set_comes_from_the_strategy_or_the_command_line():
+    assert compose(["strategy=two_stream", "dataset=ucf101"]).auxiliary_data is None
+    run = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.split=2"])
+    assert run.auxiliary == "hmdb51" and isinstance(run.auxiliary_data, DATASETS["hmdb51"])
+    assert run.auxiliary_data.split == 2
+    other = compose(["strategy=two_stream_multi_task", "dataset=moving_shapes", "auxiliary=ucf101"])
+    assert isinstance(other.auxiliary_data, DATASETS["ucf101"]) and other.auxiliary_data.root == "data/ucf101"
+    for words in (["dataset=sports1m"], ["dataset=ucf101", "auxiliary=none"]):
+        with pytest.raises(ValueError, match=r"two_stream_multi_task trains on a second data set; .*: auxiliary=NAME"):
+            compose(["strategy=two_stream_multi_task", *words])
+    moved = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.root=elsewhere"])
+    assert moved.id == compose(["strategy=two_stream_multi_task", "dataset=ucf101"]).id
+    for one in (run, other, compose(["strategy=two_stream", "auxiliary=moving_shapes", "auxiliary_data.data_seed=1"])):
+        assert compose(shlex.split(command(one))[2:]) == one
+    with pytest.raises(ValueError, match=r"auxiliary=hmdb: no such data set. Did you mean hmdb51"):
+        compose(["strategy=c3d", "auxiliary=hmdb"])
+    with pytest.raises(ValueError, match=r"auxiliary_data\.root is missing: auxiliary=folder"):
+        compose(["strategy=c3d", "auxiliary=folder"])
+
+
+def test_what_a_strategy_says_of_its_second_data_set_wins_over_that_ones_preset(monkeypatch, tmp_path):
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    (tmp_path / "configs" / "dataset" / "moving_shapes.yaml").write_text("data: {data_seed: 7, size: 32}")
+    monkeypatch.setattr("experiments.settings.presets.CONFIGS", tmp_path / "configs")
+    run = compose(["strategy=two_stream_multi_task", "dataset=moving_shapes"])
+    assert run.data.data_seed == 7
+    assert (run.auxiliary_data.data_seed, run.auxiliary_data.size) == (1, 32)
+
+
+def test_weights_are_part_of_a_runs_identity_by_their_content(tmp_path):
+    for name, content in (("one", b"1"), ("same", b"1"), ("other", b"2")):
+        (tmp_path / name).write_bytes(content)
+    ids = [compose([*BASE, f"model.weights={tmp_path}/{name}"]).id for name in ("one", "same", "other")]
+    assert ids[0] == ids[1] != ids[2] and compose(BASE).id not in ids
+    with pytest.raises(ValueError, match=r"model\.weights=/nowhere: cannot be read"):
+        print(compose([*BASE, "model.weights=/nowhere"]).id)
+
+
+def test_presets_and_registries_name_the_same():
+    assert set(names("dataset")) == set(DATASETS)
+    classes = {compose([f"strategy={name}"]).strategy_class for name in names("strategy")}
+    assert classes == set(STRATEGIES.values())
+
+
+def test_later_sources_win():
+    assert compose(["strategy=late_fusion"]).sampling.stride == 15
+    lecture = compose(["strategy=late_fusion", "clip=lecture"]).sampling
+    assert (lecture.frames, lecture.fps) == (16, 5)
+    assert compose(["strategy=two_stream", "clip=lecture"]).sampling.flow_frames == 16
+    assert compose(["strategy=late_fusion", "clip=lecture", "sampling.frames=4"]).sampling.frames == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["strategy=slow_fushion"], "strategy=slow_fushion: no such preset. Did you mean slow_fusion"),
+        ([], "strategy= is missing"),
+        (["strategy=c3d", "dataset=ucf"], "dataset=ucf: no such preset. Did you mean ucf101"),
+        (["strategy=c3d", "modle.size=tiny"], "Did you mean model"),
+        (["strategy=c3d", "training.lrr=1"], "Did you mean training.lr"),
+        (["strategy=c3d", "data.flow.method=brox"], "expected one of ['dis', 'farneback', 'tvl1']"),
+        (["strategy=c3d", "model.size=huge"], "expected one of ['tiny', 'small', 'published']"),
+        (["strategy=c3d", "training.steps=many"], "training.steps=many"),
+        (["strategy=c3d", "training.steps=0"], "training.steps=0: expected 1 or more"),
+        (["strategy=c3d", "seed.value=1"], "seed is a single value"),
+        (["strategy=c3d", "steps"], "expected key=value"),
+        (["strategy=c3d", "--steps=3"], "expected key=value"),
+        (["strategy=c3d", "dataset=folder"], "data.root is missing"),
+        (["strategy=c3d", "training.select=best"], "set data.validation"),
+        (["strategy=c3d", "trainer.devices=3"], "expected a multiple of trainer.devices=3"),
+    ],
+)
+def test_mistakes_get_one_line(words, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        compose(words)
+    assert "\n" not in str(caught.value)
+
+
+BASE = ["strategy=c3d"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "results=elsewhere", "data.root=elsewhere", "data.stores=elsewhere", "data.max_store=3", "trainer.workers=2",
+        "trainer.test_batch_size=7", "trainer.accelerator=cpu", "wandb.mode=disabled", "wandb.project=mine",
+        "sweep=fusion",
+    ],
+)  # fmt: skip
+def test_places_do_not_change_the_id(word):
+    assert compose([*BASE, word]).id == compose(BASE).id
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "training.steps=7", "training.lr=0.1", "training.select=last", "sampling.frames=17", "sampling.test_clips=all",
+        "data.split=2", "data.validation=0.5", "data.data_seed=1", "data.flow.bound=9", "data.clips.order=3",
+        "model.size=small", "model.dropout=0.3", "trainer.precision=bf16-mixed", "trainer.devices=2", "clip=lecture",
+        "data.undecodable=skip",
+    ],
+)  # fmt: skip
+def test_settings_that_change_the_numbers_change_the_id(word):
+    changed = compose([*BASE, word]).id != compose(BASE).id
+    assert changed == (word != "training.select=last")  # that one is the default
+
+
+def test_every_setting_is_a_place_or_part_of_the_identity():
+    """The split of the settings into the two, whole: a new setting must be put on one side here."""
+    run = compose([*BASE, "auxiliary=moving_shapes"])
+    leaves = set()
+
+    def walk(node, prefix):
+        for field in dataclasses.fields(node):
+            value = getattr(node, field.name)
+            if dataclasses.is_dataclass(value):
+                walk(value, f"{prefix}{field.name}.")
+            else:
+                leaves.add(prefix + field.name)
+
+    walk(run, "")
+    places = {name for name in leaves if is_place(name)}
+    assert places == {
+        "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
+        *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in ("root", "stores", "max_store")),
+        "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
+        "wandb.mode", "wandb.project", "wandb.entity", "wandb.private", "wandb.film_strips",
+    }  # fmt: skip
+    assert {place.split(".")[0] for place in PLACES} <= {name.split(".")[0] for name in leaves}
+    assert leaves - places == {
+        *(f"model.{name}" for name in (
+            "size", "dropout", "batch_norm", "head", "backbone", "pretrained", "weights", "channel_order", "mean",
+            "std", "layout", "temporal_depths", "pool5")),
+        *(f"sampling.{name}" for name in (
+            "frames", "flow_frames", "flow_direction", "stride", "fps", "span", "train_clips", "test_clips",
+            "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour",
+            "balanced", "train_labels")),
+        *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in (
+            "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
+            "flow.range", "flow.encoding", "encoding", "quality", "store_fps",
+            "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
+        *(f"training.{name}" for name in (
+            "steps", "multiply_adds", "batch_size", "optimizer", "lr", "head_lr_factor", "bias_lr_factor", "momentum",
+            "nesterov", "weight_decay", "schedule", "milestones",
+            "gamma", "warmup", "label_smoothing", "clip_norm", "init", "trained_layers", "select")),
+        "auxiliary",
+        *(f"trainer.{name}" for name in ("devices", "precision", "threads", "channels_last", "compile")),
+    }  # fmt: skip
+
+
+def test_seed_and_data_set_stand_in_the_id_and_not_in_the_settings_hash():
+    first, second = compose([*BASE, "seed=0"]), compose([*BASE, "seed=1", "data.split=2"])
+    assert first.id.startswith("c3d-moving_shapes-s0-")
+    assert second.id.startswith("c3d-moving_shapes-s1-")
+    assert first.settings_hash == second.settings_hash
+    folder = compose([*BASE, "dataset=folder", "data.root=/tmp/weizmann"])
+    assert folder.id.startswith("c3d-weizmann-s0-")
+
+
+def test_command_makes_the_same_run(tmp_path):
+    run = compose(["strategy=c3d", "seed=2", "clip=lecture", "training.lr=0.5", f"results={tmp_path}/a b"])
+    words = shlex.split(command(run))
+    assert words[:2] == ["python", "experiments/run.py"]
+    assert compose(words[2:]) == run

@@ -1,0 +1,261 @@
+"""Film strips, looked at pixel by pixel; and which of them W&B gets."""
+
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import ImageFont
+
+from datamodules.datasets import DATASETS
+from datamodules.decode.frames import iter_frames
+from datamodules.store.tracks import Track
+from experiments.settings.compose import compose
+from experiments.settings.schema import WandbConfig
+from experiments.tables.film_strip import (
+    BAND_HEIGHT,
+    COLOURS,
+    FRAME_HEIGHT,
+    MARGIN,
+    OTHERS,
+    VERDICTS,
+    _font,
+    film_strip,
+    middle_frames,
+    thumbnail,
+)
+from experiments.tracking.charts import _right_and_wrong, log_film_strips
+from vidfusion.votes import Votes
+
+
+def strip_of(scores, times=None, truth=None, classes=None, shape=(60, 80), frames=None, title=""):
+    scores = np.asarray(scores, float)
+    times = np.arange(len(scores)) + 0.5 if times is None else np.asarray(times, float)
+    frames = np.full((len(scores), *shape, 3), 127, np.uint8) if frames is None else frames
+    classes = classes or [f"class {index}" for index in range(scores.shape[1])]
+    return np.asarray(film_strip(frames, times, scores, classes, truth, title))
+
+
+def count(picture, colour):
+    return int((picture == colour).all(-1).sum())
+
+
+def bands(picture, across):
+    """Height of each band in one column of the picture, as shares."""
+    column = picture[:, across]
+    return [count(column[:, None], colour) / BAND_HEIGHT for colour in (*COLOURS, OTHERS)]
+
+
+def test_bands_are_as_high_as_the_probabilities_at_their_time():
+    scores = [[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.7, 0.2, 0.1], [0.6, 0.1, 0.3]]
+    picture = strip_of(scores)
+    order = [0, 1, 2]  # by mean probability: 0.475, 0.275, 0.25
+    for index, own in enumerate(scores):
+        across = picture.shape[1] - MARGIN - int(600 * (4 - index - 0.25) / 4)  # beside the number in the middle
+        assert np.allclose(bands(picture, across)[:3], [own[label] for label in order], atol=0.03)
+
+
+@pytest.mark.parametrize("clips", [1, 2, 10, 20, 300])
+@pytest.mark.parametrize("classes", [2, 101])
+def test_any_number_of_clips_and_classes_fits(clips, classes):
+    rng = np.random.default_rng(clips)
+    picture = strip_of(
+        rng.dirichlet(np.ones(classes), clips), classes=["a class of a long name " * 9] * classes, title="x" * 400
+    )
+    assert 600 < picture.shape[1] < 1450 and picture.shape[0] < 600
+    assert (picture[:, :10] == 255).all() and (picture[:, -10:] == 255).all(), "nothing runs over the margins"
+    assert (count(picture, OTHERS) > 200) == (classes > 5)
+
+
+def test_frames_stand_in_order_and_the_first_and_last_are_near_the_ends():
+    frames = np.stack([np.full((60, 80, 3), 10 * index, np.uint8) for index in range(1, 25)])
+    picture = strip_of(np.full((24, 2), 0.5), frames=frames)
+    shown = [value for value in range(10, 250, 10) if count(picture, (value,) * 3) > 100 * FRAME_HEIGHT]
+    assert len(shown) == 1320 // (128 + 2) and shown[0] <= 20 and shown[-1] >= 230
+    places = [int(np.median(np.nonzero((picture == value).all(-1))[1])) for value in shown]
+    assert places == sorted(places) and places[0] < 200 and places[-1] > 1200
+
+
+def test_a_tall_frame_keeps_its_shape():
+    frames = np.full((1, 320, 180, 3), 77, np.uint8)
+    picture = strip_of([[1.0, 0.0]], frames=frames)
+    assert count(picture, (77, 77, 77)) == pytest.approx(FRAME_HEIGHT * FRAME_HEIGHT * 180 / 320, rel=0.1)
+
+
+@pytest.mark.parametrize(("truth", "verdict"), [([0], True), ([1], False), ([2, 0], True), (None, None)])
+def test_right_and_wrong_have_their_colour_and_word(truth, verdict, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "experiments.tables.film_strip.ImageDraw.ImageDraw.text", lambda _, place, text, **__: written.append(text)
+    )
+    picture = strip_of([[0.6, 0.3, 0.1]] * 2, truth=truth, classes=["walk", "run", "jump"])
+    for right, (word, colour) in VERDICTS.items():
+        assert (word in written) == (right is verdict)
+        if colour not in COLOURS:
+            assert (count(picture, colour) > 500) == (right is verdict)
+    assert ("true: run" in written) == (verdict is False)
+    assert any(text.startswith("walk") and "60.0 %" in text for text in written), "the answer is named"
+
+
+def test_a_true_class_that_is_not_among_the_best_is_shown(monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "experiments.tables.film_strip.ImageDraw.ImageDraw.text", lambda _, place, text, **__: written.append(text)
+    )
+    strip_of([np.linspace(1, 0.1, 20) / 11], truth=[19])
+    assert "class 19" in written and "class 4" not in written and "15 other classes" in written
+
+
+def test_clips_at_one_time_are_one():
+    twice, once = (
+        strip_of(scores, times)
+        for scores, times in (
+            ([[0.6, 0.4], [0.8, 0.2], [0.9, 0.1]], [1.0, 1.0, 3.0]),
+            ([[0.7, 0.3], [0.9, 0.1]], [1.0, 3.0]),
+        )
+    )
+    above = slice(60, -80)  # of the legend and below the answer, whose means are over all clips
+    assert twice.shape == once.shape and (twice[above] == once[above]).all()
+    assert strip_of([[0.2, 0.8]] * 4, times=[0.4] * 4).shape == strip_of([[0.2, 0.8]], times=[0.4]).shape
+
+
+def test_letters_that_no_font_has_are_written_in_others(monkeypatch):
+    monkeypatch.setattr("experiments.tables.film_strip.FONTS", ())
+    _font.cache_clear()
+    assert _font("plain text", 15)[1] == "plain text"
+    assert _font("Grüße élan 跳", 15)[1] == r"Gru\xdfe elan \u8df3"
+
+
+def test_an_installed_font_is_taken_for_letters_that_pillows_lacks():
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 15)
+    except OSError:
+        pytest.skip("DejaVu is not installed")
+    font, text = _font("Grüße Привет", 15)
+    assert text == "Grüße Привет" and font.getname()[0] == "DejaVu Sans"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A folder with a video of 40 frames at 20 per second, all of different pictures."""
+    folder = tmp_path_factory.mktemp("video")
+    with av.open(str(folder / "some.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=20, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(40):
+            picture = np.zeros((48, 64, 3), np.uint8)
+            picture[:, : index + 4] = 5 * index + 20
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fps", "centers", "numbers"), [(None, [0.0, 0.45, 0.375, 9.0], [0, 9, 8, 39]), (5.0, [0.2, 1.0], [4, 20])]
+)
+def test_middle_frames_are_those_at_the_centres(video, fps, centers, numbers):
+    found = middle_frames(video, "some.mp4", Track(36, 36, fps=fps), centers)
+    frames = list(iter_frames(video / "some.mp4"))
+    assert found.shape == (len(centers), FRAME_HEIGHT, 128, 3)
+    for own, number in zip(found, numbers, strict=True):
+        apart = [np.abs(own.astype(int) - thumbnail(frame)).mean() for frame in frames]
+        assert int(np.argmin(apart)) == number and min(apart) == 0
+
+
+# -- W&B ---------------------------------------------------------------------------------------------------------------
+
+
+class Logger:
+    """In the place of Lightning's: keeps what is logged."""
+
+    def __init__(self):
+        self.logged = {}
+        self.experiment = SimpleNamespace(log=self.logged.update)
+
+
+def votes_of(video_scores, targets):
+    scores = np.repeat(np.asarray(video_scores, np.float32)[:, None, None], 2, 0)
+    return Votes(
+        torch.arange(len(video_scores)).repeat_interleave(2),
+        torch.tensor([0, 1] * len(video_scores)),
+        torch.tensor([0.5, 1.5] * len(video_scores)),
+        torch.from_numpy(np.repeat(np.eye(3, dtype=bool)[targets], 2, 0)),
+        torch.from_numpy(scores.reshape(-1, 1, 3)),
+    )
+
+
+@pytest.fixture
+def tested(video):
+    """Data and votes of 10 test videos, of which two cannot be shown: one has no file, one no scores."""
+    names = ["some.mp4"] * 8 + ["gone.mp4", "some.mp4"]
+    data = SimpleNamespace(
+        dataset=SimpleNamespace(MAY_BE_SHOWN=True, folder=lambda: video),
+        lists=SimpleNamespace(classes=("walk", "run", "jump"), test=[SimpleNamespace(path=name) for name in names]),
+        store=SimpleNamespace(tracks={"rgb": Track(36, 36)}),
+    )
+    sure = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.95, 0.85, 0.99, np.nan]
+    scores = [[p, (1 - p) * 0.6, (1 - p) * 0.4] for p in sure]
+    return data, votes_of(scores, [0, 1, 0, 2, 0, 0, 1, 0, 0, 0])
+
+
+def test_film_strips_show_right_and_wrong_with_captions(tested, capsys):
+    logger = Logger()
+    log_film_strips(logger, WandbConfig(), *tested)
+    captions = {name: [image._caption for image in images] for name, images in logger.logged.items()}
+    assert captions == {
+        "samples/right": [
+            "walk / walk, 90%",
+            "walk / walk, 85%",
+            "walk / walk, 70%",
+            "walk / walk, 50%",
+            "walk / walk, 40%",
+        ],
+        "samples/wrong": ["run / walk, 95%", "run / walk, 80%", "jump / walk, 60%"],
+    }
+    assert "gone.mp4" in capsys.readouterr().out
+
+
+def test_film_strips_that_wandb_does_not_take_cost_one_line(tested, capsys):
+    def refuse(_):
+        raise ValueError("no room")
+
+    log_film_strips(SimpleNamespace(experiment=SimpleNamespace(log=refuse)), WandbConfig(), *tested)
+    assert "W&B: the film strips failed (no room); the results here are whole\n" in capsys.readouterr().out
+
+
+def test_wrong_ones_are_the_surest_and_right_ones_are_spread():
+    sure = np.linspace(0.4, 0.97, 100)
+    scores = np.stack([sure, (1 - sure) * 0.6, (1 - sure) * 0.4], axis=1)
+    targets = np.eye(3, dtype=bool)[np.arange(100) % 2]
+    right, wrong = _right_and_wrong(scores, targets)
+    assert wrong == [99, 97, 95, 93, 91, 89]
+    assert len(right) == 6 and all(index % 2 == 0 for index in right) and right == sorted(right, reverse=True)
+    assert np.ptp(np.diff(right)) <= 2, "evenly"
+
+
+@pytest.mark.parametrize(
+    ("strips", "private", "may_be_shown", "shown"),
+    [
+        ("auto", False, True, True), ("auto", False, False, False), ("always", False, False, True),
+        ("never", False, True, False), ("always", True, True, False), ("auto", True, True, False),
+    ],
+)  # fmt: skip
+def test_film_strips_are_sent_where_they_may_be(tested, strips, private, may_be_shown, shown):
+    data, votes = tested
+    data.dataset.MAY_BE_SHOWN = may_be_shown
+    logger = Logger()
+    log_film_strips(logger, WandbConfig(film_strips=strips, private=private), data, votes)
+    assert bool(logger.logged) == shown
+    log_film_strips(None, WandbConfig(film_strips=strips), data, votes)
+
+
+def test_only_generated_videos_may_be_shown():
+    assert {name for name, dataset in DATASETS.items() if dataset.MAY_BE_SHOWN} == {"moving_shapes"}
+
+
+def test_film_strips_are_no_part_of_a_runs_identity():
+    with_them, without = (
+        compose(["strategy=single_frame", f"wandb.film_strips={value}"]) for value in ("always", "never")
+    )
+    assert with_them.wandb.film_strips == "always" and with_them.id == without.id

@@ -1,0 +1,412 @@
+"""Runs, uploads, sweeps and reports against a server of our own; no account and no network is touched."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from experiments.launch.grid import SWEEPS, read_points
+from experiments.records.files import read_records
+from experiments.settings.compose import compose
+from experiments.tables.table import tables
+from experiments.tracking.sync import sync
+from experiments.training.build import make_data
+from experiments.training.train import run_point
+from tests.experiments.tracking.wandb_server import ENTITY, Server
+
+ROOT = Path(__file__).parents[3]
+KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
+SECRET = "hunter2-of-another-service"
+
+# Several runs in one process, since starting one takes longer than the run.
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from experiments.run import main
+from experiments.table import read_records, tables
+from experiments.tracking import WandbConfig, log_report
+from experiments.training import Progress
+
+settings, results = sys.argv[1:], Path(sys.argv[-1].partition("=")[2])
+step_ends = Progress.on_train_batch_end
+
+def at_step(number):
+    def stop(self, trainer, *rest):
+        step_ends(self, trainer, *rest)
+        if trainer.global_step == number:
+            raise RuntimeError("stopped on purpose")
+    Progress.on_train_batch_end = stop
+
+def run(*words):
+    try:
+        print("exit code", main([*settings, *words]), flush=True)
+    except RuntimeError as error:
+        print(error, flush=True)
+    Progress.on_train_batch_end = step_ends
+
+run("strategy=single_frame", "data.validation=0.3", "training.steps=13")
+at_step(2)
+run("strategy=early_fusion")
+run("strategy=late_fusion", "wandb.private=true")
+at_step(20)
+run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
+run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
+for _ in range(2):
+    log_report(WandbConfig(), "toy", tables(read_records(results), []), results)
+log_report(WandbConfig(private=True), "quiet", tables(read_records(results), []), results)
+os.environ["WANDB_FINISH_TIMEOUT"] = "4"
+run("strategy=c3d")
+"""
+
+
+PRIVATELY = """
+import sys
+from pathlib import Path
+from experiments.render import Section
+from experiments.tracking import WandbConfig, log_report
+
+shown = Section("toy", [], ["Strategy"], [["c3d"]], csv=[{"strategy": "c3d", "test/video_hit1": 0.5}])
+log_report(WandbConfig(private=True), "alone", [shown], Path(sys.argv[1]))
+"""
+TELEMETRY = b"/sdk/otel/"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Settings that make everything small; their data, made once; a folder for all else."""
+    folder = tmp_path_factory.mktemp("online")
+    settings = [
+        f"data.root={folder}/data", f"data.stores={folder}/stores",
+        "data.families=[motion]", "data.clips.motion=1", "data.size=32",
+        "training.steps=6", "training.batch_size=8", "training.warmup=2", "sampling.test_clips=2",
+    ]  # fmt: skip
+    make_data(compose(["strategy=single_frame", *settings])).prepare_data()
+    return folder, settings
+
+
+def environment(folder, server, **more):
+    """No account, setting or log of the user is seen; `python` is this one."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    path = f"{Path(sys.executable).parent}:{kept['PATH']}"
+    wandb = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_FINISH_TIMEOUT": "20"}
+    wandb["WANDB_X_GRAPHQL_RETRY_MAX"] = "1"  # or W&B would wait half a minute for the server that dies
+    return {**kept, "HOME": str(folder), "NETRC": str(folder / "none"), "PATH": path, "PYTHONPATH": str(ROOT)} | {
+        **wandb, "WANDB_DIR": str(folder), "MY_SERVICE_TOKEN": SECRET, **more,
+    }  # fmt: skip
+
+
+def call(words, variables):
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stdout + done.stderr
+    return done
+
+
+def clean(server):
+    """Nothing was asked that the server does not know, and no secret came but the key where it belongs."""
+    assert server.unknown == []
+    assert server.keys == {f"api:{KEY}"}
+    for secret in (KEY, SECRET):
+        assert not [sent for sent in server.received if secret.encode() in sent]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def agent(place):
+    """A real sweep file, made small, and an agent at work on two of its points while the other tests run."""
+    folder, settings = place
+    server = Server().start()
+    sweep = yaml.safe_load((SWEEPS / "fusion.yaml").read_text())
+    small = dict(word.split("=") for word in [*settings, f"results={folder}/agent/results"])
+    sweep["parameters"] |= {name: {"value": yaml.safe_load(value)} for name, value in small.items()}
+    (folder / "fusion.yaml").write_text(yaml.dump(sweep))
+    variables = environment(folder / "agent", server)
+    (folder / "agent").mkdir()
+    made = call(["-m", "wandb", "sweep", "--project", "vidfusion", folder / "fusion.yaml"], variables)
+    assert f"wandb agent {ENTITY}/vidfusion/sweep0" in made.stderr, made.stderr
+    words = [sys.executable, "-m", "wandb", "agent", "--count", "2", f"{ENTITY}/vidfusion/sweep0"]
+    with (folder / "agent.log").open("w") as log:
+        process = subprocess.Popen(words, cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT)
+    yield server, process, folder / "agent.log"
+    process.kill()
+    process.wait()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def ran(place):
+    """The runs of PROGRAM: the server that saw them, and what they printed."""
+    folder, settings = place
+    server = Server().start()
+    server.dies_in = "c3d"
+    (folder / "program.py").write_text(PROGRAM)  # a file, or W&B would find no path to tell and no code to save
+    words = [folder / "program.py", *settings, f"results={folder}/results"]
+    done = call(words, environment(folder / "home", server))
+    yield server.start(), done.stdout + done.stderr
+    server.stop()
+
+
+def run_of(server, beginning):
+    (name,) = [name for name in server.runs if name.startswith(beginning)]
+    return server.runs[name]
+
+
+def record_of(folder, strategy):
+    (path,) = (folder / "results" / "runs").glob(f"{strategy}-*/record.json")
+    return json.loads(path.read_text())
+
+
+def test_everything_of_a_run_arrives(place, ran):
+    server, printed = ran
+    run, record = run_of(server, "single_frame"), record_of(place[0], "single_frame")
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert "exit code 0\n" in printed and f"W&B: {server.url}/{ENTITY}/vidfusion/runs/{record['id']}\n" in printed
+    told = {name: run.fields[name] for name in ("project", "groupName", "jobType", "displayName", "tags")}
+    assert told == {
+        "project": "vidfusion",
+        "groupName": "single_frame",
+        "jobType": "train",
+        "displayName": record["id"],
+        "tags": ["single_frame", "moving_shapes", "quick"],
+    }
+    assert run.config["training"] == record["config"]["training"] and run.config["seed"] == 0
+    curves = [row for row in run.history if "train/loss" in row]
+    assert len(curves) == 2 and all({"train/clip_hit1", "trainer/global_step", "epoch"} <= set(row) for row in curves)
+    assert len([row for row in run.history if "val/video_hit1" in row]) == 3  # each epoch, and the network tested
+    for name, value in record["rows"][0]["metrics"].items():
+        assert run.summary.get(name) == (None if value is None else pytest.approx(value)), name
+    validated = [row["val/video_hit1"] for row in run.history if "val/video_hit1" in row]
+    assert run.summary["best/val_video_hit1"] == pytest.approx(max(validated[:2]))
+    assert run.summary["speed/train_seconds"] == pytest.approx(record["seconds"]["train"])
+    assert run.summary["model/parameters"] == record["rows"][0]["parameters"]
+
+
+def test_tables_and_the_confusion_matrix_arrive_as_files(place, ran):
+    run = run_of(ran[0], "single_frame")
+    last = run.history[-1] | run.summary
+    classes = record_of(place[0], "single_frame")["data"]["classes"]
+    per_class = json.loads(run.files[last["per_class/table"]["path"]])
+    assert [row[0] for row in per_class["data"]] == classes and per_class["columns"][0] == "class"
+    assert run.files[last["confusion/matrix"]["path"]].startswith(b"\x89PNG")
+    samples = [content for name, content in run.files.items() if name.startswith("media/images/samples/")]
+    assert samples and all(content.startswith(b"\x89PNG") for content in samples)
+    tables = {name: file for files in run.artifacts.values() for name, file in files.items() if name != "manifest"}
+    assert set(tables) == {"per_class/table.table.json", "confusion/pairs.table.json"}
+    assert json.loads(tables["per_class/table.table.json"])["data"] == per_class["data"]
+    assert not [name for name in run.files if name.startswith("code") or name.endswith(".patch")]
+
+
+def test_a_crash_arrives_as_one(ran):
+    server, printed = ran
+    run = run_of(server, "early_fusion")
+    assert (run.state, run.exit_code) == ("failed", 1)
+    assert "stopped on purpose" in printed
+    assert not any(name.startswith("test/") for name in run.summary)
+
+
+def test_private_is_numbers_and_settings(place, ran):
+    server, _ = ran
+    (name,) = [name for name in server.runs if name.startswith("late_fusion")]
+    run, record = server.runs[name], record_of(place[0], "late_fusion")
+    assert run.summary["test/video_hit1"] == pytest.approx(record["rows"][0]["metrics"]["test/video_hit1"])
+    assert run.artifacts == {} and run.fields.get("host") in (None, "private") and "commit" not in run.fields
+    assert set(run.files) == {"config.yaml", "wandb-summary.json"}
+
+    def requests(name):
+        return b"".join(sent for sent in server.received if name.encode() in sent)
+
+    (public,) = [name for name in server.runs if name.startswith("single_frame")]
+    for private in (place[0], os.uname().nodename, sys.executable, "data.size=32", "loss 1.", "torchvision=="):
+        assert str(private).encode() in requests(public), "or this test could not fail"
+        assert str(private).encode() not in requests(name), private
+
+
+def test_a_process_of_private_runs_sends_no_telemetry_either(ran, tmp_path):
+    assert any(TELEMETRY in sent for sent in ran[0].received), "or this test could not fail"
+    server = Server().start()
+    (tmp_path / "program.py").write_text(PRIVATELY)
+    call([tmp_path / "program.py", tmp_path], environment(tmp_path, server))
+    server.stop()
+    assert run_of(server, "alone").summary["c3d/test/video_hit1"] == 0.5
+    assert not any(TELEMETRY in sent or str(tmp_path).encode() in sent for sent in server.received)
+    clean(server)
+
+
+def test_a_server_that_dies_costs_lines_and_nothing_else(place, ran):
+    server, printed = ran
+    assert record_of(place[0], "c3d")["rows"]
+    assert printed.rstrip().endswith("exit code 0") and printed.count("upload unfinished") == 1
+    (folder,) = (place[0] / "results" / "wandb").glob("run-*-c3d-*")
+    assert f"complete it with: wandb sync --include-online {folder}\n" in printed
+    assert (
+        len([line for line in printed.splitlines() if line.startswith("W&B: the summary or tables of c3d-")]) == 1
+    )  # no tables
+    assert run_of(server, "c3d").state == "running"
+
+
+def test_a_sweeps_report_arrives_once(place, ran):
+    server, _ = ran
+    run = run_of(server, "toy")
+    assert (run.state, run.fields["jobType"], run.fields["groupName"]) == ("finished", "report", "toy")
+    before = [record for record in read_records(place[0] / "results") if record["strategy"] != "c3d"]
+    sections = tables(before, [])
+    assert len(sections) == 2  # with validation and without: not the same training videos
+    for section, name in zip(sections, (sections[0].title, f"{sections[0].title} (2)"), strict=True):
+        shown = json.loads(run.files[run.summary[f"{name}/table"]["path"]])
+        assert shown["columns"] == section.columns and shown["data"] == section.rows
+        (bars,) = [row for row in run.history if f"{name}/video_hit1_table" in row][-1:]
+        shown = json.loads(run.files[bars[f"{name}/video_hit1_table"]["path"]])["data"]
+        assert [row[0] for row in shown] == [row[0] for row in section.rows]
+        for row, (label, hit) in zip(section.csv, shown, strict=True):
+            assert run.summary[f"{name}/{label}/test/video_hit1"] == pytest.approx(row["test/video_hit1"])
+            assert hit == pytest.approx(row["test/video_hit1"])
+    (table,) = [files["table.csv"] for files in run.artifacts.values() if "table.csv" in files]
+    lines = [line.split(",") for line in table.decode().splitlines()]
+    assert len(lines) == 1 + sum(len(section.csv) for section in sections)
+    assert "command" not in lines[0] and str(place[0]) not in table.decode()
+    assert len([row for row in run.history if f"{sections[0].title}/table" in row]) == 1  # the second time replaces it
+
+
+def test_a_private_report_is_numbers(ran):
+    run = run_of(ran[0], "quiet")
+    assert any(name.endswith("/late_fusion/test/video_hit1") for name in run.summary)
+    assert run.artifacts == {} and run.history == [] and set(run.files) == {"config.yaml", "wandb-summary.json"}
+
+
+def test_offline_runs_are_uploaded_and_looked_at(place, ran):
+    server, printed = ran
+    wandb = place[0] / "results" / "wandb"
+    fragments = sorted(wandb.glob("offline-run-*"))
+    assert len(fragments) == 2 and all(str(folder) in printed for folder in fragments)
+    for name, content in (("dead", b"\0" * 7), ("torn", b"not a log of W&B")):
+        folder = wandb / f"offline-run-20200101_000000-{name}"
+        folder.mkdir()
+        (folder / f"run-{name}.wandb").write_bytes(content)
+    words = ["experiments/run.py", "--sync", f"results={place[0]}/results"]
+    variables = environment(place[0] / "home", server)
+    assert not [name for name in server.runs if name.startswith("slow_fusion")]
+    requests = len(server.received)
+    done = call(words, variables)
+    assert not any(TELEMETRY in sent for sent in server.received[requests:])
+    assert done.returncode == 1
+    dead, torn, *uploaded = done.stdout.splitlines()
+    assert "-dead: empty" in dead and "-torn: not uploaded (" in torn
+    assert uploaded == [f"{folder.name}: uploaded" for folder in fragments]
+    assert done.stderr == f"1 of 3 did not go:\n  {wandb}/offline-run-20200101_000000-torn\n"
+
+    run, record = run_of(server, "slow_fusion"), record_of(place[0], "slow_fusion")
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert [row["epoch"] for row in run.history if "train/loss" in row] == [0, 1]
+    assert [row["_step"] for row in run.history] == list(range(len(run.history)))
+    assert run.summary["test/video_hit1"] == pytest.approx(record["rows"][0]["metrics"]["test/video_hit1"])
+    assert len(run.artifacts) == 2 and run.files[run.summary["confusion/matrix"]["path"]]
+
+    shutil.rmtree(wandb / "offline-run-20200101_000000-torn")
+    requests = len(server.received)
+    done = call(words, variables)
+    assert done.returncode == 0 and done.stdout.count(": uploaded before") == 2
+    assert len(server.received) == requests
+
+
+def test_no_request_is_unknown_and_no_secret_is_sent(ran):
+    clean(ran[0])
+
+
+def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch):
+    folder, _ = place
+    server, process, log = agent
+    assert process.wait(timeout=120) == 0, log.read_text()
+    clean(server)
+    file, sweep = yaml.safe_load((SWEEPS / "fusion.yaml").read_text()), server.sweeps["sweep0"].config
+    added = {name: sweep["parameters"].pop(name) for name in set(sweep["parameters"]) - set(file["parameters"])}
+    assert sweep == file
+
+    theirs = {record["id"]: record for record in read_records(folder / "agent/results") if record["kind"] == "run"}
+    shutil.move(folder / "agent/results", folder / "agent/theirs")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    words = [f"{name}={choice['value']}" for name, choice in added.items()]  # as they stand in the file
+    points = read_points("fusion", words)
+    local = [run for run in points if run.id in theirs]
+    assert len(local) == len(theirs) == 2
+    for run in local:
+        run_point(run)
+        ours = json.loads((folder / "agent/results/runs" / run.id / "record.json").read_text())
+        other = theirs[run.id]
+        apart = {name for name in ours if ours[name] != other[name]}
+        assert apart <= {"seconds", "memory_mb"}
+        (tracked,) = [tracked for tracked in server.runs.values() if tracked.fields["displayName"] == run.id]
+        assert tracked.state == "finished" and tracked.fields["sweep"] == "sweep0"
+        assert (tracked.fields["groupName"], tracked.fields["project"]) == ("fusion", "vidfusion")
+        for name, value in ours["rows"][-1]["metrics"].items():
+            assert tracked.summary.get(name) == (None if value is None else pytest.approx(value)), name
+    assert not [run for run in server.runs.values() if run.fields["jobType"] == "report"]
+
+
+def offline_part(results, time, run_id):
+    folder = results / "wandb" / f"offline-run-{time}-{run_id}"
+    folder.mkdir(parents=True)
+    (folder / f"run-{run_id}.wandb").write_bytes(b"a beginning")
+    return folder
+
+
+def test_what_is_still_being_made_waits(tmp_path, monkeypatch, capsys):
+    offline_part(tmp_path, "20200101_000000", "a-b")
+    (tmp_path / "runs" / "a:b").mkdir(parents=True)  # W&B takes no such letters in an id
+    seen = []
+    monkeypatch.setattr("experiments.tracking.sync.holder", lambda folder: seen.append(folder) or "process 1")
+    assert sync(tmp_path) == 1
+    assert seen == [tmp_path / "runs" / "a:b"]
+    said = capsys.readouterr()
+    assert "still being made by process 1" in said.out and "no offline run" not in said.out
+    assert said.err == "1 still being made: the same command uploads them later\n"
+
+
+def test_later_parts_of_a_run_wait_for_an_earlier_one(tmp_path, monkeypatch, capsys):
+    parts = [
+        offline_part(tmp_path, f"20200101_00000{number}", run_id)
+        for number, run_id in enumerate(["torn", "whole", "torn", "whole"])
+    ]
+    sent = []
+
+    def upload(command, **_):
+        folder = Path(command[-1])
+        sent.append(folder)
+        for log in folder.glob("run-whole.wandb"):
+            (folder / f"{log.name}.synced").touch()
+        return SimpleNamespace(stderr="")
+
+    monkeypatch.setattr("experiments.tracking.sync._sign_in", lambda: None)
+    monkeypatch.setattr("experiments.tracking.sync.subprocess.run", upload)
+    monkeypatch.setenv("WANDB_X_GRAPHQL_RETRY_MAX", "1")
+    assert sync(tmp_path) == 1
+    assert sent == [parts[0], parts[1], parts[3]]
+    said = capsys.readouterr()
+    assert f"{parts[2].name}: waits for its earlier part\n" in said.out
+    assert said.err == f"2 of 4 did not go:\n  {parts[0]}\n  {parts[2]}\n"
+
+
+def test_a_folder_without_runs_of_wandb_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"results=.*typo: there is no folder .*typo/wandb"):
+        sync(tmp_path / "typo")
+
+
+def test_upload_needs_credentials_and_takes_no_key(ran, tmp_path):
+    server, _ = ran
+    log = tmp_path / "results/wandb/offline-run-20200101_000000-a" / "run-a.wandb"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"a beginning")
+    requests = len(server.received)
+    variables = environment(tmp_path, server)
+    done = call(["experiments/run.py", "--sync", f"key={KEY}"], variables)
+    assert done.returncode == 1 and "expected nothing but results=FOLDER" in done.stderr
+    del variables["WANDB_API_KEY"]
+    done = call(["experiments/run.py", "--sync", f"results={tmp_path}/results"], variables)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == "error: W&B: no credentials found, `wandb login` stores them; nothing was sent\n"
+    assert len(server.received) == requests

@@ -1,0 +1,56 @@
+"""Frame CNNs as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Extent = tuple[int, int]  # temporal kernel and stride of a convolution
+PerChannel = float | tuple[float, ...]  # one value for all colours, or one for each
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution with ReLU, and what follows it: `norm` local response normalisation, `pool` (kernel, stride)."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    norm: bool = False
+    pool: Extent | None = None
+
+
+@dataclass(frozen=True)
+class LRN:
+    """Local response normalisation in PyTorch's and Caffe's form, alpha / size * sum (Krizhevsky's alpha is size times
+    smaller); `after_pool` as in CaffeNet."""
+
+    size: int = 5
+    alpha: float = 5e-4
+    beta: float = 0.75
+    k: float = 2.0
+    after_pool: bool = False
+
+
+@dataclass(frozen=True)
+class FrameNet:
+    """A frame CNN.
+
+    `norm` an LRN where `Conv.norm` says so, or `batch`: BatchNorm after every convolution instead. `pooling` takes the
+    `max` or the `average`. `fc` widths of the fully connected layers, each with ReLU and dropout; none means global
+    average pooling. `resize` height and width of stored frames and `crop` side of the input, pixels. Pixels enter as
+    (value - mean) / std. A `backbone` is a torchvision network's name, whose layers stand in the place of `convs`.
+    """
+
+    convs: tuple[Conv, ...]
+    fc: tuple[int, ...]
+    resize: tuple[int, int]
+    crop: int
+    norm: LRN | Literal["batch"] = field(default_factory=LRN)
+    pooling: Literal["max", "average"] = "max"
+    dropout: float = 0.5
+    mean: PerChannel = 117.0
+    std: PerChannel = 1.0
+    backbone: str = ""
