@@ -8,13 +8,12 @@ import io
 import re
 from dataclasses import dataclass, field
 
+from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS
+
 COMMAND = "python experiments/run.py --table"
 TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
 LONG_COLUMNS = {"Protocol", "Paper", "Note"}  # whose cells LaTeX breaks into lines
 HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strategy")  # first columns of the CSV
-
-# How the columns and facts begin that a summary keeps beside the hits
-DIFFERENCE, SPLITS, SEVERAL_SEEDS = "Difference to", "Spread over splits", "With several seeds"
 
 
 @dataclass(frozen=True)
