@@ -205,7 +205,7 @@ class Record:
         """
         try:
             content = path.read_bytes()
-            plain = json.loads(content)
+            plain = json.loads(content.decode("utf-8"))
             found = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
             if found != FORMAT:
                 raise ValueError(f"it has record format {found!r}, this code reads format {FORMAT}")
