@@ -78,9 +78,7 @@ def save_run(results, record, scores, labels, *, groups=7, shift=0.0, held_out=N
     `labels` holds one class per video, or a bool array (videos, classes). Clips are 1 s apart, `shift` later than
     usual. `held_out` are scores and labels of videos that the run left out of training.
     """
-    names = [row.name for row in record.rows]
-    target = np.asarray(labels)
-    target = target if target.ndim == 2 else np.eye(scores.shape[-1], dtype=bool)[target]
+    names, target = [row.name for row in record.rows], one_hot(labels)
     for row, own in zip(record.rows, scores, strict=True):
         mean = own.astype(np.float64).mean(1)
         right = target[np.arange(len(target)), mean.argmax(1)] & ~np.isnan(mean).any(1)
@@ -89,9 +87,14 @@ def save_run(results, record, scores, labels, *, groups=7, shift=0.0, held_out=N
     save_scores(folder / "scores.npz", names, scores, target, f"test{record.split}", groups, shift)
     if held_out is not None:
         known, own = held_out
-        target = np.eye(known.shape[-1], dtype=bool)[own]
-        save_scores(folder / "validation.npz", names, known, target, f"held out {record.id}", groups)
+        save_scores(folder / "validation.npz", names, known, one_hot(own), f"held out {record.id}", groups)
     return record
+
+
+def one_hot(labels):
+    """Bool labels (videos, classes) of one class per video; those that are so already stay."""
+    labels = np.asarray(labels)
+    return labels if labels.ndim == 2 else np.eye(len(CLASSES), dtype=bool)[labels]
 
 
 def save_scores(path, rows, scores, target, prefix, groups=7, shift=0.0):
@@ -110,12 +113,17 @@ def save_scores(path, rows, scores, target, prefix, groups=7, shift=0.0):
     )
 
 
-def random_scores(name, labels, clips=3, num_classes=6):
-    """Probabilities (videos, clips, classes) that favour the label a little; the same for the same name."""
+def random_scores(name, labels, clips=3):
+    """Probabilities (videos, clips, CLASSES) that favour the label a little; the same for the same name."""
     rng = np.random.default_rng(list(name.encode()))
-    logits = rng.normal(size=(len(labels), clips, num_classes)) + 1.5 * np.eye(num_classes)[labels][:, None]
-    exponentials = np.exp(logits)
-    return (exponentials / exponentials.sum(-1, keepdims=True)).astype(np.float32)
+    logits = rng.normal(size=(len(labels), clips, len(CLASSES))) + 1.5 * one_hot(labels)[:, None]
+    return softmax(logits).astype(np.float32)
+
+
+def softmax(logits):
+    """Probabilities of the last axis."""
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------

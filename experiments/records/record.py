@@ -148,7 +148,7 @@ class Fused:
 
 
 @dataclass
-class Tested:
+class NetworkTest:
     """Which run's network was tested again, and with which other settings."""
 
     run: str
@@ -181,7 +181,7 @@ class Record:
     auxiliary: str | None = None
     given: list[str] | None = None  # None: an old record, which does not say
     ensemble: Fused | None = None
-    test: Tested | None = None
+    test: NetworkTest | None = None
     num_classes: int
     families: dict[str, int]
     chance: dict[str, FiniteFloat]

@@ -17,7 +17,7 @@ from datamodules.processes import available_cores
 from experiments.records.files import read_record
 from experiments.records.lock import locked
 from experiments.records.make import make_record, row_names
-from experiments.records.record import Record, RunRow, Tested, digest
+from experiments.records.record import NetworkTest, Record, RunRow, digest
 from experiments.records.scores import write_scores
 from experiments.settings.schema import RunConfig
 from experiments.tables.update import update
@@ -115,7 +115,7 @@ def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool)
     name = f"{run.strategy}-{run.dataset_label}-s{run.seed}-{kind}-{digest([of, data.fingerprint()])}"
     record.id, record.kind, record.settings = name, kind, digest([kind, record.settings, of["checkpoint"]])
     record.selection = "best on validation" if trained.checkpoint.name.startswith("best") else "last checkpoint"
-    record.test = Tested(**of, path=str(trained.checkpoint), steps=trained.steps, made_of=provenance["made_of"])
+    record.test = NetworkTest(**of, path=str(trained.checkpoint), steps=trained.steps, made_of=provenance["made_of"])
     record.data.auxiliary_fingerprint = provenance["made_of"][2]
     assert record.config is not None
     record.config["model"]["weights"] = run.model.weights
