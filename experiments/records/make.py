@@ -48,7 +48,6 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         clip=run.clip,
         selection="best on validation" if run.training.select == "best" else "last checkpoint",
         pretrained=provenance["pretrained"],
-        auxiliary=run.auxiliary,
         given=given(run),
         num_classes=len(lists.classes),
         families={family: len(members) for family, members in lists.families.items()},
@@ -66,7 +65,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         code=Code(code_hash(run), git_commit(), versions),
         data=Data(
             fingerprint=data.fingerprint(),
-            auxiliary_fingerprint=data.auxiliary_fingerprint(),
+            fingerprints=data.fingerprints(),
             files=data.store.folder.name.rpartition("-")[2],
             classes=list(lists.classes),
             families={family: list(members) for family, members in lists.families.items()},

@@ -89,10 +89,13 @@ class Code:
 
 @dataclass(kw_only=True)
 class Data:
-    """The data that the run was trained and tested on. Old records lack `files` and `families`."""
+    """The data that the run was trained and tested on. Old records lack `fingerprints`, `files` and `families`.
+
+    `fingerprint` is of the data set that is tested; `fingerprints` are of all that are trained on, that one first.
+    """
 
     fingerprint: str
-    auxiliary_fingerprint: str | None = None
+    fingerprints: list[str] | None = None
     files: str | None = None
     classes: list[str]
     families: dict[str, list[str]] = field(default_factory=dict)
@@ -178,7 +181,6 @@ class Record:
     clip: str
     selection: str
     pretrained: str
-    auxiliary: str | None = None
     given: list[str] | None = None  # None: an old record, which does not say
     ensemble: Fused | None = None
     test: NetworkTest | None = None
@@ -229,8 +231,8 @@ class Record:
 
     @property
     def made_of(self) -> list[str]:
-        """Hash of the code, and fingerprints of the data and of the auxiliary data, that the record was made of."""
-        return [self.code.hash, self.data.fingerprint, self.data.auxiliary_fingerprint or ""]
+        """Hash of the code, and fingerprints of the data sets, that the record was made of."""
+        return [self.code.hash, *(self.data.fingerprints or [self.data.fingerprint])]
 
 
 def _plain(value: Any) -> Any:

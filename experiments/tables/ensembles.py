@@ -51,7 +51,7 @@ def alike_runs(records: Iterable[Record]) -> list[dict[str, list[Member]]]:
     groups: dict[str, dict[str, list[Member]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.kind == "run" and record.given is not None:  # old records do not say what was given
-            settings = [record.dataset, record.auxiliary, record.split, record.seed, record.recipe, record.size]
+            settings = [record.dataset, record.split, record.seed, record.recipe, record.size]
             settings += [record.clip, record.given, dataclasses.asdict(record.protocol)]
             key = json.dumps([*settings, record.data.classes, record.data.fingerprint], sort_keys=True)
             for row in record.rows:
