@@ -164,7 +164,7 @@ class NetworkTest:
 
 @dataclass(kw_only=True)
 class Record:
-    """One finished run. Fields with None as default are left out of the file where they are None."""
+    """One finished run. The file leaves out `given`, `ensemble`, `test` and `config` where they are None."""
 
     format: int = FORMAT
     id: Name
@@ -225,24 +225,15 @@ class Record:
 
     def plain(self) -> dict[str, Any]:
         """The content of the file."""
-        content = _plain(self)
+        content = dataclasses.asdict(self)
         del content["digest"], content["file_digest"]
-        return content
+        optional = ("given", "ensemble", "test", "config")
+        return {key: value for key, value in content.items() if value is not None or key not in optional}
 
     @property
     def made_of(self) -> list[str]:
         """Hash of the code, and fingerprints of the data sets, that the record was made of."""
         return [self.code.hash, *(self.data.fingerprints or [self.data.fingerprint])]
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as dicts, without the fields that are None where None is the default."""
-    if dataclasses.is_dataclass(value):
-        fields = {of.name: (getattr(value, of.name), of.default) for of in dataclasses.fields(value)}
-        return {name: _plain(own) for name, (own, default) in fields.items() if own is not None or default is not None}
-    if isinstance(value, dict):
-        return {key: _plain(own) for key, own in value.items()}
-    return [_plain(own) for own in value] if isinstance(value, list | tuple) else value
 
 
 @cache

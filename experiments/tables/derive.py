@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from experiments.tables.ensembles import CODE, ensemble_id, read_ensembles, scor
 from experiments.tables.rows import COSTS
 from experiments.tables.score_fusion import alignment, mean, svm
 from vidfusion.votes import Votes
+
+# Of the record of an ensemble: what all members share, or else each in turn.
+SHARED = ("sweep", "dataset", "split", "seed", "recipe", "size", "clip", "selection", "pretrained", "device")
 
 
 def derive(results: Path, ensemble: Ensemble) -> Record:
@@ -141,25 +144,16 @@ def _make_record(
     rows = [next(row for row in by_id[run_id].rows if row.name == name) for run_id, name in ensemble.members]
     first = runs[0]
     settings = [[row.name for row in rows], [record.settings for record in members], ensemble.fuse, ensemble.cost]
-
-    def shared(key: str) -> Any:
-        return together(getattr(run, key) for run in runs)
-
-    return Record(
+    return replace(
+        first,
+        **{key: together(getattr(run, key) for run in runs) for key in SHARED},
         id=ensemble_id(ensemble, by_id),
         kind="ensemble",
         command=_command(ensemble),
         strategy=ensemble.name,
-        sweep=shared("sweep"),
-        dataset=shared("dataset"),
-        split=shared("split"),
-        seed=shared("seed"),
-        recipe=shared("recipe"),
-        size=shared("size"),
-        clip=shared("clip"),
-        selection=shared("selection"),
-        pretrained=shared("pretrained"),
         settings=digest([*settings, [len(folds) for folds in ensemble.folds.values()]]),
+        given=None,
+        config=None,
         ensemble=Fused(
             of=ensemble,
             text=_text(ensemble, facts, fit),
@@ -169,9 +163,6 @@ def _make_record(
             code=CODE,
             inputs={run_id: record.file_digest for run_id, record in by_id.items()},
         ),
-        num_classes=first.num_classes,
-        families=first.families,
-        chance=first.chance,
         protocol=Protocol(*(together(own) for own in zip(*(astuple(run.protocol) for run in runs), strict=True))),
         videos=Videos(*(max(own) for own in zip(*(astuple(run.videos) for run in runs), strict=True))),
         rows=[_row(ensemble.name, rows, first.data, clips, videos)],
@@ -192,7 +183,6 @@ def _make_record(
             families=first.data.families,
             notes=first.data.notes,
         ),
-        device=shared("device"),
     )
 
 

@@ -142,17 +142,17 @@ def test_undecodable_videos_stay_without_scores_and_count_as_wrong(tmp_path):
 
 
 def test_only_runs_that_are_alike_are_fused_and_never_fewer(tmp_path):
-    members = [[make_run(tmp_path, name), name] for name in FOUR[:3]]
+    members = [(make_run(tmp_path, name), name) for name in FOUR[:3]]
     for change in ({"clip": "lecture"}, {"seed": 1}, {"split": 2}, {"given": ["training.steps=7"], "id": "given"}):
         make_run(tmp_path, "slow_fusion", **change)
     make_run(tmp_path, "slow_fusion", fingerprint="other")
     make_run(tmp_path, "slow_fusion", given=None, id="an old record")
     update(tmp_path)
     assert ensembles(tmp_path) == []
-    members.append([make_run(tmp_path, "slow_fusion"), "slow_fusion"])
+    members.append((make_run(tmp_path, "slow_fusion"), "slow_fusion"))
     update(tmp_path)
     (record,) = ensembles(tmp_path)
-    assert record.plain()["ensemble"]["of"]["members"] == members
+    assert record.ensemble.of.members == members
 
 
 def test_seeds_and_splits_have_ensembles_of_their_own_that_one_row_averages(tmp_path):
