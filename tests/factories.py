@@ -92,6 +92,8 @@ def save_run(results, record, scores, labels, *, groups=7, shift=0.0, held_out=N
     usual. `held_out` are scores and labels of videos that the run left out of training.
     """
     names, target = [row.name for row in record.rows], one_hot(labels)
+    scored = len(target) - int(np.isnan(scores).any((0, 2, 3)).sum())
+    record.videos = Videos(len(target), scored, len(target) - scored, 0, 0)
     for row, own in zip(record.rows, scores, strict=True):
         mean = own.astype(np.float64).mean(1)
         right = target[np.arange(len(target)), mean.argmax(1)] & ~np.isnan(mean).any(1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -19,14 +20,17 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from experiments.records.files import read_records
-from experiments.records.record import Ensemble, Member, Record
+from datamodules.doctor.words import printable
+from experiments.records.record import NAME, Ensemble, Member, Record
 from experiments.tables.ensembles import alike_runs, ensemble_id, read_ensembles
+from experiments.tables.recount import sound_records
 from experiments.tables.update import update
 
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
 
+# Of the words on W&B in a record, which may be of somebody else, those that send less are taken, and no others.
+KEPT_OF_WANDB = ("wandb.private=", "wandb.mode=disabled", "wandb.mode=offline")
 SETTINGS = ["members", "fuse", "fit", "folds", "cost", "results"]  # of the command
 
 
@@ -44,11 +48,16 @@ def run_ensemble(name: str, words: list[str], *, dry_run: bool, force: bool) -> 
         if key not in SETTINGS:
             raise ValueError(f"{key}: no such setting of --ensemble. {did_you_mean(key, SETTINGS)}")
     results = Path(given.get("results", "results"))
-    records = {record.id: record for record in read_records(results)[0]}
+    found, problems = sound_records(results)
+    records = {record.id: record for record in found}
     asked, fuse = _asked(name, given)
     num_folds, cost = _fit(given, fuse)
+    try:
+        choices = _choices(name, asked, found)
+    except ValueError as error:  # the member that lacks may be one that was left out
+        raise ValueError(printable("; ".join([str(error), *problems]))) from None
     failed = False
-    for members in _choices(name, asked, list(records.values())):
+    for members in choices:
         ensemble = Ensemble(name, members, fuse, cost)
         try:
             if num_folds:
@@ -79,6 +88,8 @@ def _derive(results: Path, ensemble: Ensemble) -> str:
 
 def _asked(name: str, given: dict[str, str]) -> tuple[list[str], str]:
     """The members, as words, and the fusion that the command asks for. Raises ValueError."""
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"--ensemble {name}: expected a name for a row and for files, without /")
     named = read_ensembles()
     if name in named:
         for key in ("members", "fuse"):
@@ -195,7 +206,9 @@ def _fold_runs(results: Path, name: str, record: Record, num_folds: int) -> list
     from experiments.records.provenance import code_hash
     from experiments.settings.compose import compose
 
-    words = [*shlex.split(record.command)[2:], f"results={results}"]
+    given = shlex.split(record.command)[2:]
+    words = [word for word in given if not word.startswith("wandb.") or word.startswith(KEPT_OF_WANDB)]
+    words.append(f"results={results}")
     whole = compose(words)
     if whole.data.validation:
         raise ValueError(f"{record.id} held out groups of its own (data.validation); leave fit=oof out to fit on these")

@@ -23,8 +23,9 @@ from datamodules.files import write_atomically
 
 FORMAT = 1  # of record.json; raise it when the meaning or the default of a setting changes
 
-# A name that becomes part of a path: no separator, no control character, no hidden file.
-Name = Annotated[str, StringConstraints(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,199}$")]
+# A name that becomes part of a path: it holds no separator and no NUL, and is neither `.` nor `..`.
+NAME = r"^[^/\x00]*[^./\x00][^/\x00]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 Metrics = dict[str, FiniteFloat | None]
 Member = tuple[Name, Name]  # the id of a run and the name of one of its rows
 
@@ -172,7 +173,7 @@ class Record:
     sweep: str
     command: str
     strategy: Name
-    dataset: str
+    dataset: Name
     split: int | str
     seed: int | str
     settings: str

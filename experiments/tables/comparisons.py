@@ -20,7 +20,7 @@ from pydantic import FiniteFloat, TypeAdapter
 
 from datamodules.files import write_atomically
 from experiments import ROOT
-from experiments.records.record import Name, digest
+from experiments.records.record import Name, digest, first_problem
 
 if TYPE_CHECKING:
     from experiments.tables.rows import Row
@@ -76,15 +76,15 @@ def comparison_id(row: Row, baseline: Row) -> str:
     return f"{row.name}-vs-{baseline.name}-{digest(runs)}"
 
 
-def read_comparisons(results: Path) -> dict[str, Comparison]:
-    """The comparisons that are stored, by id. A file that is not a whole one counts as none."""
-    reader, found = TypeAdapter(Comparison), {}
+def read_comparisons(results: Path) -> tuple[dict[str, Comparison], list[str]]:
+    """The comparisons that are stored, by id, and a line for each file that is none and is left out."""
+    reader, found, problems = TypeAdapter(Comparison), {}, []
     for path in sorted((results / "comparisons").glob("*.json")):
         try:
             found[path.stem] = reader.validate_json(path.read_bytes())
-        except (OSError, ValueError):
-            continue
-    return found
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} is no comparison: {first_problem(error)}; it is left out: delete it")
+    return found, problems
 
 
 def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
@@ -94,7 +94,7 @@ def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
     changed.
     """
     wanted = {comparison_id(row, baseline): (row, baseline) for row, baseline in pairs}
-    stored, folder = read_comparisons(results), results / "comparisons"
+    (stored, _), folder = read_comparisons(results), results / "comparisons"
     scored = {path.parent.name for path in (results / "runs").glob("*/scores.npz")}
     for name, known in stored.items():
         if name not in wanted and known.inputs.keys() <= scored:

@@ -15,7 +15,7 @@ import torch
 from experiments.records.files import read_record
 from experiments.records.make import accuracies
 from experiments.records.record import Code, Data, Ensemble, Fused, Protocol, Record, RunRow, Videos, digest
-from experiments.records.scores import read_clusters, read_scores, write_scores
+from experiments.records.scores import Scores, read_scores, write_scores
 from experiments.tables.ensembles import CODE, ensemble_id, read_ensembles, score_files, together
 from experiments.tables.rows import COSTS
 from experiments.tables.score_fusion import alignment, mean, svm
@@ -36,23 +36,25 @@ def derive(results: Path, ensemble: Ensemble) -> Record:
     _check_comparable(records)
     _check_scores(score_files(results, ensemble))
     runs = results / "runs"
-    saved = [read_scores(runs / run_id / "scores.npz", row) for run_id, row in ensemble.members]
-    _check_same_videos("test", records, saved)
-    members, names = [votes for votes, _ in saved], saved[0][1]
-    clusters = read_clusters(runs / ensemble.members[0][0] / "scores.npz")
+    saved = {run_id: read_scores(runs / run_id / "scores.npz") for run_id in ensemble.runs}
+    names, clusters = saved[ensemble.runs[0]].videos, saved[ensemble.runs[0]].groups()
+    members = [saved[run_id].of(row) for run_id, row in ensemble.members]
+    _check_same_videos("test", records, members, [saved[run_id].videos for run_id, _ in ensemble.members])
     fit = None
     if ensemble.fuse == "mean":
         apart, reason = alignment(members, names)
         clips = None if reason else mean(members)
         videos = mean([votes.videos() for votes in members])
     else:
-        held_out = [
-            _together([read_scores(runs / fold / "validation.npz", row) for fold in ensemble.fitted_on(run_id)])
-            for run_id, row in ensemble.members
-        ]
-        _check_same_videos("validation", records, held_out)
+        parts = {
+            run_id: [read_scores(runs / fold / "validation.npz") for fold in ensemble.fitted_on(run_id)]
+            for run_id in ensemble.runs
+        }
+        held_out = [_joined(parts[run_id], row) for run_id, row in ensemble.members]
+        known = [[name for part in parts[run_id] for name in part.videos] for run_id, _ in ensemble.members]
+        _check_same_videos("validation", records, held_out, known)
         clips, apart, reason = None, None, "an SVM fuses scores of videos"
-        videos, fit = svm([votes for votes, _ in held_out], members, ensemble.cost)
+        videos, fit = svm(held_out, members, ensemble.cost)
     videos = videos._replace(clip=videos.clip * 0, center=videos.center * math.nan)
     facts = {"fused": clips is not None, "apart": apart, "reason": reason}
     record = _make_record(ensemble, by_id, clips, videos, facts, fit)
@@ -99,14 +101,13 @@ def _check_comparable(records: list[Record]) -> None:
             raise ValueError(f"{ids} do not share the test videos: their files have another content")
 
 
-def _check_same_videos(what: str, records: list[Record], saved: list[tuple[Votes, list[str]]]) -> None:
+def _check_same_videos(what: str, records: list[Record], members: list[Votes], videos: list[list[str]]) -> None:
     """Raise ValueError unless members have scores of the same videos with the same labels."""
-    votes, names = saved[0]
-    target = votes.videos().target
-    for record, (other, other_names) in zip(records[1:], saved[1:], strict=True):
+    target = members[0].videos().target
+    for record, votes, names in zip(records[1:], members[1:], videos[1:], strict=True):
         ids = f"{records[0].id} and {record.id}"
-        _check_same(ids, f"{what} videos", names, other_names)
-        differ = (other.videos().target != target).any(1)
+        _check_same(ids, f"{what} videos", videos[0], names)
+        differ = (votes.videos().target != target).any(1)
         if differ.any():
             raise ValueError(f"{ids} do not share the labels of {what} video {names[int(differ.int().argmax())]}")
 
@@ -118,14 +119,14 @@ def _check_same(ids: str, what: str, names: list[str], other: list[str]) -> None
         raise ValueError(f"{ids} do not share the {what}: {len(names)} and {len(other)}, {how}")
 
 
-def _together(parts: list[tuple[Votes, list[str]]]) -> tuple[Votes, list[str]]:
+def _joined(parts: list[Scores], row: str) -> Votes:
     """Scores of the videos that a run held out, or that the runs of all folds did, one after the other."""
-    names = [name for _, own in parts for name in own]
-    assert len(names) == len(set(names)), "a video is held out of one fold only"
-    videos = [votes.videos() for votes, _ in parts]
-    first = np.cumsum([0, *(len(own) for _, own in parts)])
+    names = [name for part in parts for name in part.videos]
+    if len(names) > len(set(names)):
+        raise ValueError(f"{parts[0].path} and others: a video is held out of several folds; train them again")
+    videos, first = [part.of(row).videos() for part in parts], np.cumsum([0, *(len(part.videos) for part in parts)])
     videos = [votes._replace(video=votes.video + int(start)) for votes, start in zip(videos, first, strict=False)]
-    return Votes(*(torch.cat(fields) for fields in zip(*videos, strict=True))), names
+    return Votes(*(torch.cat(fields) for fields in zip(*videos, strict=True)))
 
 
 # -- the record --------------------------------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.records.files import read_records
+from datamodules.doctor.words import printable
 from experiments.records.record import Ensemble, Record
 from experiments.tables.comparisons import read_comparisons, update_comparisons
 from experiments.tables.ensembles import CODE, alike_runs, ensemble_id, read_ensembles, score_files
 from experiments.tables.published import read_published
+from experiments.tables.recount import sound_records
 from experiments.tables.render import Section
 from experiments.tables.rows import pairs
 from experiments.tables.table import tables
@@ -31,18 +32,19 @@ class Tables:
         for path in self.paths:
             print(f"wrote {path}", flush=True)
         for problem in self.problems:
-            print(problem, file=sys.stderr, flush=True)
+            print(printable(problem), file=sys.stderr, flush=True)
         return 1 if self.problems else 0
 
 
 def update(results: Path) -> Tables:
     """Derive ensembles and comparisons that are missing or out of date, then write the tables."""
-    records, problems = read_records(results)
+    records, problems = sound_records(results)
     if update_ensembles(results, records):
-        records, problems = read_records(results)
+        records, problems = sound_records(results)
     update_comparisons(results, pairs(records))
-    sections = tables(records, read_published(), read_comparisons(results))
-    return Tables(sections, write_tables(results, sections), problems)
+    comparisons, unreadable = read_comparisons(results)
+    sections = tables(records, read_published(), comparisons)
+    return Tables(sections, write_tables(results, sections), problems + unreadable)
 
 
 def update_ensembles(results: Path, found: Iterable[Record]) -> bool:

@@ -74,9 +74,9 @@ def replace_scores(path, how):
         ({"files": "bb22"}, "do not share the test videos: their files have another content"),
         ({"given": None}, "is of an earlier version, run it again: python experiments/run.py strategy=c3d"),
         ("videos", "do not share the test videos: 40 and 40, only one has test1/7.mp4"),
-        ("labels", "do not share the labels of test video test1/2.mp4"),
+        ("labels", "videos right, the record says"),
         ("missing", "has no scores.npz: run it again"),
-        ("broken", "has no scores of c3d"),
+        ("broken", "holds no whole scores"),
     ],
     ids=str,
 )

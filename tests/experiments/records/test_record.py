@@ -87,8 +87,8 @@ def test_a_copied_folder_does_not_count_twice(tmp_path):
     assert len(records) == 1 and "(copy)" in problem and "not of its folder" in problem
 
 
-@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/x", "a/b", "a\\b", "a\0b", "a\nb", ".hidden", "", "x" * 300])
-@pytest.mark.parametrize("where", ["id", "strategy", "row", "member"])
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/x", "a/b", "a\0b", ".", "..", ""])
+@pytest.mark.parametrize("where", ["id", "strategy", "dataset", "row", "member"])
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name, where):
     plain = record_of().plain()
     if where == "row":

@@ -122,6 +122,15 @@ def test_scores_that_name_no_clusters_are_not_fused_and_the_tables_are_written_a
     assert re.search(r"^cnn_average-\S+: not derived: \S+ does not say which videos are alike: run that", said, re.M)
 
 
+def test_other_labels_of_the_same_videos_are_refused(tmp_path):
+    members = [(make_run(tmp_path, name), name) for name in ("c3d", "slow_fusion")]
+    path = tmp_path / "runs" / members[1][0] / "scores.npz"
+    saved = dict(np.load(path))
+    np.savez(path, **saved | {"target": saved["target"] ^ (saved["video"] == 2)[:, None]})
+    with pytest.raises(ValueError, match=r"do not share the labels of test video test1/2\.mp4"):
+        derive(tmp_path, Ensemble("mine", members))
+
+
 def test_undecodable_videos_stay_without_scores_and_count_as_wrong(tmp_path):
     for name in FOUR:
         scores = random_scores(name, LABELS)
