@@ -94,6 +94,9 @@ def _videos(data: VideoDataModule) -> Videos:
         undecodable=undecodable,
         truncated=sum(video.truncated for video in stored),
         padded_clips=data.test_views.padded_clips,
+        damaged=sum(getattr(video, "damaged", False) for video in stored),
+        drifting=sum(getattr(video, "times", None) is not None for video in stored),
+        drift=round(max(getattr(video, "drift", 0.0) for video in stored), 3),
     )
 
 

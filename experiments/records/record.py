@@ -46,13 +46,25 @@ class Protocol:
 
 @dataclass
 class Videos:
-    """How many test videos there were, and how many clips were longer than their video."""
+    """How many test videos there were, and how many clips were longer than their video.
+
+    `damaged`: of half of their frames or more, the decoder made up a part. `drifting`: the frame rate varies, so that
+    times by frame number are off by up to `drift` seconds. The file leaves these out where they are 0.
+    """
 
     expected: int
     scored: int
     undecodable: int
     truncated: int
     padded_clips: int
+    damaged: int = 0
+    drifting: int = 0
+    drift: FiniteFloat = 0.0
+
+    def plain(self) -> dict[str, int | float]:
+        """All counts, without those of rare damage that are 0."""
+        rare = ("damaged", "drifting", "drift")
+        return {name: value for name, value in vars(self).items() if value or name not in rare}
 
 
 @dataclass
@@ -228,6 +240,7 @@ class Record:
         """The content of the file."""
         content = dataclasses.asdict(self)
         del content["digest"], content["file_digest"]
+        content["videos"] = self.videos.plain()
         optional = ("given", "ensemble", "test", "config")
         return {key: value for key, value in content.items() if value is not None or key not in optional}
 
