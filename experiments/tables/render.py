@@ -65,7 +65,11 @@ def _grid(columns: list[str], rows: list[list[str]]) -> list[str]:
 
 
 # What Markdown reads as markup. A lone `*`, and `_` within a word, stand for themselves.
-MARKUP = re.compile(r"[\\`|$]|~~|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)|(?<=\])\(|://|(?<=www)\.|&(?=#?\w+;)")
+MARKUP = re.compile(
+    r"[\\`|$]|~~|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)"  # code, formulas, emphasis, columns
+    r"|(?<=\])\(|://|(?<=www)\.|&(?=#?\w+;)"  # links and entities
+    r"|^[#>]|^[-+](?=\s)|(?<=^\d)[.)](?=\s)"  # titles and lists
+)
 
 
 def _plain(text: str) -> str:

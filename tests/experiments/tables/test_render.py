@@ -109,6 +109,8 @@ MARKUP = [
     "https://example.com www.example.com",
     "$x^2$",
     "&lt;b&gt; &#60;",
+    "- item",
+    "1. item",
     "# title\n- item\r\n| a | b |",
     "red \x1b[31m and \u202e turned \ud800",
 ]
@@ -127,6 +129,7 @@ def test_names_are_no_markup(name):
     assert cells == {len(sections[0].columns) + 1}
     bare = re.sub(r"\\[\\`|$~*_(:.&]", "", text.rpartition("\n\nMade from")[0])
     assert not re.search(r"[`$<]|~~|\*\S|\S\*|\b_|_\b|\]\(|://|www\.|&#|&(?!lt;)\w+;|\x1b|\u202e|\ud800", bare)
+    assert not re.search(r"^- (#|>|[-+] |\d\. )", text, re.M)
     page = to_html(sections)
     assert "<script" not in page and "\x1b" not in page and "\u202e" not in page
     check_latex(to_latex(sections))
