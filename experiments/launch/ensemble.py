@@ -95,7 +95,7 @@ def _asked(name: str, given: dict[str, str]) -> tuple[list[str], str]:
         for key in ("members", "fuse"):
             if key in given:
                 raise ValueError(f"{key}={given[key]}: ensembles.yaml says what {name} is; choose another name")
-        return named[name]
+        return named[name].members, named[name].fuse
     if "members" not in given or "fuse" not in given:
         raise ValueError(f"--ensemble {name}: give members= and fuse=, or a name of ensembles.yaml: {', '.join(named)}")
     asked = yaml.safe_load(given["members"])

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import FiniteFloat, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, PositiveInt, StringConstraints, TypeAdapter, ValidationError
 
 from datamodules.files import write_atomically
 
@@ -26,7 +26,10 @@ FORMAT = 1  # of record.json; raise it when the meaning or the default of a sett
 # A name that becomes part of a path: it holds no separator and no NUL, and is neither `.` nor `..`.
 NAME = r"^[^/\x00]*[^./\x00][^/\x00]*$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
-Metrics = dict[str, FiniteFloat | None]
+Count = Annotated[int, Field(ge=0, le=10**30)]
+Share = Annotated[float, Field(ge=0, le=1)]  # neither NaN nor infinite
+Amount = Annotated[float, Field(ge=0, le=1e30)]  # such as of seconds
+Metrics = dict[str, Share | None]
 Member = tuple[Name, Name]  # the id of a run and the name of one of its rows
 
 
@@ -52,14 +55,14 @@ class Videos:
     times by frame number are off by up to `drift` seconds. The file leaves these out where they are 0.
     """
 
-    expected: int
-    scored: int
-    undecodable: int
-    truncated: int
-    padded_clips: int
-    damaged: int = 0
-    drifting: int = 0
-    drift: FiniteFloat = 0.0
+    expected: Count
+    scored: Count
+    undecodable: Count
+    truncated: Count
+    padded_clips: Count
+    damaged: Count = 0
+    drifting: Count = 0
+    drift: Amount = 0.0
 
     def plain(self) -> dict[str, int | float]:
         """All counts, without those of rare damage that are 0."""
@@ -71,9 +74,9 @@ class Videos:
 class Family:
     """Hits among the videos of one family of classes."""
 
-    videos: int
-    video_hit1: FiniteFloat | None
-    train_clip_hit1: FiniteFloat | None
+    videos: Count
+    video_hit1: Share | None
+    train_clip_hit1: Share | None
 
 
 @dataclass(kw_only=True)
@@ -83,12 +86,12 @@ class RunRow:
     name: Name
     metrics: Metrics
     families: dict[str, Family]
-    parameters: int
-    macs_per_clip: int
-    macs_training: int
-    frames_per_clip: int
-    clips_per_video: FiniteFloat | None  # None for an ensemble whose members differ
-    frames_per_video: FiniteFloat
+    parameters: Count
+    macs_per_clip: Count
+    macs_training: Count
+    frames_per_clip: Count
+    clips_per_video: Amount | None  # None for an ensemble whose members differ
+    frames_per_video: Amount
 
 
 @dataclass
@@ -130,7 +133,7 @@ class Ensemble:
     """
 
     name: Name
-    members: list[Member]
+    members: Annotated[list[Member], Field(min_length=1)]
     fuse: Literal["mean", "svm"] = "mean"
     cost: FiniteFloat = 1.0
     folds: dict[Name, list[Name]] = field(default_factory=dict)
@@ -197,14 +200,14 @@ class Record:
     given: list[str] | None = None  # None: an old record, which does not say
     ensemble: Fused | None = None
     test: NetworkTest | None = None
-    num_classes: int
-    families: dict[str, int]
-    chance: dict[str, FiniteFloat]
+    num_classes: PositiveInt
+    families: dict[str, PositiveInt]
+    chance: dict[str, Share]
     protocol: Protocol
     videos: Videos
-    rows: list[RunRow]
-    seconds: dict[str, FiniteFloat]  # train, waiting (for clips, a part of train), test, flow
-    memory_mb: int
+    rows: Annotated[list[RunRow], Field(min_length=1)]
+    seconds: dict[str, Amount]  # train, waiting (for clips, a part of train), test, flow
+    memory_mb: Count
     code: Code
     data: Data
     device: str

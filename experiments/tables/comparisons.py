@@ -14,13 +14,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import FiniteFloat, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from datamodules.files import write_atomically
 from experiments import ROOT
-from experiments.records.record import Name, digest, first_problem
+from experiments.records.record import Count, Name, Share, digest, first_problem
 
 if TYPE_CHECKING:
     from experiments.tables.rows import Row
@@ -33,12 +33,15 @@ SOURCES = [
 CODE = hashlib.sha256("".join(ast.dump(ast.parse(path.read_bytes())) for path in SOURCES).encode()).hexdigest()[:16]
 
 
+Difference = Annotated[float, Field(ge=-10, le=10)]  # of shares; an interval may reach beyond -1 and 1
+
+
 @dataclass
 class Seeds:
     """The number of seeds of each row."""
 
-    row: int
-    baseline: int
+    row: Count
+    baseline: Count
 
 
 @dataclass
@@ -60,12 +63,12 @@ class Comparison:
     inputs: dict[str, str]
     code: str
     method: str
-    clusters: int
-    draws: int | None
-    difference: FiniteFloat
-    low: FiniteFloat | None
-    high: FiniteFloat | None
-    p: FiniteFloat | None
+    clusters: Count
+    draws: Count | None
+    difference: Difference
+    low: Difference | None
+    high: Difference | None
+    p: Share | None
     seeds: Seeds
     paired: bool
 

@@ -32,6 +32,9 @@ def derive(results: Path, ensemble: Ensemble) -> Record:
     where they were not tested on the same videos, and says how they differ.
     """
     by_id = {run_id: _record_of(results, run_id) for run_id in ensemble.inputs}
+    for run_id, row in ensemble.members:
+        if row not in [own.name for own in by_id[run_id].rows]:
+            raise ValueError(f"run {run_id} has no row {row}")
     records = [by_id[run_id] for run_id, _ in ensemble.members]
     _check_comparable(records)
     _check_scores(score_files(results, ensemble))
@@ -169,7 +172,7 @@ def _make_record(
         rows=[_row(ensemble.name, rows, first.data, clips, videos)],
         seconds={
             **{key: sum(run.seconds.get(key, 0.0) for run in runs) for key in ("train", "waiting", "test")},
-            "flow": max(run.seconds["flow"] for run in runs),  # it is computed once, into the store
+            "flow": max(run.seconds.get("flow", 0.0) for run in runs),  # it is computed once, into the store
         },
         memory_mb=max(run.memory_mb for run in runs),
         code=Code(

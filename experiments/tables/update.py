@@ -10,7 +10,7 @@ from pathlib import Path
 from datamodules.doctor.words import printable
 from experiments.records.record import Ensemble, Record
 from experiments.tables.comparisons import read_comparisons, update_comparisons
-from experiments.tables.ensembles import CODE, alike_runs, ensemble_id, read_ensembles, score_files
+from experiments.tables.ensembles import CODE, Named, alike_runs, ensemble_id, read_ensembles, score_files
 from experiments.tables.published import read_published
 from experiments.tables.recount import sound_records
 from experiments.tables.render import Section
@@ -39,23 +39,32 @@ class Tables:
 def update(results: Path) -> Tables:
     """Derive ensembles and comparisons that are missing or out of date, then write the tables."""
     records, problems = sound_records(results)
-    if update_ensembles(results, records):
+    named, unusable = _named()
+    if update_ensembles(results, records, named):
         records, problems = sound_records(results)
     update_comparisons(results, pairs(records))
     comparisons, unreadable = read_comparisons(results)
     sections = tables(records, read_published(), comparisons)
-    return Tables(sections, write_tables(results, sections), problems + unreadable)
+    return Tables(sections, write_tables(results, sections), problems + unusable + unreadable)
 
 
-def update_ensembles(results: Path, found: Iterable[Record]) -> bool:
+def _named() -> tuple[dict[str, Named], list[str]]:
+    """The ensembles that are derived by themselves; none, and a line that says why, where they cannot be read."""
+    try:
+        return read_ensembles(), []
+    except ValueError as error:
+        return {}, [f"{error}; no new ensemble is derived"]
+
+
+def update_ensembles(results: Path, found: Iterable[Record], named: Mapping[str, Named]) -> bool:
     """Derive the ensembles of these records that are missing or out of date; returns whether records changed."""
     records = {record.id: record for record in found}
-    named, groups = read_ensembles(), alike_runs(records.values())
+    groups = alike_runs(records.values())
     wanted = {run_id: record.ensemble.of for run_id, record in records.items() if record.ensemble}
-    for name, (rows, fuse) in named.items():
+    for name, of in named.items():
         for group in groups:
-            if all(len(group.get(row, [])) == 1 for row in rows):  # each member is there, and only once
-                ensemble = Ensemble(name, [group[row][0] for row in rows], fuse)
+            if all(len(group.get(row, [])) == 1 for row in of.members):  # each member is there, and only once
+                ensemble = Ensemble(name, [group[row][0] for row in of.members], of.fuse)
                 wanted.setdefault(ensemble_id(ensemble, records), ensemble)
     changed = False
     for run_id, ensemble in wanted.items():

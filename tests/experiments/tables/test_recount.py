@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from experiments.run import main
+from experiments.tables.comparisons import read_comparisons
 from experiments.tables.recount import sound_records
+from experiments.tables.table import tables
 from experiments.tables.update import update
+from experiments.tables.write import RENDERERS
 from tests.factories import random_scores, record_of, save_record, save_run
 
 LABELS = np.arange(30) % 6
@@ -116,4 +119,44 @@ def test_a_nan_is_neither_row_nor_baseline(tmp_path, capsys):
     updated = update(tmp_path)
     assert [row[0] for row in updated.sections[0].rows] == ["chance", "c3d"]
     assert not any("Difference" in column for column in updated.sections[0].columns)
-    assert "finite" in updated.problems[0]
+    assert "found 'nan'" in updated.problems[0]
+
+
+def leaves(tree, path=()):
+    """The place of every value of a JSON document; of a list, of its first only."""
+    yield path
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree[:1]) if isinstance(tree, list) else ()
+    for key, value in items:
+        yield from leaves(value, (*path, key))
+
+
+ODD = [None, -1, 0, 10**400, 1e308, "", "x\n\ud800", [], {}]
+
+
+@pytest.mark.slow
+def test_whatever_stands_in_a_record_or_comparison_the_table_is_written(tmp_path):
+    """Every value of a record and of a comparison is replaced in turn by odd ones."""
+    for name in ("single_frame", "early_fusion", "late_fusion", "slow_fusion"):
+        make_run(tmp_path, name)
+    update(tmp_path)
+    for path in tmp_path.glob("runs/*/scores.npz"):
+        path.unlink()
+    (fused,) = (path for path in tmp_path.glob("runs/*/record.json") if "cnn_average" in str(path))
+    (first,) = (path for path in tmp_path.glob("runs/*/record.json") if "single_frame" in str(path))
+    (compared, *_) = tmp_path.glob("comparisons/*.json")
+    for path in (fused, first, compared):
+        content = path.read_bytes()
+        for place in leaves(json.loads(content)):
+            for odd in ODD:
+                tree = json.loads(content)
+                node = tree
+                for key in place[:-1]:
+                    node = node[key]
+                if place:
+                    node[place[-1]] = odd
+                path.write_text(json.dumps(tree if place else odd))
+                records, _ = sound_records(tmp_path)
+                sections = tables(records, [], read_comparisons(tmp_path)[0])
+                for render in RENDERERS.values():
+                    render(sections).encode()
+        path.write_bytes(content)
