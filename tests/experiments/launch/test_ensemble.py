@@ -120,6 +120,8 @@ def test_members_must_have_held_out_the_same_videos(tmp_path, capsys):
         ("mine members=[c3d,slow_fusion] fuse=svm folds=5", "folds=5: only fit=oof trains folds"),
         ("mine members=[c3d,slow_fusion] fuse=svm fit=oof folds=1", "folds=1: expected a whole number, 2 or more"),
         ("c3d members=[c3d,slow_fusion] fuse=mean", "--ensemble c3d: a run has a row of that name; choose another"),
+        ("team/avg members=[c3d,slow_fusion] fuse=mean", "--ensemble team/avg: expected a name"),
+        (".. members=[c3d,slow_fusion] fuse=mean", "--ensemble ..: expected a name"),
         ("cnn_average fuse=svm", "fuse=svm: ensembles.yaml says what cnn_average is"),
         ("two_stream_svm", "no finished run fills two_stream_spatial, two_stream_temporal"),
     ],
@@ -157,7 +159,8 @@ def test_without_held_out_videos_the_table_lacks_the_row_and_the_command_says_wh
 
 def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypatch, capsys):
     """The trainings themselves are stood in for: what is asked of them, and what becomes of their scores."""
-    run_id = make_two_stream(tmp_path)
+    command = "python experiments/run.py strategy=two_stream wandb.entity=stranger wandb.private=true data.root=x"
+    run_id = make_two_stream(tmp_path, command=command)
     asked = []
 
     def make_fold(fold):
@@ -193,6 +196,8 @@ def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypat
     assert said.count("strategy=two_stream") == 3 and "data.folds=3 data.fold=2" in said and not asked
     assert run_ensemble("two_stream_svm", words, dry_run=False, force=False) == 0
     assert [(run.folds, run.fold) for run in asked] == [("3", "0"), ("3", "1"), ("3", "2")]
+    words = asked[0].words
+    assert "wandb.private=true" in words and not any("stranger" in word for word in words), "whose record it is"
     (record,) = ensembles(tmp_path)
     assert record.ensemble.of.folds == {run_id: ["fold-0", "fold-1", "fold-2"]}
     assert record.ensemble.fit["videos"] == VIDEOS
