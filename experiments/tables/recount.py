@@ -35,7 +35,7 @@ def sound_records(results: Path) -> tuple[list[Record], list[str]]:
             problems.append(f"{error}; its rows are left out")
             continue
         sound.append(record)
-    if now.items() - before.items():
+    if any(before.get(run_id) != key for run_id, key in now.items()):
         write_atomically(results / REMEMBERED, json.dumps(now, indent=1))
     return sound, problems
 

@@ -80,9 +80,10 @@ def test_scores_are_recounted_once_and_again_when_they_or_the_record_change(tmp_
     rewrite(tmp_path / "runs" / record.id / "scores.npz")
     sound_records(tmp_path)
     assert len(asked) == 3
-    (tmp_path / "recounted.json").write_bytes(b"\xff[[")
-    sound_records(tmp_path)
-    assert len(asked) == 4
+    for foreign in (b"\xff[[", b"[]", b'{"x": [[]]}'):
+        (tmp_path / "recounted.json").write_bytes(foreign)
+        sound_records(tmp_path)
+    assert len(asked) == 6
 
 
 def test_near_ties_may_fall_either_way(tmp_path):
