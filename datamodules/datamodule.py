@@ -3,9 +3,8 @@
 A batch is a dict of N views (a view is one crop of one clip; in training a clip has one, and only the first three
 entries are there):
     rgb        (N, 3, T, H, W) uint8
-    flow       (N, 2, L, H, W) uint8, 128 is no motion, or float32 in pixels where each field is stored in its own
-               range (`data.flow.range=field`); with `flow_direction=both` the first L / 2 fields lead forward
-               from the clip's middle frame on, the others backward from it;
+    flow       (N, 2, L, H, W) uint8, 128 is no motion; with `flow_direction=both` the first L / 2 fields lead
+               forward from the clip's middle frame on, the others backward from it;
                flow_mean (N, 2, L) each whole field's mean displacement, pixels
     target     (N, C) bool, the true labels
     drawn      (N, C) bool, the one of them that is trained on; only in training with `train_labels=one`

@@ -29,7 +29,7 @@ from datamodules.doctor.report import report
 from datamodules.doctor.summary import summary
 from datamodules.doctor.survey import survey_lists
 from datamodules.errors import DataError, DecodeError
-from datamodules.files import content_hash
+from datamodules.files import file_digest
 from datamodules.known_bad import check_file, known_bad
 from datamodules.videos import Listing, Video
 from experiments.check import main
@@ -199,7 +199,7 @@ def test_facts_of_a_file_are_those_it_was_made_with(spoilt):
     assert (whole.seconds, whole.audio, whole.seekable, whole.corrupt) == (3.0, "no", "yes", 0)
     assert (large.width, large.height, large.frames) == (3840, 2160, 2)
     assert (slow.fps, slow.seconds) == (1.0, 3.0)
-    assert findings["whole.avi"].sha256 == content_hash(Path(spoilt[0].root) / "train/a/whole.avi")
+    assert findings["whole.avi"].sha256 == file_digest(Path(spoilt[0].root) / "train/a/whole.avi")
     if "rotated.mp4" in findings:
         turned = findings["rotated.mp4"]
         assert (turned.status, turned.width, turned.height) == ("ok", 64, 96)
@@ -526,7 +526,7 @@ def condemn(data: Folder, *paths: str, status: str = "hang") -> None:
         writer.writeheader()
         for path in paths:
             found = (data.folder() / path).stat()
-            row = {"path": path, "status": status, "message": "it hung", "sha256": content_hash(data.folder() / path)}
+            row = {"path": path, "status": status, "message": "it hung", "sha256": file_digest(data.folder() / path)}
             writer.writerow(row | {"size": found.st_size, "modified": found.st_mtime_ns})
 
 
