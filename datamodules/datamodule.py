@@ -46,7 +46,7 @@ from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore
 from datamodules.store.shards import read_shards
 from datamodules.store.tracks import Track
-from datamodules.videos import Video, VideoArray, VideoLists, select
+from datamodules.videos import Split, Video, VideoArray, select
 
 AUXILIARY = 2**32  # added to the seed, so that an auxiliary data set has draws of its own
 
@@ -87,12 +87,12 @@ class VideoDataModule(L.LightningDataModule):
         self._store: FrameStore | None = None
 
     @cached_property
-    def lists(self) -> VideoLists:
+    def lists(self) -> Split:
         """The data set's lists, read once."""
         return self.dataset.read()
 
     @cached_property
-    def auxiliary_lists(self) -> VideoLists | None:
+    def auxiliary_lists(self) -> Split | None:
         """The auxiliary data set's lists, read once."""
         return self.auxiliary.read() if self.auxiliary is not None else None
 
@@ -291,7 +291,7 @@ def _key(folder: Path) -> str:
     return folder.name.rpartition("-")[2]
 
 
-def check_apart(auxiliary: Dataset, its_lists: VideoLists, data: Dataset, lists: VideoLists) -> None:
+def check_apart(auxiliary: Dataset, its_lists: Split, data: Dataset, lists: Split) -> None:
     """Raise DataError if a data set that is trained on beside another has some of its videos, of either list."""
     if auxiliary.folder().resolve() != data.folder().resolve():
         return

@@ -109,10 +109,8 @@ class Listed(Folder):
     train: list[str] | None = None
     test: list[str] | None = None
     labels: dict[str, tuple[int, ...]] | None = None
-    pieces: int = 0
-
-    def sample(self):
-        return Sample(self.pieces, 0.16) if self.pieces else None  # of 5 frames each
+    clips_per_video: int = 0
+    clip_seconds: float = 0.16  # 5 frames
 
     def read(self):
         lists = super().read()
@@ -337,7 +335,7 @@ def test_a_store_at_a_lower_rate_has_fewer_frames(root, tmp_path):
 
 def sampled(root, folder, spec, **settings):
     """Opened, with 3 pieces of 5 frames of each video in the store."""
-    data = make(root, spec, stores=str(folder), pieces=3, **settings)
+    data = make(root, spec, stores=str(folder), clips_per_video=3, **settings)
     data.prepare_data()
     data.setup()
     return data
@@ -423,13 +421,13 @@ def test_no_clip_spans_a_video_of_which_pieces_are_stored(root, other_root):
     message = r"sampling\.span=video .*, of which {0}\.clips_per_video=3 stores pieces only; set {0}\.clips_per_video=0"
     spec = replace(EARLY, span="video")
     with pytest.raises(DataError, match=message.format("data")):
-        make(root, spec, pieces=3).prepare_data()
+        make(root, spec, clips_per_video=3).prepare_data()
     with pytest.raises(DataError, match=message.format("auxiliary_data")):
-        make(root, spec, auxiliary=beside(other_root, pieces=3)).prepare_data()
+        make(root, spec, auxiliary=beside(other_root, clips_per_video=3)).prepare_data()
 
 
 def test_an_auxiliary_data_set_has_a_sample_of_its_own(root, other_root, tmp_path):
-    auxiliary = beside(other_root, pieces=2)
+    auxiliary = beside(other_root, clips_per_video=2)
     auxiliary.stores = str(tmp_path)
     data = make(root, auxiliary=auxiliary, encoding="jpeg", stores=str(tmp_path))
     assert [track.name for track in data.tracks] == ["rgb-36x64-jpeg95"]

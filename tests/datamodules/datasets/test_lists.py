@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from datamodules.datasets.base import Dataset
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.hmdb51 import HMDB51
-from datamodules.datasets.official_lists import check_lists, choose_split, locate, read_lines, search
+from datamodules.datasets.official_lists import check_split, choose_split, locate, read_lines, search
 from datamodules.datasets.sports1m import Sports1M
 from datamodules.datasets.ucf101 import UCF101
 from datamodules.errors import DataError
 from datamodules.holdout import hold_out, hold_out_fold, hold_out_groups
-from datamodules.videos import Ragged, Video, VideoArray, VideoLists, label_sets, select
+from datamodules.videos import Listing, Ragged, Split, Video, VideoArray, label_sets, select
 
 
 def videos(*paths, labels=(0,)):
@@ -112,27 +112,20 @@ def test_locate_counts_what_is_missing(tmp_path):
         (videos("a", "c", "d"), videos("c", "d"), "2 videos are in both the train and the test list, first c"),
     ],
 )
-def test_check_lists_refuses(train, test, message):
+def test_check_split_refuses(train, test, message):
     with pytest.raises(DataError, match=f"here: {message}"):
-        check_lists(VideoLists(("x", "y"), train, test, []), "here")
+        check_split(Split(("x", "y"), train, test, []), "here")
 
 
-def test_check_lists_accepts_several_labels():
-    check_lists(VideoLists(("x", "y"), videos("a", labels=(0, 1)), videos("b"), []), "here")
+def test_check_split_accepts_several_labels():
+    check_split(Split(("x", "y"), videos("a", labels=(0, 1)), videos("b"), []), "here")
 
 
 def test_choose_split_keeps_one_split_and_the_files_of_all(tmp_path):
     touch(tmp_path, "a", "b", "c", "unlisted")
     splits = {1: (videos("a"), videos("b")), 2: (videos("b"), videos("a"))}
-    data = Dataset(root=str(tmp_path), split=2)
     lists = choose_split(
-        data.folder(),
-        data.LAYOUT,
-        data.split,
-        ["x", "y"],
-        splits,
-        unused=["c"],
-        families={"f": ("y", "z"), "none": ("z",)},
+        tmp_path, "", 2, Listing(["x", "y"], splits, unused=["c"], families={"f": ("y", "z"), "none": ("z",)})
     )
     assert ([v.path for v in lists.train], [v.path for v in lists.test]) == (["b"], ["a"])
     assert lists.files == ["a", "b", "c"]
@@ -142,13 +135,13 @@ def test_choose_split_keeps_one_split_and_the_files_of_all(tmp_path):
 def test_one_file_listed_under_two_spellings_is_a_duplicate(tmp_path):
     touch(tmp_path, "d/a", "b")
     with pytest.raises(DataError, match="the train list has d/a 2 times"):
-        choose_split(tmp_path, "", 1, ["x"], {1: (videos("d/a", "d//a"), videos("b"))})
+        choose_split(tmp_path, "", 1, Listing(["x"], {1: (videos("d/a", "d//a"), videos("b"))}))
 
 
 @pytest.mark.parametrize("split", [0, 3])
 def test_unknown_split(tmp_path, split):
     with pytest.raises(DataError, match=f"data.split={split}: the lists have the splits 1, 2"):
-        choose_split(tmp_path, "", split, ["x"], {1: ([], []), 2: ([], [])})
+        choose_split(tmp_path, "", split, Listing(["x"], {1: ([], []), 2: ([], [])}))
 
 
 def grouped(groups_per_class, videos_per_group=3):
@@ -342,9 +335,9 @@ def test_label_sets_are_sorted_and_have_each_label_once():
 def test_checks_and_parts_are_the_same_for_an_array():
     train_list, test_list = grouped([5, 9, 4]), [Video("t", (0, 2), "t")]
     array = VideoArray.of(train_list)
-    check_lists(VideoLists(("x", "y", "z"), array, VideoArray.of(test_list), []), "here")
+    check_split(Split(("x", "y", "z"), array, VideoArray.of(test_list), []), "here")
     with pytest.raises(DataError, match=r"0/0/0 has labels \(0,\)|1/0/0 has labels \(1,\), expected 0 to 0"):
-        check_lists(VideoLists(("x",), array, VideoArray.of(test_list), []), "here")
+        check_split(Split(("x",), array, VideoArray.of(test_list), []), "here")
     for parts, expected in (
         (hold_out_groups(array, 0.3), hold_out_groups(train_list, 0.3)),
         (hold_out_groups(array, 0.0), hold_out_groups(train_list, 0.0)),

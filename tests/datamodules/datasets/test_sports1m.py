@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datamodules.clips import ClipSpec
+from datamodules.dataset_store import tracks
 from datamodules.datasets.rendering import write_video
 from datamodules.datasets.sports1m import Sports1M, find_videos, read_list
 from datamodules.errors import DataError
@@ -291,10 +293,11 @@ def test_report_counts_every_class(tmp_path, capsys):
 
 
 def test_a_store_keeps_the_pieces_that_the_settings_say():
-    assert Sports1M().sample() is None, "whole videos"
-    assert Sports1M(clips_per_video=100).sample() == Sample(100, 0.5)
+    spec = ClipSpec(resize=[36, 48], crop=36)
+    assert [track.sample for track in tracks(Sports1M(), spec)] == [None], "whole videos"
+    assert [track.sample for track in tracks(Sports1M(clips_per_video=100), spec)] == [Sample(100, 0.5)]
     with pytest.raises(DataError, match=r"data\.clips_per_video=-1, data\.clip_seconds=0\.5: expected 1 clip or more"):
-        Sports1M(clips_per_video=-1).sample()
+        tracks(Sports1M(clips_per_video=-1), spec)
 
 
 # -- to the table

@@ -276,7 +276,8 @@ def test_sound(tmp_path, capfd):
     assert main(arguments) == 0
     captured = capfd.readouterr()
     assert captured.out.splitlines()[-1] == "sound: 4 of 4 videos are whole"
-    assert captured.err.splitlines()[-1] == "checked 4 of 4 videos (100%), 0 not sound, about 0 s left"  # piped: a line
+    last = captured.err.splitlines()[-1]  # piped: a line
+    assert last.startswith("check: 100%") and "4/4" in last and last.endswith("0 not sound]")
     assert "\r" not in captured.err and "\x1b" not in captured.err
 
 
@@ -316,7 +317,7 @@ def test_lists_against_the_disk(tmp_path, monkeypatch, manifest, reason, line):
 def test_labels_out_of_range(tmp_path, monkeypatch):
     data = small(tmp_path, SOUND)
     videos = [Video("a.avi", (0,), "1"), Video("b.avi", (2,), "2")]
-    monkeypatch.setattr(Folder, "listed", lambda self: Listing(["x", "y"], {1: (videos, [Video("c.avi", (), "3")])}))
+    monkeypatch.setattr(Folder, "listing", lambda self: Listing(["x", "y"], {1: (videos, [Video("c.avi", (), "3")])}))
     survey = survey_lists(data)
     assert survey.problems == [
         "split 1: the train list has 1 video without a label of 0 to 1, first b.avi",
@@ -457,7 +458,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path):
 def stopped_check(data: Folder, lines: int) -> None:
     """Start a check in a process of its own and kill it when it has so many findings."""
     code = (
-        "import sys; from experiments.check import check; from datamodules.folder import Folder\n"
+        "import sys; from datamodules.doctor.check import check; from datamodules.datasets.folder import Folder\n"
         "if __name__ == '__main__': check(Folder(root=sys.argv[1], stores=sys.argv[2]), 1)"
     )
     script = Path(data.stores).parent / "check_it.py"
