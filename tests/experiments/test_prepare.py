@@ -95,7 +95,9 @@ def test_bad_input_ends_with_one_message_and_code_1(place, words, message, capsy
 
 def test_max_store_does_not_count(place, monkeypatch):
     seen = []
-    monkeypatch.setattr(building, "announce_build", lambda *arguments: seen.append(arguments[-1]) or pytest.fail("stop"))
+    monkeypatch.setattr(
+        building, "announce_build", lambda *arguments: seen.append(arguments[-1]) or pytest.fail("stop")
+    )
     with pytest.raises(pytest.fail.Exception):
         main([*place[1], "strategy=c3d", "data.max_store=0", "sampling.resize=[44,44]"])
     assert seen == [math.inf]
