@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from datamodules.datasets import rendering
+
 # A folder with `data` (real clips with manifests) and `lists` (official lists), or none: see tests/README.md.
 REAL = Path(os.environ.get("VIDFUSION_REAL", "nowhere"))
 
@@ -49,6 +51,18 @@ def touch(root: Path, *paths: str) -> None:
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).touch()
+
+
+def folder_of_videos(root: Path, classes: tuple[str, ...] = ("left", "right"), each: int = 3) -> Path:
+    """A data set for `dataset=folder`: moving noise of 24 frames; `each` videos a class to train on, one to test."""
+    for label, name in enumerate(classes):
+        for number in range(each + 1):
+            picture = np.random.default_rng([label, number]).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+            moving = np.stack([np.roll(picture, (2 * label - 1) * time, axis=1) for time in range(24)])
+            path = root / ("test" if number == each else "train") / name / f"{number}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rendering.write_video(path, moving, 25)
+    return root
 
 
 # -- networks ----------------------------------------------------------------------------------------------------------
