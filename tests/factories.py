@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from datamodules.datasets import rendering
+from datamodules.datasets.folder import Folder
 
 # A folder with `data` (real clips with manifests) and `lists` (official lists), or none: see tests/README.md.
 REAL = Path(os.environ.get("VIDFUSION_REAL", "nowhere"))
@@ -44,6 +45,17 @@ def write_manifest(root: Path, *rows: str) -> None:
     """Write `manifest.csv`; a row is `path,label,group,split`."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "manifest.csv").write_text("\n".join(["path,label,group,split", *rows]) + "\n")
+
+
+SOUND = "a.avi,x,1,train b.avi,y,2,train c.avi,x,3,test d.avi,y,4,test"
+
+
+def four_videos(root: Path, manifest: str = SOUND) -> Folder:
+    """Four videos, a.avi to d.avi, and a manifest of any rows, with spaces between them."""
+    for name in "abcd":
+        write_video(root / "videos" / f"{name}.avi", scrolling(seed=ord(name)))
+    write_manifest(root / "videos", *manifest.split())
+    return Folder(root=str(root / "videos"), stores=str(root / "stores"))
 
 
 def touch(root: Path, *paths: str) -> None:

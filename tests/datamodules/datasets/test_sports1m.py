@@ -19,7 +19,7 @@ from datamodules.holdout import hold_out_groups
 from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Sample
 from datamodules.videos import VideoArray
-from tests.factories import REAL
+from tests.factories import REAL, touch
 
 SAMPLE = REAL / "lists" / "sports1m"
 URL = "https://www.youtube.com/watch?v="
@@ -43,12 +43,6 @@ def make(root, train=TRAIN, test=TEST, videos=None, folder="sports-1m-dataset", 
     for number, name in enumerate([*TRAIN, *TEST] if videos is None else videos):
         touch(root, f"{'ab'[number % 2]}/{name}.{('mp4', 'webm', 'MKV')[number % 3]}")
     return Sports1M(root=str(root), stores=str(root.parent / "stores"), **settings)
-
-
-def touch(root, *paths):
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
 
 
 def shown(videos):
