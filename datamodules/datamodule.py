@@ -3,9 +3,8 @@
 A batch is a dict of N views. A view is one crop of one clip. A training clip has one view, and only the entries down to
 `drawn`.
     rgb        (N, 3, T, H, W) uint8
-    flow       (N, 2, L, H, W) uint8, 128 is no motion, or float32 in pixels if each field is stored in its own range
-               (`data.flow.range=field`). With `flow_direction=both` the first L / 2 fields lead forward from the clip's
-               middle frame, the others backward from it.
+    flow       (N, 2, L, H, W) uint8, 128 is no motion. With `flow_direction=both` the first L / 2 fields lead forward
+               from the clip's middle frame, the others backward from it.
     flow_mean  (N, 2, L) mean displacement of each whole field, pixels
     target     (N, C) bool, the true labels
     drawn      (N, C) bool, the one of them that is trained on; only in training with `train_labels=one`

@@ -79,8 +79,7 @@ class StoredClips(TorchDataset):
         if self.spec.frames:
             example["rgb"] = np.zeros((3, self.spec.frames, *size), dtype=np.uint8)
         if self.spec.flow_frames:
-            motionless = np.uint8(128) if self.store.tracks["flow"].flow.range == "bound" else np.float32(0)
-            example["flow"] = np.full((2, self.spec.flow_frames, *size), motionless)
+            example["flow"] = np.full((2, self.spec.flow_frames, *size), 128, np.uint8)  # no motion
             example["flow_mean"] = np.zeros((2, self.spec.flow_frames), dtype=np.float32)
         return example
 

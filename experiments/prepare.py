@@ -76,9 +76,9 @@ def _runs(sweep: str | None, settings: list[str]) -> list[RunConfig]:
 def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, checksums: bool) -> list[str]:
     """Build what is missing of one data set's store and print what it holds; returns files with wrong checksums."""
     from datamodules.dataset_store import prepare_tracks
-    from datamodules.store.checksums import check_sums
     from datamodules.store.jobs import shard_jobs
     from datamodules.store.reading import open_store
+    from datamodules.store.writing import check_sums
 
     split = data.read()
     folder, num_videos = prepare_tracks(data, tracks, jobs, max_store=math.inf, lists=split, launcher=launcher)

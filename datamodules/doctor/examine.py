@@ -12,7 +12,7 @@ import numpy as np
 from datamodules.decode.frames import iter_frames, seeks_exactly
 from datamodules.decode.info import VideoInfo, probe
 from datamodules.errors import DecodeError
-from datamodules.files import content_hash
+from datamodules.files import file_digest
 
 SEEKS = 5  # frames of each video for which random access is tried
 
@@ -64,7 +64,7 @@ def examine(file: Path, alive: Callable[[], object] = lambda: None) -> Iterator[
             return
         known = Finding(size=before.st_size, modified=before.st_mtime_ns)
         yield known
-        known = replace(known, sha256=content_hash(file, alive))
+        known = replace(known, sha256=file_digest(file, alive))
         yield known
         for finding in _decoded(file, known, alive):
             yield finding

@@ -15,7 +15,7 @@ from datamodules.datasets.folder import Folder
 from datamodules.doctor import check as check_module
 from datamodules.doctor.check import check
 from datamodules.errors import DataError, DecodeError
-from datamodules.files import content_hash
+from datamodules.files import file_digest
 from datamodules.known_bad import check_file, known_bad
 from experiments.check import main
 from tests.factories import SOUND, four_videos, scrolling, write_video
@@ -130,7 +130,7 @@ def condemn(data: Folder, *paths: str, status: str = "hang") -> None:
         writer.writeheader()
         for path in paths:
             found = (data.folder() / path).stat()
-            row = {"path": path, "status": status, "message": "it hung", "sha256": content_hash(data.folder() / path)}
+            row = {"path": path, "status": status, "message": "it hung", "sha256": file_digest(data.folder() / path)}
             writer.writerow(row | {"size": found.st_size, "modified": found.st_mtime_ns})
 
 

@@ -16,7 +16,7 @@ from datamodules.doctor import check as check_module
 from datamodules.doctor.check import check
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.report import report
-from datamodules.files import content_hash
+from datamodules.files import file_digest
 from datamodules.known_bad import check_file
 from experiments.check import main
 from tests.factories import scrolling, write_video
@@ -160,7 +160,7 @@ def test_facts_of_a_file_are_those_it_was_made_with(spoilt):
     assert (whole.seconds, whole.audio, whole.seekable, whole.corrupt) == (3.0, "no", "yes", 0)
     assert (large.width, large.height, large.frames) == (3840, 2160, 2)
     assert (slow.fps, slow.seconds) == (1.0, 3.0)
-    assert findings["whole.avi"].sha256 == content_hash(Path(spoilt[0].root) / "train/a/whole.avi")
+    assert findings["whole.avi"].sha256 == file_digest(Path(spoilt[0].root) / "train/a/whole.avi")
     if "rotated.mp4" in findings:
         turned = findings["rotated.mp4"]
         assert (turned.status, turned.width, turned.height) == ("ok", 64, 96)

@@ -22,12 +22,12 @@ from datamodules.errors import DataError, DecodeError
 from datamodules.flow import FlowConfig, FlowEstimator, quantise, resize, resize_flow
 from datamodules.store import building, writing
 from datamodules.store.building import build_store
-from datamodules.store.checksums import check_sums
 from datamodules.store.jobs import Job, claim, shard_jobs
 from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Track
+from datamodules.store.writing import check_sums
 
 RGB, FLOW = Track(20, 24), Track(20, 24, FlowConfig(preset="ultrafast", bound=4.0))
 BACKWARD = Track(20, 24, FLOW.flow, backward=True)
