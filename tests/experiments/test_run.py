@@ -122,7 +122,7 @@ def test_records_count_what_the_scores_say(place, swept):
 
 def test_record_says_how_the_number_came_about(place, swept):
     record = records(place[0])["two_stream"]
-    flow = {"method": "dis", "preset": "medium", "bound": 4.0, "range": "bound", "encoding": "raw"}
+    flow = {"method": "dis", "preset": "medium", "bound": 4.0, "encoding": "raw"}
     assert record["data"]["store"]["flow"]["flow"] == flow
     assert record["seconds"]["flow"] > 0 and record["seconds"]["train"] > 0
     assert record["selection"] == "last checkpoint" and record["sweep"] == "fusion"
