@@ -9,6 +9,7 @@ from torch import nn
 
 from experiments.settings.compose import compose
 from vidfusion.classifier import VideoClassifier
+from vidfusion.nets.choice import load_imagenet
 from vidfusion.nets.torchvision_nets import TorchvisionTrunk, names
 from vidfusion.optimisation import TrainingConfig
 
@@ -141,7 +142,7 @@ def test_only_the_stream_that_sees_colours_takes_imagenets_weights(cached):
     network = cached("resnet18")
     model = build("two_stream", "model.backbone=resnet18", "model.pretrained=DEFAULT")
     before = model.temporal[0].layer1[0].conv1.weight.clone()
-    model.load_imagenet()
+    load_imagenet(model, "DEFAULT")
     assert torch.equal(model.spatial[0].conv1.weight[:, :, 0], network.conv1.weight)
     assert torch.equal(model.temporal[0].layer1[0].conv1.weight, before)
     assert model.temporal[0].conv1.in_channels == 20

@@ -10,7 +10,7 @@ from experiments.settings.compose import compose
 from vidfusion.layer_table import multiply_adds
 from vidfusion.nets.karpathy import KARPATHY
 from vidfusion.optimisation import TrainingConfig
-from vidfusion.strategies.karpathy import KarpathyClassifier, Resolutions
+from vidfusion.strategies.karpathy import KarpathyClassifier, context, fovea
 
 
 def build(*words: str, classes: int = 487, device: str = "meta") -> KarpathyClassifier:
@@ -55,11 +55,11 @@ def test_small_streams_keep_the_map_of_the_small_net(crop, side):
 
 def test_fovea_is_the_centre_crop_and_context_the_halved_frame():
     rgb = torch.rand(2, 3, 4, 178, 178, dtype=torch.float64)
-    assert torch.equal(Resolutions.fovea(rgb), rgb[:, :, :, 44:133, 44:133])
-    context = Resolutions.context(rgb)
-    assert context.shape == (2, 3, 4, 89, 89)
+    assert torch.equal(fovea(rgb), rgb[:, :, :, 44:133, 44:133])
+    halved = context(rgb)
+    assert halved.shape == (2, 3, 4, 89, 89)
     expected = (rgb[..., ::2, ::2] + rgb[..., 1::2, ::2] + rgb[..., ::2, 1::2] + rgb[..., 1::2, 1::2]) / 4
-    torch.testing.assert_close(context, expected)
+    torch.testing.assert_close(halved, expected)
 
 
 def test_each_stream_sees_its_view_only():
@@ -76,8 +76,8 @@ def test_each_stream_sees_its_view_only():
         swapped = rgb.clone()
         swapped[..., 0, 0], swapped[..., 1, 1] = rgb[..., 1, 1], rgb[..., 0, 0]  # their mean stays
         torch.testing.assert_close(model.trunk(swapped), maps)
-    fovea, context = (list(stream.parameters()) for stream in model.trunk.streams.values())
-    assert all(one is not other for one, other in zip(fovea, context, strict=True))
+    first, second = (list(stream.parameters()) for stream in model.trunk.streams.values())
+    assert all(one is not other for one, other in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("preset", ["early_fusion", "late_fusion", "slow_fusion"])

@@ -140,12 +140,12 @@ def test_a_batch_of_one_data_set_leaves_the_others_classifier_untouched(monkeypa
     model = build("model.second_classes=7", preset="two_stream_multi_task").eval()
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
     main, second = batch(model), batch(model, classes=7)
-    alone = TwoStream.training_step(model, main, 0)
+    alone = TwoStream.training_step(model, main, 0)["loss"]
     alone.backward(retain_graph=True)
     assert {name for name, value in model.named_parameters() if value.grad is None} == {"second.weight", "second.bias"}
 
     model.zero_grad()
-    (model.training_step({"main": main, "second": second}, 0) - alone).backward()
+    (model.training_step({"main": main, "second": second}, 0)["loss"] - alone).backward()
     moved = {name.split(".")[0] for name, value in model.named_parameters() if value.grad.abs().max() > 1e-6}
     assert moved == {"temporal", "second"}, "the temporal stream's alone"
     assert model.temporal[-1].weight.grad.abs().max() < 1e-6
@@ -156,8 +156,8 @@ def test_the_losses_of_both_data_sets_are_summed(monkeypatch):
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
     main, second = batch(model), batch(model, 6, classes=7)
     with torch.no_grad():
-        both = model.training_step({"main": main, "second": second}, 0)
-        alone = TwoStream.training_step(model, main, 0)
+        both = model.training_step({"main": main, "second": second}, 0)["loss"]
+        alone = TwoStream.training_step(model, main, 0)["loss"]
         logits = model.second(model.temporal[:-1](model._stack(model.inputs(second)["flow"])))
         expected = -logits.log_softmax(1)[second["target"]].mean()
     assert float(both - alone) == pytest.approx(float(expected), rel=1e-5)
