@@ -36,6 +36,18 @@ def folder_of_videos(root: Path, classes: tuple[str, ...] = ("left", "right"), e
 # -- networks ----------------------------------------------------------------------------------------------------------
 
 
+# A Lightning trainer that says and keeps nothing.
+QUIET = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+    "num_sanity_val_steps": 0,
+}
+
+
 def network(
     preset: str, *words: str, classes: int = 5, device: str = "cpu", training: dict | None = None, **clip: int
 ) -> VideoClassifier:
