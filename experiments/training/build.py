@@ -16,7 +16,7 @@ from datamodules.datamodule import VideoDataModule
 from datamodules.datasets.base import Dataset
 from datamodules.multi_task import MultiTaskDataModule
 from experiments.settings.schema import RunConfig
-from experiments.training.callbacks import bookkeeping
+from experiments.training.bookkeeping import bookkeeping
 from experiments.training.checkpoint import WholeCheckpoints
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import training_multiply_adds

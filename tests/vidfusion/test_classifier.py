@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from experiments.training.callbacks import bookkeeping
+from experiments.training.bookkeeping import bookkeeping
 from tests.factories import QUIET, network
 from vidfusion.metrics import hits_at_k
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from experiments.training.callbacks import DropoutSeeds, bookkeeping
+from experiments.training.bookkeeping import DropoutSeeds, bookkeeping
 from tests.factories import QUIET, clips_of, network, one_hot
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import hits_at_k
