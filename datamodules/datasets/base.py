@@ -62,11 +62,6 @@ class Dataset:
     def prepare(self, workers: int) -> None:
         """Make the videos, where the data set is a generated one. Others need nothing: they are downloaded by hand."""
 
-    def outline(self, root: Path) -> tuple[Dataset, float] | None:
-        """Of a generated data set that is not made yet, a stand-in below `root` with the same lists, whose files are
-        links to a few videos; and the seconds that one of these took. None for all others."""
-        return None
-
     def listed(self) -> Listing:
         """Parse the official files. Raises DataError. A data set defines this, or `read` if it does both at once."""
         lists = self.read()

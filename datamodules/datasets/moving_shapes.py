@@ -25,19 +25,16 @@ import json
 import multiprocessing
 import os
 import tempfile
-import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import ClassVar
 
 from tqdm import tqdm
 
-from datamodules.datasets.base import Dataset
 from datamodules.datasets.rendering import render, write_video
 from datamodules.datasets.scenes import CLASSES, MIN_FRAMES, TEST_GROUPS, make_scene
 from datamodules.datasets.ucf101 import UCF101
@@ -131,27 +128,6 @@ data/moving_shapes/                      data.root; made by the first run
             except OSError:
                 if not folder.is_dir():  # else another process was faster with the same set
                     raise
-
-    def outline(self, root: Path) -> tuple[Dataset, float] | None:
-        """Where the set is not made yet: the same below `root`, with one video of each class under all of its names."""
-        if self.folder().is_dir():
-            return None
-        self._check()
-        stand_in = replace(self, root=str(root))
-        folder = stand_in.folder()
-        classes = self._write_lists(folder)
-        seconds = []
-        for family, name in classes:
-            started = time.monotonic()
-            self._write_clip(folder, family, name, 1, 1)
-            seconds.append(time.monotonic() - started)
-            first, *others = (
-                folder / video_path(name, group, clip)
-                for group, clip in product(GROUPS, range(1, self.clips[family] + 1))
-            )
-            for other in others:
-                os.link(first, other)
-        return stand_in, median(seconds)
 
     def _check(self) -> None:
         unknown = [family for family in self.families if family not in CLASSES]

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,7 +29,7 @@ from datamodules.store.jobs import INDEX_CLAIM, Job, claim, is_under_way, missin
 from datamodules.store.key import LISTING, listing_of, store_folder
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import INDEX, SHARDS, merge_shards, read_shard, read_shards
-from datamodules.store.size import announce_build, expected_bytes
+from datamodules.store.size import announce_build
 from datamodules.store.tracks import Track
 from datamodules.store.writing import ShardWriter
 
@@ -89,36 +88,6 @@ def build_tracks(
             with replaced(folder / LISTING) as file:
                 file.write(listing.encode())
     return folder
-
-
-class StorePlan(NamedTuple):
-    """What is missing of a store: a job for each shard that lacks some of the tracks; and about how many bytes all the
-    tracks take, and what is missing of them."""
-
-    folder: Path
-    jobs: list[Job]
-    whole: float
-    missing: float
-
-
-def plan_store(
-    root: Path,
-    files: Sequence[str],
-    stores: Path,
-    name: str,
-    tracks: Sequence[Track],
-    known_bad: Mapping[str, str] | None = None,
-) -> StorePlan:
-    """What `build_tracks` would build now, from the headers of the videos; nothing is decoded (but for JPEG, a few
-    frames) or written. Raises DataError where none of the videos is there."""
-    files = sorted(set(files))
-    folder = store_folder(root, files, stores, name, _checked_listing(root, files))
-    unmerged = [track for track in tracks if read_shards(folder, track) is None]
-    jobs = missing_jobs(root, folder, files, unmerged, known_bad or {})
-    if not jobs:
-        whole = sum(file.stat().st_size for track in tracks for file in (folder / track.name).iterdir())
-        return StorePlan(folder, [], whole, 0.0)
-    return StorePlan(folder, jobs, *expected_bytes(jobs, root, _readable(root, files, known_bad or {}), tracks))
 
 
 def _checked_listing(root: Path, files: Sequence[str]) -> str:
@@ -197,15 +166,6 @@ def build_shard(job: Job, wait: bool = False) -> int | None:
             for writer in writers:
                 writer.commit()
         return undecodable
-
-
-def time_shard(job: Job) -> float:
-    """Seconds that `build_shard` takes for a shard of a store that is not there yet."""
-    started = time.monotonic()
-    for track in job.tracks:
-        (job.folder / track.name).mkdir(parents=True)
-    build_shard(job)
-    return time.monotonic() - started
 
 
 def finish_shard(job: Job) -> int | None:
