@@ -30,7 +30,7 @@ from vidfusion.layer_table import clip_inputs, multiply_adds
 from vidfusion.strategies.c3d import C3D
 
 WARM_UP = 2  # steps: the first one also chooses algorithms and makes the optimiser's state
-NUM_CLASSES = {"none": 0, "ucf101": 101, "hmdb51": 51}
+NUM_CLASSES = {"ucf101": 101, "hmdb51": 51}
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 WORDS = ("strategy", "batch", "repeats", "results", "recipe", "clip")
 COMPARED = ("trainer.precision", "trainer.channels_last", "trainer.compile")  # may name several values
@@ -136,8 +136,7 @@ def measure_steps(run: RunConfig, batch_size: int, repeats: int) -> dict[str, An
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     before = _peak_memory(device)
-    classes, auxiliary = (list(map(str, range(NUM_CLASSES[name]))) for name in (run.dataset, run.auxiliary))
-    model = make_model(run, classes, auxiliary).to(device)
+    model = make_model(run, list(map(str, range(NUM_CLASSES[run.dataset])))).to(device)
     dtype = DTYPES[run.trainer.precision]
     step = training_step(model, batch_size, dtype, device)
     for _ in range(WARM_UP):

@@ -46,7 +46,15 @@ class Report:
         self.numbers[name] = rows
         cells = [[_cell(form, row) for form in columns.values()] for row in rows]
         errors = [f"- {cells[0]}: {row['error']}" for row, cells in zip(rows, cells, strict=True) if "error" in row]
-        lines = ["", f"## {name.capitalize()}", "", *aligned(list(columns), cells), "", *notes.splitlines(), *errors]
+        lines = [
+            "",
+            f"## {name.capitalize()}",
+            "",
+            *aligned(list(columns), cells, markdown=True),
+            "",
+            *notes.splitlines(),
+            *errors,
+        ]
         print("\n".join(lines), flush=True)
         self.lines += lines
         for suffix, text in ((".json", json.dumps(self.numbers, indent=1)), (".md", "\n".join([*self.lines, ""]))):

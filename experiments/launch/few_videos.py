@@ -23,6 +23,7 @@ from datamodules.store.shards import read_shards
 from datamodules.store.size import expected_bytes, spread
 from datamodules.store.tracks import Track
 from datamodules.videos import Video, VideoLists
+from experiments.settings.schema import RunConfig
 
 FEW = 8  # videos that stand for all
 LISTED = 20_000  # videos of a list at most: enough for the steps of a probe
@@ -112,8 +113,15 @@ def with_lists(data: Dataset, lists: VideoLists) -> Dataset:
     return data
 
 
-def _given(lists: VideoLists) -> VideoLists:
-    return lists
+def with_datasets(run: RunConfig, datasets: list[Dataset]) -> RunConfig:
+    """The same run on other data sets."""
+    run = replace(run, data=datasets[0])
+    run.datasets = partial(_given, datasets)
+    return run
+
+
+def _given(value: Any) -> Any:
+    return value
 
 
 def _source(data: Dataset, scratch: Path) -> tuple[Dataset, float, float]:

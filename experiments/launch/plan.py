@@ -12,17 +12,17 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datamodules.datasets.base import Dataset
 from datamodules.processes import WorkerDied
 from datamodules.store.size import KEEP_FREE
-from experiments.launch.few_videos import Small, shrink
+from experiments.launch.few_videos import Small, shrink, with_datasets
 from experiments.launch.probe import Measured, first_line, probe
 from experiments.launch.processes import device_groups, in_processes
 from experiments.launch.status import states_of
@@ -64,12 +64,12 @@ def plan(name: str, runs: Sequence[RunConfig], jobs: int) -> int:
     firsts, jobs = [points[0] for points in kinds.values()], min(jobs, len(todo))
     with tempfile.TemporaryDirectory(prefix="vidfusion-plan-", ignore_cleanup_errors=True) as scratch:
         stores = _shrink_all(todo, Path(scratch))
-        smalls = [stores[_place(run.data)] for run in firsts]
+        smalls = [_small_of(run, stores) for run in firsts]
         found = _probe_all(firsts, smalls, jobs, Path(scratch))
     rows, failed = [], []
     for label, points, small, measured in zip(_labels(firsts), kinds.values(), smalls, found, strict=True):
-        if isinstance(small, Small) and isinstance(measured, Measured):
-            rows.append(scaled(label, len(points), points[0], small, measured))
+        if isinstance(measured, Measured):
+            rows.append(scaled(label, len(points), points[0], small[0], measured))
         else:
             failed.append(f"{label} cannot run as it is, and is not counted: {measured}")
     good = [small for small in stores.values() if isinstance(small, Small)]
@@ -108,13 +108,19 @@ def _shrink_all(runs: Sequence[RunConfig], scratch: Path) -> dict[tuple, Small |
     return smalls
 
 
+def _small_of(run: RunConfig, stores: Mapping[tuple, Small | str]) -> list[Small] | str:
+    """The data sets of a run in small, or why one cannot be used."""
+    found = [stores[_place(data)] for data in run.datasets()]
+    return next((why for why in found if isinstance(why, str)), found)
+
+
 def _probe_all(
-    runs: Sequence[RunConfig], smalls: Sequence[Small | str], jobs: int, scratch: Path
+    runs: Sequence[RunConfig], smalls: Sequence[list[Small] | str], jobs: int, scratch: Path
 ) -> list[Measured | str]:
     """What each run takes, or why it fails. Runs are repeated until all jobs have something to do."""
-    found: list[Measured | str] = [str(small) for small in smalls]
-    able = [number for number, small in enumerate(smalls) if isinstance(small, Small)]
-    small_runs = [replace(runs[number], data=smalls[number].data) for number in able]
+    found: list[Any] = list(smalls)
+    able = [number for number, small in enumerate(smalls) if not isinstance(small, str)]
+    small_runs = [with_datasets(runs[number], [small.data for small in smalls[number]]) for number in able]
 
     def announce(number: int, run: RunConfig) -> None:
         if number <= len(able):
@@ -146,7 +152,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         sizes = [f"{size / 1e6:,.1f}" for size in (row.found.memory, row.found.gpu_memory, row.disk)]
         times = [f"{row.found.step:.4f}", clock(row.training), clock(row.test)]
         lines.append([row.name, str(row.points), f"{row.found.steps:,}", *times, *sizes])
-    return aligned(titles, lines) if rows else []
+    return aligned(titles, lines, markdown=True) if rows else []
 
 
 def totals(rows: Sequence[Row], smalls: Sequence[Small], jobs: int) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from experiments.launch.few_videos import with_lists
+from experiments.launch.few_videos import with_datasets, with_lists
 from experiments.records.files import read_record
 from experiments.settings.schema import RunConfig
 from experiments.training.train import run_point
@@ -88,17 +88,19 @@ def _measure(run: RunConfig, folder: Path) -> Measured:
 
 def _short_run(run: RunConfig, steps: int, videos: int, results: Path) -> tuple[dict[str, Any], float]:
     """Train for some steps on one device and test on some videos. The record, and the seconds of all this."""
-    lists = run.data.read()
+    main, *others = run.datasets()
+    lists = main.read()
+    main = with_lists(main, replace(lists, test=lists.test[:videos]))
     usual = {"multiply_adds": 0.0, "schedule": "constant", "warmup": 0, "select": "last"}
     batch_size = run.training.batch_size // run.trainer.devices
     short = replace(
         run,
         results=str(results),
-        data=with_lists(run.data, replace(lists, test=lists.test[:videos])),
         training=replace(run.training, steps=steps, batch_size=batch_size, **usual),
         trainer=replace(run.trainer, devices=1),
         wandb=replace(run.wandb, mode="disabled"),
     )
+    short = with_datasets(short, [main, *others])
     began = time.monotonic()
     run_point(short)
     seconds = time.monotonic() - began
