@@ -149,11 +149,11 @@ def _points(options: argparse.Namespace) -> int:
 
         return plan(name, runs, options.jobs or usual_jobs(runs))
     if options.sweep:
-        from experiments.launch.on_ray import on_ray
-        from experiments.launch.processes import in_processes
+        from experiments.launch.on_ray import points_on_ray
+        from experiments.launch.point import points_in_processes
         from experiments.launch.sweep import run_all
 
-        launcher = on_ray if options.launcher == "ray" else in_processes
+        launcher = points_on_ray if options.launcher == "ray" else points_in_processes
         return 1 if run_all(name, runs, options.force, options.jobs, launcher) else 0
     from experiments.training.train import run_point
 

@@ -241,7 +241,7 @@ def save_run(results, record, scores, labels, *, groups=7, shift=0.0, held_out=N
     `labels` holds one class per video, or a bool array (videos, classes). Clips are 1 s apart, `shift` later than
     usual. `held_out` are scores and labels of videos that the run left out of training.
     """
-    names, target = [row.name for row in record.rows], one_hot(labels)
+    names, target = [row.name for row in record.rows], labelled(labels)
     for row, own in zip(record.rows, scores, strict=True):
         mean = own.astype(np.float64).mean(1)
         right = target[np.arange(len(target)), mean.argmax(1)] & ~np.isnan(mean).any(1)
@@ -250,11 +250,11 @@ def save_run(results, record, scores, labels, *, groups=7, shift=0.0, held_out=N
     save_scores(folder / "scores.npz", names, scores, target, f"test{record.split}", groups, shift)
     if held_out is not None:
         known, own = held_out
-        save_scores(folder / "validation.npz", names, known, one_hot(own), f"held out {record.id}", groups)
+        save_scores(folder / "validation.npz", names, known, labelled(own), f"held out {record.id}", groups)
     return record
 
 
-def one_hot(labels):
+def labelled(labels):
     """Bool labels (videos, classes) of one class per video; those that are so already stay."""
     labels = np.asarray(labels)
     return labels if labels.ndim == 2 else np.eye(len(CLASSES), dtype=bool)[labels]
