@@ -3,16 +3,14 @@
 import dataclasses
 import re
 import shlex
-import shutil
 
 import pytest
 import torch
 
-from datamodules import clips as clip_rules
 from datamodules.datasets import DATASETS
 from experiments.records.make import command
 from experiments.settings.compose import compose
-from experiments.settings.presets import CONFIGS, names
+from experiments.settings.presets import names
 from experiments.settings.schema import PLACES, is_place
 from vidfusion.strategies import STRATEGIES
 
@@ -38,7 +36,6 @@ def test_every_dataset_and_recipe_preset_composes(strategy, dataset, recipe):
         [f"strategy={strategy}", f"dataset={dataset}", f"recipe={recipe}", *DATASET_SETTINGS.get(dataset, [])]
     )
     assert isinstance(run.data, DATASETS[dataset])
-    clip_rules.check(run.sampling)
     with torch.device("meta"):
         run.strategy_class(run.model, run.clip_shape(), 3, run.training)
     assert run.model.size == ("published" if recipe == "published" else "tiny")
@@ -90,35 +87,6 @@ def test_a_preset_says_what_differs_from_the_one_it_extends():
     base, run = compose(["strategy=two_stream"]), compose(["strategy=two_stream_no_mean"])
     assert run.model == dataclasses.replace(base.model, mean_subtraction=False)
     assert run.sampling == base.sampling and run.strategy_class is base.strategy_class
-
-
-def test_a_second_data_set_comes_from_the_strategy_or_the_command_line():
-    assert compose(["strategy=two_stream", "dataset=ucf101"]).auxiliary_data is None
-    run = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.split=2"])
-    assert run.auxiliary == "hmdb51" and isinstance(run.auxiliary_data, DATASETS["hmdb51"])
-    assert run.auxiliary_data.split == 2
-    other = compose(["strategy=two_stream_multi_task", "dataset=moving_shapes", "auxiliary=ucf101"])
-    assert isinstance(other.auxiliary_data, DATASETS["ucf101"]) and other.auxiliary_data.root == "data/ucf101"
-    for words in (["dataset=sports1m"], ["dataset=ucf101", "auxiliary=none"]):
-        with pytest.raises(ValueError, match=r"two_stream_multi_task trains on a second data set; .*: auxiliary=NAME"):
-            compose(["strategy=two_stream_multi_task", *words])
-    moved = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.root=elsewhere"])
-    assert moved.id == compose(["strategy=two_stream_multi_task", "dataset=ucf101"]).id
-    for one in (run, other, compose(["strategy=two_stream", "auxiliary=moving_shapes", "auxiliary_data.data_seed=1"])):
-        assert compose(shlex.split(command(one))[2:]) == one
-    with pytest.raises(ValueError, match=r"auxiliary=hmdb: no such data set. Did you mean hmdb51"):
-        compose(["strategy=c3d", "auxiliary=hmdb"])
-    with pytest.raises(ValueError, match=r"auxiliary_data\.root is missing: auxiliary=folder"):
-        compose(["strategy=c3d", "auxiliary=folder"])
-
-
-def test_what_a_strategy_says_of_its_second_data_set_wins_over_that_ones_preset(monkeypatch, tmp_path):
-    shutil.copytree(CONFIGS, tmp_path / "configs")
-    (tmp_path / "configs" / "dataset" / "moving_shapes.yaml").write_text("data: {data_seed: 7, size: 32}")
-    monkeypatch.setattr("experiments.settings.presets.CONFIGS", tmp_path / "configs")
-    run = compose(["strategy=two_stream_multi_task", "dataset=moving_shapes"])
-    assert run.data.data_seed == 7
-    assert (run.auxiliary_data.data_seed, run.auxiliary_data.size) == (1, 32)
 
 
 def test_weights_are_part_of_a_runs_identity_by_their_content(tmp_path):
