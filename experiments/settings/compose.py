@@ -29,7 +29,7 @@ def compose(words: Iterable[str]) -> RunConfig:
         raise ValueError(f"strategy= is missing. Known: {', '.join(names('strategy'))}")
     presets = settings_of(chosen)
     strategy = class_of(chosen["strategy"])
-    defaults = defaults_of(strategy, DATASETS[chosen["dataset"]], type(None))
+    defaults = defaults_of(strategy, DATASETS[chosen["dataset"]])
     config = OmegaConf.structured(defaults)
     for source, settings in {**presets, "the command line": chosen}.items():
         _merge(config, settings, source)
@@ -44,6 +44,7 @@ def compose(words: Iterable[str]) -> RunConfig:
     clip.resize = list(net.resize) if clip.resize is None else clip.resize
     clip.crop = net.crop if clip.crop is None else clip.crop
     check(clip)
+    run.datasets()  # raises ValueError for a second data set that does not exist
     return run
 
 

@@ -39,8 +39,8 @@ class Settings:
     ("word", "value"),
     [
         *((f"text={text}", text) for text in (
-            "2024_05_01", "007", "12:30:45", "on", "1e3", "null", "~", "None", "my data #1", "a: b", "[a]", "{a}", "'a'",
-            '"a"', "a\\b", "%d", " a ", "", "a=b", "été", "- a", "!x", "*a", "$HOME", "true",
+            "2024_05_01", "007", "12:30:45", "on", "1e3", "null", "~", "None", "my data #1", "a: b", "[a]", "{a}",
+            "'a'", '"a"', "a\\b", "%d", " a ", "", "a=b", "été", "- a", "!x", "*a", "$HOME", "true",
         )),
         ("name=null", None), ("name=None", "None"), ("name=007", "007"), ("mode=on", "on"),
         ("whole=010", 10), ("whole=-3", -3), ("number=1e-3", 0.001), ("number=7", 7.0), ("rate=null", None),
@@ -81,7 +81,7 @@ def test_a_tilde_is_the_home_folder_in_paths_only(monkeypatch):
         ("text=${oc.env:HOME}", "text=${oc.env:HOME}: expected the value itself"),
         ("texts=[${oc.env:HOME}]", "expected the value itself"),
         ("text=???", "text=???: expected the value itself"),
-        ("texts=[???]", "missing mandatory value"),
+        ("texts=[???]", "texts=[???]: expected a list"),
         ("text", "'text': expected key=value"),
         ("--text=1", "'--text=1': expected key=value"),
         ("=1", "'=1': expected key=value"),
