@@ -369,7 +369,7 @@ def test_undecodable_test_video_counts_as_wrong_and_is_shown(run, place, tmp_pat
         (["strategy=c3d", "dataset=ucf101", "data.root=/nowhere"], "data.root=/nowhere: no such folder; expected"),
         (["strategy=c3d", "results=/proc/nowhere"], "results=/proc/nowhere: cannot write"),
         (["strategy=c3d", "data.max_store=0.0001"], "raise data.max_store"),
-        (["--table", "strategy=c3d"], "expected nothing but results=FOLDER"),
+        (["--table", "strategy=c3d"], "strategy: no such setting. Known: results"),
     ],
 )
 def test_bad_input_ends_with_one_message_and_code_1(place, swept, words, message, capsys):

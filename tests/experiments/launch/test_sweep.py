@@ -18,7 +18,7 @@ from experiments.records.lock import Busy, holder
 from experiments.records.make import command
 from experiments.records.provenance import code_hash
 from experiments.run import main
-from experiments.settings.compose import _spelt, compose
+from experiments.settings.compose import compose
 from experiments.training.train import run_point
 from tests.experiments.launch.interruption import ROOT, Moment, run_sweep, what_came_out
 
@@ -92,22 +92,6 @@ def test_a_wrong_word_is_named(words, message, capsys):
 def test_the_order_of_words_changes_nothing():
     words = ["strategy=c3d", "training.steps=5", "seed=1", "data.size=32"]
     assert compose(words) == compose(words[::-1])
-
-
-@pytest.mark.parametrize(
-    ("written", "kept"),
-    [
-        ("['motion', 'order']", "[motion,order]"),  # as Python and so W&B's agent write a list of a sweep's file
-        ("[motion,order]", "[motion,order]"),
-        ("[20, 30]", "[20,30]"),
-        ("['20']", "['20']"),  # unquoted it would be a number
-        ("['a,b']", "['a,b']"),
-        ("[[1,2]]", "[[1,2]]"),
-        ("a, b", "a, b"),
-    ],
-)
-def test_lists_have_one_spelling(written, kept):
-    assert _spelt(written) == kept
 
 
 # -- where a point stands ----------------------------------------------------------------------------------------------
