@@ -29,9 +29,11 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 from experiments.run import main
-from experiments.table import read_records, tables
-from experiments.tracking import WandbConfig, log_report
-from experiments.training import Progress
+from experiments.records.files import read_records
+from experiments.settings.schema import WandbConfig
+from experiments.tables.table import tables
+from experiments.tracking.sweep_report import log_report
+from experiments.training.callbacks import Progress
 
 settings, results = sys.argv[1:], Path(sys.argv[-1].partition("=")[2])
 step_ends = Progress.on_train_batch_end
@@ -68,8 +70,9 @@ run("strategy=c3d")
 PRIVATELY = """
 import sys
 from pathlib import Path
-from experiments.render import Section
-from experiments.tracking import WandbConfig, log_report
+from experiments.settings.schema import WandbConfig
+from experiments.tables.render import Section
+from experiments.tracking.sweep_report import log_report
 
 shown = Section("toy", [], ["Strategy"], [["c3d"]], csv=[{"strategy": "c3d", "test/video_hit1": 0.5}])
 log_report(WandbConfig(private=True), "alone", [shown], Path(sys.argv[1]))
