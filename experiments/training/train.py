@@ -76,8 +76,8 @@ def _train_and_test(run: RunConfig, force: bool) -> bool:
     data = make_data(run)
     data.prepare_data()
     data.setup()
-    model = make_model(run, data.lists.classes, data.auxiliary_classes)
-    ingredients = [code_hash(run), data.fingerprint(), data.auxiliary_fingerprint()]
+    model = make_model(run, data.lists.classes)
+    ingredients = [code_hash(run), *data.fingerprints()]
     if not force and _is_finished(run, ingredients):
         return True
     resume = not force and _can_resume(run.folder, ingredients)
