@@ -520,7 +520,7 @@ def table(rows: Sequence[tuple[str, int, Measured | str]]) -> list[str]:
             cells = [f"{found.steps:,}", f"{found.step:.4f}", *map(clock, times), f"{found.memory / 1e6:,.0f}"]
             cells += [f"{found.gpu_memory / 1e6:,.0f}"] * on_gpu + [f"{found.bytes / 1e6:,.1f}"] + [""] * failed
         lines.append([name, str(count), *cells])
-    return aligned(titles, lines)
+    return aligned(titles, lines, markdown=True)
 
 
 def clock(seconds: float) -> str:

@@ -226,7 +226,7 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
             "balanced", "train_labels")),
         *(f"data.{name}" for name in (
             "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
-            "flow.range", "flow.encoding", "encoding", "quality", "store_fps",
+            "flow.encoding", "encoding", "quality", "store_fps",
             "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
         *(f"training.{name}" for name in (
             "steps", "multiply_adds", "batch_size", "optimizer", "lr", "head_lr_factor", "bias_lr_factor", "momentum",
