@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
     from datamodules.datamodule import VideoDataModule
+    from experiments.records.record import Record
     from vidfusion.votes import Votes
 
 CONFUSED_PAIRS = 20
@@ -23,7 +24,7 @@ FILM_STRIPS = 6  # of right videos, and of wrong ones
 
 def log_record(
     logger: WandbLogger | None,
-    record: dict[str, Any],
+    record: Record,
     classes: Sequence[str] = (),
     video_scores: np.ndarray | None = None,
     targets: np.ndarray | None = None,
@@ -39,7 +40,7 @@ def log_record(
     """
     if logger is None:
         return
-    with only_a_mirror(f"the summary or tables of {record['id']}"):
+    with only_a_mirror(f"the summary or tables of {record.id}"):
         run = logger.experiment
         numbers = _numbers(record) | {f"best/{key.replace('/', '_')}": value for key, value in (best or {}).items()}
         run.summary.update({key: value for key, value in numbers.items() if value is not None})
@@ -52,22 +53,22 @@ def log_record(
         run.log(tables)  # last: where the network is gone, W&B waits for it here, and then gives up
 
 
-def _numbers(record: dict[str, Any]) -> dict[str, float | int | str | None]:
+def _numbers(record: Record) -> dict[str, float | int | str | None]:
     """A record's numbers by the keys that W&B shows."""
-    seconds, rows = record["seconds"], record["rows"]
-    tested = rows[-1]["clips_per_video"] * record["videos"]["expected"]
-    numbers: dict[str, float | int | str | None] = {"record": record["id"], "speed/memory_mb": record["memory_mb"]}
+    seconds, rows = record.seconds, record.rows
+    tested = (rows[-1].clips_per_video or 0) * record.videos.expected
+    numbers: dict[str, float | int | str | None] = {"record": record.id, "speed/memory_mb": record.memory_mb}
     numbers |= {f"speed/{name}_seconds": value for name, value in seconds.items()}
     numbers["speed/test_clips_per_second"] = tested / seconds["test"]
     if seconds["train"]:
-        numbers["speed/train_macs_per_second"] = rows[-1]["macs_training"] / seconds["train"]
+        numbers["speed/train_macs_per_second"] = rows[-1].macs_training / seconds["train"]
     for row in rows:
-        prefix = "" if row is rows[-1] else f"{row['name']}/"
-        numbers |= {f"{prefix}{name}": value for name, value in row["metrics"].items()}
-        for family, part in row["families"].items():
-            numbers[f"{prefix}test/family/{family}_video_hit1"] = part["video_hit1"]
+        prefix = "" if row is rows[-1] else f"{row.name}/"
+        numbers |= {f"{prefix}{name}": value for name, value in row.metrics.items()}
+        for family, part in row.families.items():
+            numbers[f"{prefix}test/family/{family}_video_hit1"] = part.video_hit1
         for name in ("parameters", "macs_per_clip", "macs_training", "frames_per_video"):
-            numbers[f"{prefix}model/{name}"] = row[name]
+            numbers[f"{prefix}model/{name}"] = getattr(row, name)
     return numbers
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import multiprocessing
 import time
@@ -11,7 +10,6 @@ import traceback
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
@@ -20,10 +18,11 @@ from lightning.pytorch.loggers import WandbLogger
 from datamodules.datamodule import VideoDataModule
 from datamodules.files import write_atomically
 from datamodules.processes import available_cores
-from experiments.records.files import made_of, read_record
+from experiments.records.files import read_record
 from experiments.records.lock import locked
 from experiments.records.make import make_record, row_names
 from experiments.records.provenance import code_hash
+from experiments.records.record import Record
 from experiments.records.scores import write_scores
 from experiments.settings.schema import RunConfig
 from experiments.tracking.charts import log_film_strips, log_record
@@ -113,7 +112,7 @@ def _is_finished(run: RunConfig, ingredients: list[str]) -> bool:
     record = read_record(run.folder)
     if record is None:
         return False
-    if made_of(record) == ingredients:
+    if record.made_of == ingredients:
         print(f"{run.id}: finished before, skipped (--force runs it again)", flush=True)
         return True
     print(f"{run.id}: finished before with other code or data, so it runs again", flush=True)
@@ -171,7 +170,7 @@ def _test(run: RunConfig, trainer: L.Trainer, model: VideoClassifier, data: Vide
     return time.monotonic() - started
 
 
-def _write(run: RunConfig, model: VideoClassifier, data: VideoDataModule, test_seconds: float) -> dict[str, Any]:
+def _write(run: RunConfig, model: VideoClassifier, data: VideoDataModule, test_seconds: float) -> Record:
     """Write the scores, then the record, which says that all is there. Returns the record."""
     record, rows = make_record(run, model, data, test_seconds), row_names(run, model)
     for name, votes, videos in (
@@ -181,7 +180,7 @@ def _write(run: RunConfig, model: VideoClassifier, data: VideoDataModule, test_s
         if votes is not None:
             paths, clusters = [video.path for video in videos], [data.dataset.cluster(video) for video in videos]
             write_scores(run.folder / f"{name}.npz", votes, rows, paths, clusters)
-    write_atomically(run.folder / "record.json", json.dumps(record, indent=1))
+    record.write(run.folder / "record.json")
     return record
 
 
@@ -190,7 +189,7 @@ def _log(
     trainer: L.Trainer,
     model: VideoClassifier,
     data: VideoDataModule,
-    record: dict[str, Any],
+    record: Record,
     logger: WandbLogger | None,
 ) -> None:
     """Show the result in W&B."""
@@ -201,11 +200,11 @@ def _log(
     log_film_strips(logger, run.wandb, data, model.test_votes)
 
 
-def _print_hits(record: dict[str, Any]) -> None:
-    for row in record["rows"]:
-        shown = {"Clip Hit@1": row["metrics"]["test/clip_hit1"], "Video Hit@1": row["metrics"]["test/video_hit1"]}
-        shown |= {family: part["video_hit1"] for family, part in row["families"].items()}
-        print(f"{row['name']}: " + ", ".join(f"{name} {value:.1%}" for name, value in shown.items()), flush=True)
+def _print_hits(record: Record) -> None:
+    for row in record.rows:
+        shown = {"Clip Hit@1": row.metrics["test/clip_hit1"], "Video Hit@1": row.metrics["test/video_hit1"]}
+        shown |= {family: part.video_hit1 for family, part in row.families.items()}
+        print(f"{row.name}: " + ", ".join(f"{name} {value:.1%}" for name, value in shown.items()), flush=True)
 
 
 def _advise(run: RunConfig, waiting: float) -> None:
