@@ -44,6 +44,7 @@ from vidfusion.nets.blocks import classifier_head, frame_cnn
 from vidfusion.nets.cnn_m import CNN_M_2048
 from vidfusion.nets.frame_net import FrameNet
 from vidfusion.optimisation import freeze_all_but_last
+from vidfusion.ranges import number
 
 
 @dataclass
@@ -56,7 +57,7 @@ class TwoStreamConfig(StrategyConfig):
 
     stacking: Literal["flow", "trajectory"] = "flow"
     mean_subtraction: bool = True
-    spatial_dropout: Optional[float] = None  # noqa: UP045 - see StrategyConfig
+    spatial_dropout: Optional[float] = number(least=0, below=1)  # noqa: UP045 - see StrategyConfig
     spatial_training: Literal["all", "last_layer"] = "all"
 
 
