@@ -85,20 +85,10 @@ class VideoDataModule(L.LightningDataModule):
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
         if self._store is None:
             self.dataset.prepare(available_cores())  # before its lists are read
-            self._check_task()
+            if len(classes := self.lists.classes) < 2:
+                raise DataError(f"{self.dataset.folder()}: found 1 class, {classes[0]}; expected 2 or more")
             store = prepare_store(self.dataset, self.tracks, available_cores(), self.lists)
             self.dataset.report(self.lists, store.videos)
-
-    def _check_task(self) -> None:
-        """Raise DataError where there is nothing to tell apart, or nothing to train or to test on."""
-        root, lists = self.dataset.folder(), self.lists
-        if len(lists.classes) < 2:
-            raise DataError(f"{root}: found {len(lists.classes)} class, {', '.join(lists.classes)}; expected 2 or more")
-        for name, videos in (("training", lists.train), ("test", lists.test)):
-            if not videos:
-                raise DataError(
-                    f"{root}: split {self.dataset.split} has no {name} video; list some, or change data.split"
-                )
 
     def find_stores(self) -> tuple[bool, str] | None:
         """Whether all that is needed of the frame store is built, so that `setup` only opens it, and the key of its

@@ -29,6 +29,6 @@ def test_no_test_video_is_refused(tmp_path):
         f"{path.relative_to(root)},{path.parent.name},{path.stem},train" for path in sorted(root.glob("train/*/*.mp4"))
     ]
     (root / "manifest.csv").write_text("\n".join(["path,label,group,split", *rows]))
-    with pytest.raises(DataError, match=r"untested: split 1 has no test video; list some, or change data\.split$"):
+    with pytest.raises(DataError, match=r"untested, split 1: the test list has 0 videos, expected at least 1$"):
         prepare(root)
     assert not (tmp_path / "stores").exists()
