@@ -30,8 +30,11 @@ class StopOnDivergence(Callback):
     """
 
     def on_train_start(self, trainer: L.Trainer, model: VideoClassifier) -> None:
-        """Nothing is known yet."""
+        """Look at the weights that the training starts from."""
         self.last: tuple[int, Tensor, Tensor] | None = None
+        if not _norm(model).isfinite():
+            source = model.config.weights or model.config.pretrained or "the last checkpoint"
+            raise ValueError(f"the weights of {source} are not finite, so nothing can be trained on them; give others")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, model: VideoClassifier, outputs: dict[str, Tensor], *_: Any

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from experiments.training.bookkeeping import DropoutSeeds, bookkeeping
+from experiments.training.bookkeeping import DropoutSeeds, StopOnDivergence, bookkeeping
 from tests.factories import QUIET, clips_of, network, one_hot
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import hits_at_k
@@ -164,6 +164,27 @@ def test_a_training_that_diverges_stops_at_that_step(at, what):
     with pytest.raises(ValueError, match=f"^{found}: lower training.lr .now 0.05., or lower training.clip_norm .now 3"):
         train_poisoned(model, what, at)
     assert model.trainer.global_step == at
+
+
+def test_on_a_gpu_a_step_is_looked_at_when_the_next_is_done(monkeypatch):
+    model, watch = network("late_fusion", crop=SIDE), StopOnDivergence()
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    watch.on_train_start(SimpleNamespace(), model)
+    watch.on_train_batch_end(SimpleNamespace(global_step=1), model, {"loss": torch.tensor(math.nan)})
+    with pytest.raises(ValueError, match="loss is nan at step 1"):
+        watch.on_train_batch_end(SimpleNamespace(global_step=2), model, {"loss": torch.tensor(1.0)})
+    watch.on_train_start(SimpleNamespace(), model)
+    watch.on_train_batch_end(SimpleNamespace(global_step=3), model, {"loss": torch.tensor(math.inf)})
+    with pytest.raises(ValueError, match="loss is inf at step 3"):  # the epoch's last step, before its checkpoint
+        watch.on_train_epoch_end(SimpleNamespace(), model)
+
+
+def test_weights_that_are_not_finite_are_not_trained_on():
+    model = network("late_fusion", crop=SIDE)
+    model.config.weights = "other.ckpt"
+    model.head[-1].bias.data[0] = math.nan
+    with pytest.raises(ValueError, match=r"^the weights of other\.ckpt are not finite"):
+        fit(model, toy_batches(model, 3), 1)
 
 
 def test_a_learning_rate_that_is_far_too_high_is_noticed():
