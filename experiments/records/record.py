@@ -180,7 +180,7 @@ class NetworkTest:
 
 @dataclass(kw_only=True)
 class Record:
-    """One finished run. The file leaves out `given`, `ensemble`, `test` and `config` where they are None."""
+    """One finished run. The file leaves out what is None, but for metrics and other numbers of rows."""
 
     format: int = FORMAT
     id: Name
@@ -244,8 +244,10 @@ class Record:
         content = dataclasses.asdict(self)
         del content["digest"], content["file_digest"]
         content["videos"] = self.videos.plain()
-        optional = ("given", "ensemble", "test", "config")
-        return {key: value for key, value in content.items() if value is not None or key not in optional}
+        for part in (content, content["data"], content["ensemble"] or {}):  # None is a value in rows only
+            for key in [key for key, value in part.items() if value is None]:
+                del part[key]
+        return content
 
     @property
     def made_of(self) -> list[str]:
