@@ -283,7 +283,7 @@ def save_scores(path, rows, scores, target, prefix, groups=7, shift=0.0):
 def random_scores(name, labels, clips=3):
     """Probabilities (videos, clips, CLASSES) that favour the label a little; the same for the same name."""
     rng = np.random.default_rng(list(name.encode()))
-    logits = rng.normal(size=(len(labels), clips, len(CLASSES))) + 1.5 * one_hot(labels)[:, None]
+    logits = rng.normal(size=(len(labels), clips, len(CLASSES))) + 1.5 * labelled(labels)[:, None]
     return softmax(logits).astype(np.float32)
 
 
