@@ -108,6 +108,7 @@ class Data:
     """The data that the run was trained and tested on. Old records lack `fingerprints`, `files` and `families`.
 
     `fingerprint` is of the data set that is tested; `fingerprints` are of all that are trained on, that one first.
+    `built_with` holds the versions of the libraries that decoded the frame store.
     """
 
     fingerprint: str
@@ -117,6 +118,7 @@ class Data:
     families: dict[str, list[str]] = field(default_factory=dict)
     training_videos: int | None = None
     store: dict[str, Any] | None = None
+    built_with: list[str] | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -104,6 +104,7 @@ class Row:
 def versions_of(records: list[Record]) -> dict[str, list[str]]:
     """The versions of the packages on which numbers depend, of those that are recorded."""
     found = {name: sorted({record.code.versions.get(name, "") for record in records} - {""}) for name in PACKAGES}
+    found["frames by"] = sorted({text for record in records for text in record.data.built_with or []})
     return {name: versions for name, versions in found.items() if versions}
 
 

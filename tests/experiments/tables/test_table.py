@@ -182,6 +182,10 @@ def test_a_mean_over_several_versions_of_a_package_is_marked():
     (section,) = ours(*records)
     assert [row[0] for row in section.rows[1:]] == ["slow_fusion (torch 2.13.0 and 2.14.1)", "c3d"]
     assert "Versions differ between runs: torch 2.13.0 and 2.14.1." in section.facts
+    records = [record_of(), record_of(seed=1, id="other")]
+    for record, version in zip(records, ("PyAV 14", "PyAV 15"), strict=True):
+        record.data.built_with = [version]
+    assert ours(*records)[0].rows[1][0] == "slow_fusion (frames by PyAV 14 and PyAV 15)"
 
 
 def test_drifting_and_damaged_videos_are_facts_where_there_are_any():
