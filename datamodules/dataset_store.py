@@ -15,26 +15,22 @@ from datamodules.store.tracks import Track
 from datamodules.videos import VideoLists
 
 
-def tracks(dataset: Dataset, spec: ClipSpec, main: Dataset | None = None) -> list[Track]:
-    """What the clips of a specification need of a data set's frame store. Raises DataError.
-
-    An auxiliary data set is stored as the settings of the `main` one say, but for which part of each video.
-    """
-    sample, main = dataset.sample(), main or dataset
+def tracks(dataset: Dataset, spec: ClipSpec) -> list[Track]:
+    """What the clips of a specification need of a data set's frame store. Raises DataError."""
+    sample = dataset.sample()
     if sample is not None and spec.span == "video":
-        node = "data" if dataset is main else "auxiliary_data"
         raise DataError(
-            f"sampling.span=video spreads a clip over a whole video, of which {node}.clips_per_video={sample.clips} "
-            f"stores pieces only; set {node}.clips_per_video=0 or sampling.span=fixed"
+            f"sampling.span=video spreads a clip over a whole video, of which data.clips_per_video={sample.clips} "
+            "stores pieces only; set data.clips_per_video=0 or sampling.span=fixed"
         )
     height, width = spec.resize
-    stored = {"quality": main.quality, "fps": main.store_fps, "sample": sample}
-    needed = [Track(height, width, encoding=main.encoding, **stored)] if spec.frames else []
+    stored = {"quality": dataset.quality, "fps": dataset.store_fps, "sample": sample}
+    needed = [Track(height, width, encoding=dataset.encoding, **stored)] if spec.frames else []
     if spec.flow_frames:
-        stored["encoding"] = main.flow.encoding
-        needed.append(Track(height, width, main.flow, **stored))
+        stored["encoding"] = dataset.flow.encoding
+        needed.append(Track(height, width, dataset.flow, **stored))
         if spec.flow_direction == "both":
-            needed.append(Track(height, width, main.flow, backward=True, **stored))
+            needed.append(Track(height, width, dataset.flow, backward=True, **stored))
     return needed
 
 

@@ -15,7 +15,7 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Optional, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Optional, Protocol
 
 import lightning as L
 import torch
@@ -91,8 +91,9 @@ class VideoClassifier(L.LightningModule):
     """Trains a strategy on clips and scores videos by the mean over their clips' probabilities.
 
     A subclass sets `nets` (its network's table for each size), `Config`, `order_matters` (whether the order of a clip's
-    frames can change its scores), `streams` (names of the dict that `forward` returns, if any) and `input_channels` (of
-    what its first convolutions read).
+    frames can change its scores), `streams` (names of the dict that `forward` returns, if any), `input_channels` (of
+    what its first convolutions read) and `clips_per_step` (of streams that are trained on more than one clip for each
+    of the batch).
     """
 
     Config: ClassVar[type[StrategyConfig]] = StrategyConfig
@@ -100,6 +101,7 @@ class VideoClassifier(L.LightningModule):
     nets: ClassVar[dict[str, Net]]
     streams: ClassVar[tuple[str, ...]] = ()
     input_channels: tuple[int, ...] = (3,)
+    clips_per_step: ClassVar[dict[str, int]] = {}
 
     def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__()
@@ -149,6 +151,11 @@ class VideoClassifier(L.LightningModule):
                     raise ValueError(f"model.{name}={given}: expected one value, or one for each of 3 channels")
                 net = dataclasses.replace(net, **{name: tuple(given)})
         return net
+
+    @classmethod
+    def other_data(cls, config: StrategyConfig) -> list[tuple[str, dict[str, Any]]]:
+        """Names and settings of data sets that it is trained on beside the run's own; none in nearly all strategies."""
+        return []
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -202,16 +209,6 @@ class VideoClassifier(L.LightningModule):
 
     # -- what is trained ---------------------------------------------------------------------------------------------
 
-    def add_auxiliary(self, num_classes: int) -> None:
-        """Train on a second data set too, with a classifier of its own on each stream's features."""
-        for layer in self._classifiers():
-            layer.add_auxiliary(num_classes, self.training_config.init != "torch")
-
-    def has_auxiliary(self, stream: str = "") -> bool:
-        """Whether a stream (or the whole network) is trained on a second data set too."""
-        part = getattr(self, stream) if stream else self
-        return any(isinstance(layer, Classifier) and layer.auxiliary is not None for layer in part.modules())
-
     def _classifiers(self) -> list[Classifier]:
         return [layer for layer in self.modules() if isinstance(layer, Classifier)]
 
@@ -249,29 +246,12 @@ class VideoClassifier(L.LightningModule):
         torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
-        """One optimiser step's loss: of a batch, or the sum over a batch of each data set, `main` and `auxiliary`."""
-        main, auxiliary = (batch["main"], batch["auxiliary"]) if "auxiliary" in batch else (batch, None)
-        logits = self(**self.inputs(main))
-        loss = self.loss(logits, main.get("drawn", main["target"]))
-        self._count(logits, main["target"])
-        if auxiliary is not None:
-            loss = loss + self.auxiliary_loss(auxiliary)
-        self.log("train/loss", loss, batch_size=len(main["target"]), on_step=False, on_epoch=True, sync_dist=True)
+        """The loss of a batch; counts its hits and logs the epoch's mean loss."""
+        logits = self(**self.inputs(batch))
+        loss = self.loss(logits, batch.get("drawn", batch["target"]))
+        self._count(logits, batch["target"])
+        self.log("train/loss", loss, batch_size=len(batch["target"]), on_step=False, on_epoch=True, sync_dist=True)
         return loss
-
-    def auxiliary_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """The second data set's loss, which leaves the first one's classifiers untouched."""
-        classifiers = [layer for layer in self._classifiers() if layer.auxiliary]
-        for layer in classifiers:
-            layer.answers_auxiliary = True
-        loss = self.loss(self.forward_auxiliary(**self.inputs(batch)), batch.get("drawn", batch["target"]))
-        for layer in classifiers:
-            layer.answers_auxiliary = False
-        return loss
-
-    def forward_auxiliary(self, **clips: Tensor) -> Tensor | dict[str, Tensor]:
-        """What `forward` returns, for clips of the second data set."""
-        return self(**clips)
 
     @torch.no_grad()
     def _count(self, logits: Tensor | dict[str, Tensor], target: Tensor) -> None:

@@ -8,7 +8,9 @@ from typing import Literal
 
 from torch import nn
 
-from vidfusion.nets.blocks import CLASSIFIER_SIGMA, Classifier
+from vidfusion.nets.blocks import Classifier
+
+CLASSIFIER_SIGMA = 0.01  # of the weights drawn for the layer under the softmax
 
 
 def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_channels: Sequence[int]) -> None:

@@ -67,7 +67,7 @@ from vidfusion.layer_table import clip_inputs, multiply_adds
 from vidfusion.strategies.c3d import C3D
 
 WARM_UP = 2  # steps: the first one also chooses algorithms and makes the optimiser's momentum
-NUM_CLASSES = {"none": 0, "ucf101": 101, "hmdb51": 51}
+NUM_CLASSES = {"ucf101": 101, "hmdb51": 51}
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 WORDS = ("strategy", "batch", "repeats", "results", "recipe", "clip")
 FRAMES_WORDS = ("dataset", "batch", "repeats", "clips", "parts", "results")
@@ -179,8 +179,7 @@ def _measure(run: RunConfig, batch_size: int, repeats: int) -> dict[str, Any]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     before = _peak_memory(device)
-    classes, auxiliary = (range(NUM_CLASSES[name]) for name in (run.dataset, run.auxiliary))
-    model = make_model(run, list(map(str, classes)), list(map(str, auxiliary))).to(device)
+    model = make_model(run, list(map(str, range(NUM_CLASSES[run.dataset])))).to(device)
     optimizer = model.configure_optimizers()["optimizer"]
     batch = random_batch(model, batch_size, device)
     dtype = DTYPES[run.trainer.precision]
@@ -607,7 +606,7 @@ def _show_sources(part: dict[str, Any]) -> list[str]:
     return [
         "## Clips per second of one core",
         "",
-        *aligned(["From", "Clips/s", "Of exact", "Same clips", "Differ by", "Target"], lines),
+        *aligned(["From", "Clips/s", "Of exact", "Same clips", "Differ by", "Target"], lines, markdown=True),
         "",
         "- Per second of processor time, of all threads. Of exact: times the clips of exact decoding, in each repeat.",
         "- Same clips: those of a batch that are to the last bit what exact decoding gives; differ by: the mean "
@@ -631,7 +630,7 @@ def _show_loader(part: dict[str, Any]) -> list[str]:
     return [
         "## The loader alone",
         "",
-        *aligned(["From", "Workers", "Clips/s", "Of no workers", "Of copying"], lines),
+        *aligned(["From", "Workers", "Clips/s", "Of no workers", "Of copying"], lines, markdown=True),
         "",
         "- Clips per second that the training's loader delivers to a step that does nothing.",
         f"- Of copying: their bytes as a share of those that np.copyto copies in that time, in turn: "
@@ -650,7 +649,7 @@ def _show_memory(part: dict[str, Any]) -> list[str]:
     return [
         "## Memory of a loading process",
         "",
-        *aligned(["After clips", "Resident MiB", "Own MiB"], looks),
+        *aligned(["After clips", "Resident MiB", "Own MiB"], looks, markdown=True),
         "",
         "- Of a worker of the loader that waits. Own: shared with no other process.",
         f"- Growth: {growth['resident']:+.1%} resident, {growth['own']:+.1%} own; target {GROWTH:.0%} or less: {met}.",
@@ -676,7 +675,7 @@ def _show_start(part: dict[str, Any]) -> list[str]:
     return [
         "## Start of a run",
         "",
-        *aligned(["Package", "Seconds", "First imported by"], imports),
+        *aligned(["Package", "Seconds", "First imported by"], imports, markdown=True),
         "",
         f"- strategy=single_frame, its store built before: {part['seconds']:.1f} s to the end of the first step, "
         f"{part['importing']:.0%} of it for imports.",

@@ -18,9 +18,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def made_of(record: dict[str, Any]) -> list[str]:
-    """Hash of the code, and fingerprints of the data and of the auxiliary data, that a record was made of."""
+    """Hash of the code and fingerprints of the data sets that a record was made of."""
     data = record["data"]
-    return [record["code"]["hash"], data["fingerprint"], data.get("auxiliary_fingerprint", "")]
+    return [record["code"]["hash"], *data.get("fingerprints", [data["fingerprint"]])]
 
 
 def read_records(results: Path) -> list[dict]:

@@ -81,7 +81,6 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         "clip": run.clip,
         "selection": "best on validation" if run.training.select == "best" else "last checkpoint",
         "pretrained": model.provenance["pretrained"],
-        "auxiliary": run.auxiliary,
         "given": given(run),
         "num_classes": len(data.lists.classes),
         "families": {family: len(members) for family, members in data.lists.families.items()},
@@ -114,7 +113,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
         },
         "data": {
             "fingerprint": data.fingerprint(),
-            "auxiliary_fingerprint": data.auxiliary_fingerprint(),
+            "fingerprints": data.fingerprints(),
             "files": data.store.folder.name.rpartition("-")[2],
             "classes": list(data.lists.classes),
             "families": {family: list(members) for family, members in data.lists.families.items()},

@@ -49,7 +49,7 @@ def code_hash(run: RunConfig) -> str:
 
     Other strategies' and data sets' files are left out: changing one network leaves the others' results valid.
     """
-    classes = (*run.strategy_class.__mro__, *type(run.data).__mro__, *type(run.auxiliary_data).__mro__)
+    classes = [base for own in (run.strategy_class, *map(type, run.datasets())) for base in own.__mro__]
     files = {Path(getattr(sys.modules[base.__module__], "__file__", None) or "").resolve() for base in classes}
     digest = hashlib.sha256(f"format {FORMAT}".encode())
     for path, content in [*SHARED.items(), *((path, OWN[path]) for path in sorted(files & OWN.keys()))]:

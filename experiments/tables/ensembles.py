@@ -31,7 +31,7 @@ from experiments.tables.comparisons import digest
 Member = tuple[str, str]  # a run's id and the name of one of its rows
 
 # What members of an ensemble of `ensembles.yaml` share, beside the data's classes and fingerprint.
-ALIKE = ("dataset", "auxiliary", "split", "seed", "protocol", "recipe", "size", "clip", "given")
+ALIKE = ("dataset", "split", "seed", "protocol", "recipe", "size", "clip", "given")
 CODE = hashlib.sha256(Path(__file__).with_name("score_fusion.py").read_bytes()).hexdigest()[:16]
 
 

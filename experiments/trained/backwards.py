@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> None:
         data = make_data(run)
         data.prepare_data()
         data.setup()
-        model = make_model(run, data.lists.classes, data.auxiliary_classes).eval()
+        model = make_model(run, data.lists.classes).eval()
         model.load_state_dict(torch.load(folder / "last.ckpt", weights_only=True, map_location="cpu")["state_dict"])
         classes = data.lists.classes
         videos = [video for video in data.lists.test if classes[video.labels[0]] in OPPOSITE]

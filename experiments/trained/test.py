@@ -75,7 +75,7 @@ test.__test__ = False  # the name is not a test's
 
 def _open_data(trained: Trained, other_data: bool) -> VideoDataModule:
     """The data of the test, without what was only trained on beside them; with `other_data` of the same classes."""
-    data = make_data(replace(trained.run, auxiliary_data=None))
+    data = make_data(trained.run, [trained.run.data])
     if other_data:
         data.dataset.prepare(available_cores())  # before its lists are read
         own, theirs = trained.provenance["classes"], list(data.lists.classes)
@@ -121,7 +121,7 @@ def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool)
     record |= {"id": name, "kind": kind, "settings": digest([kind, record["settings"], of["checkpoint"]])}
     record["selection"] = "best on validation" if trained.checkpoint.name.startswith("best") else "last checkpoint"
     record["test"] = of | {"path": str(trained.checkpoint), "steps": trained.steps, "made_of": provenance["made_of"]}
-    record["data"]["auxiliary_fingerprint"] = provenance["made_of"][2]
+    record["data"]["fingerprints"] = provenance["made_of"][1:]
     record["config"]["model"]["weights"] = run.model.weights
     return record
 

@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from datamodules.datamodule import VideoDataModule
+from datamodules.datasets.base import Dataset
+from datamodules.multi_task import MultiTaskDataModule
 from experiments.settings.schema import RunConfig
 from experiments.training.checkpoint import WholeCheckpoints
 from vidfusion.classifier import VideoClassifier
@@ -21,22 +23,24 @@ from vidfusion.optimisation import initialise
 from vidfusion.weights import load_weights
 
 
-def make_data(run: RunConfig) -> VideoDataModule:
-    """The run's clips; each of several processes takes its share of the batch."""
-    return VideoDataModule(
-        run.data,
-        run.sampling,
+def make_data(run: RunConfig, datasets: Sequence[Dataset] | None = None) -> VideoDataModule:
+    """The clips of some data sets, the first of which is tested on (none given: all that the run is trained on).
+
+    Each of several processes takes its share of the batch.
+    """
+    datasets = datasets or run.datasets()
+    module = VideoDataModule if len(datasets) == 1 else MultiTaskDataModule
+    return module(
+        *datasets,
+        spec=run.sampling,
         batch_size=run.training.batch_size // run.trainer.devices,
         test_batch_size=run.trainer.test_batch_size,
         workers=run.trainer.workers,
         seed=run.seed,
-        auxiliary=run.auxiliary_data,
     )
 
 
-def make_model(
-    run: RunConfig, classes: Sequence[str], auxiliary_classes: Sequence[str] = (), trained: bool = False
-) -> VideoClassifier:
+def make_model(run: RunConfig, classes: Sequence[str], trained: bool = False) -> VideoClassifier:
     """The run's network with the weights it starts from: drawn from the run's seed, over these ImageNet's, over these
     `model.weights`; the latter two not where it is to get those of a `trained` one. Its `training_config.steps` are
     those that `training.multiply_adds` allows."""
@@ -53,8 +57,6 @@ def make_model(
         report = load_weights(model, Path(run.model.weights))
         model.provenance["pretrained"] = f"{Path(run.model.weights).name} ({report})"
     model.freeze()
-    if auxiliary_classes:
-        model.add_auxiliary(len(auxiliary_classes))
     if budget := run.training.multiply_adds:
         per_step = sum(training_multiply_adds(model).values()) * run.training.batch_size
         model.training_config = dataclasses.replace(run.training, steps=max(1, round(budget / per_step)))
@@ -100,7 +102,7 @@ def public_config(run: RunConfig) -> dict[str, Any]:
     config = dataclasses.asdict(run)
     for name in ("results", "overrides"):
         config.pop(name)
-    for data in filter(None, (config["data"], config["auxiliary_data"])):
+    for data in (config["data"], config["model"].get("second_data", {})):
         for name in ("root", "stores", "lists", "manifest"):
             data.pop(name, None)
     if run.model.weights:

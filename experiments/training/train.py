@@ -72,9 +72,9 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
     data = make_data(run)
     data.prepare_data()
     data.setup()
-    model = make_model(run, data.lists.classes, data.auxiliary_classes)
+    model = make_model(run, data.lists.classes)
     steps = model.training_config.steps
-    ingredients = [code_hash(run), data.fingerprint(), data.auxiliary_fingerprint()]
+    ingredients = [code_hash(run), *data.fingerprints()]
     record = read_record(folder)
     if record is not None and not force:
         if made_of(record) == ingredients:

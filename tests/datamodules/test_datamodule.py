@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities import CombinedLoader
 
 from datamodules.clips import ClipSpec
 from datamodules.datamodule import VideoDataModule
@@ -129,9 +128,7 @@ TEST = [path for path in NAMES if path.startswith("test/") and VIDEOS[path][3]]
 BROKEN = "test/broken.avi"
 
 
-def make(
-    root, spec=EARLY, *, batch_size=3, test_batch_size=5, workers=0, seed=0, process=(0, 1), auxiliary=None, **settings
-):
+def make(root, spec=EARLY, *, batch_size=3, test_batch_size=5, workers=0, seed=0, process=(0, 1), **settings):
     """A data module before `setup`."""
     settings = {"stores": str(root.parent / "stores"), "train": TRAIN, "test": TEST} | settings
     data = VideoDataModule(
@@ -141,7 +138,6 @@ def make(
         test_batch_size=test_batch_size,
         workers=workers,
         seed=seed,
-        auxiliary=auxiliary,
     )
     if process != (0, 1):
         data.trainer = SimpleNamespace(global_rank=process[0], world_size=process[1], global_step=0)
@@ -156,20 +152,13 @@ def opened(root, spec=EARLY, **settings):
 
 def epoch(loader, number=0):
     """The batches of one epoch, asked for as Lightning does."""
-    if isinstance(loader, CombinedLoader):
-        for part in loader.flattened:
-            part.sampler.set_epoch(number)
-        return [batch for batch, _, _ in loader]
     loader.sampler.set_epoch(number)
     return list(loader)
 
 
 def equal(some, others):
     return len(some) == len(others) and all(
-        a.keys() == b.keys()
-        and all(
-            equal([a[name]], [b[name]]) if isinstance(a[name], dict) else torch.equal(a[name], b[name]) for name in a
-        )
+        a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
         for a, b in zip(some, others, strict=True)
     )
 
@@ -417,26 +406,12 @@ def test_clips_longer_than_a_piece_are_padded_or_refused(root, tmp_path):
         sampled(root, tmp_path, replace(EARLY, frames=3, stride=3, short="error"), test=[path])
 
 
-def test_no_clip_spans_a_video_of_which_pieces_are_stored(root, other_root):
-    message = r"sampling\.span=video .*, of which {0}\.clips_per_video=3 stores pieces only; set {0}\.clips_per_video=0"
-    spec = replace(EARLY, span="video")
-    with pytest.raises(DataError, match=message.format("data")):
-        make(root, spec, pieces=3).prepare_data()
-    with pytest.raises(DataError, match=message.format("auxiliary_data")):
-        make(root, spec, auxiliary=beside(other_root, pieces=3)).prepare_data()
-
-
-def test_an_auxiliary_data_set_has_a_sample_of_its_own(root, other_root, tmp_path):
-    auxiliary = beside(other_root, pieces=2)
-    auxiliary.stores = str(tmp_path)
-    data = make(root, auxiliary=auxiliary, encoding="jpeg", stores=str(tmp_path))
-    assert [track.name for track in data.tracks] == ["rgb-36x64-jpeg95"]
-    assert [track.name for track in data.auxiliary_tracks] == ["rgb-36x64-jpeg95-2x0.16s-seed0"]
-    data.prepare_data()
-    data.setup()
-    assert data.train_clips.store.videos[TRAIN[0]].piece is None
-    path = data.auxiliary_clips.videos[0].path
-    assert (data.auxiliary_clips.store.videos[path].piece, data.auxiliary_clips.store.videos[path].frames) == (5, 10)
+def test_no_clip_spans_a_video_of_which_pieces_are_stored(root):
+    message = (
+        r"sampling\.span=video .*, of which data\.clips_per_video=3 stores pieces only; set data\.clips_per_video=0"
+    )
+    with pytest.raises(DataError, match=message):
+        make(root, replace(EARLY, span="video"), pieces=3).prepare_data()
 
 
 def test_multi_label_targets(root):
@@ -863,165 +838,6 @@ def test_every_training_video_is_validated_in_one_fold(root):
         shown.update(scored)
     assert shown == dict.fromkeys(TRAIN, 1)
     assert opened(root, folds=2, fold=0).fingerprint() != data.fingerprint()
-
-
-# -- an auxiliary data set
-
-AUXILIARY = {  # path: label
-    "train/a0.avi": "run",
-    "train/c0.avi": "sit",
-    "train/d1.avi": "fall",
-    "test/e0.avi": "run",
-    "test/f0.avi": "sit",
-}
-
-
-@pytest.fixture(scope="session")
-def other_root(root) -> Path:
-    """Some of the videos as a data set of their own, under other labels, and a file that is no video."""
-    other = root.parent / "other"
-    lines = ["path,label,group,split", "test/broken.avi,run,g,test"]
-    for path, label in AUXILIARY.items():
-        (other / path).parent.mkdir(parents=True, exist_ok=True)
-        (other / path).symlink_to(root / path)
-        lines.append(f"{path},{label},{path},{path.split('/')[0]}")
-    (other / BROKEN).write_text("no video")
-    (other / "manifest.csv").write_text("\n".join(lines))
-    return other
-
-
-def beside(other_root, **settings):
-    settings = {"test": list(AUXILIARY)} | settings  # all but the broken one
-    return Listed(root=str(other_root), stores=str(other_root.parent / "stores"), **settings)
-
-
-def multi_task(root, other_root, spec=EARLY, **settings):
-    data = make(root, spec, auxiliary=beside(other_root), **settings)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def part(batches, name):
-    return [batch[name] for batch in batches]
-
-
-def test_batches_of_two_data_sets(root, other_root):
-    data = multi_task(root, other_root, BOTH)
-    assert data.lists.classes == ("jump", "walk") and data.auxiliary_classes == ("fall", "run", "sit")
-    assert make(root).auxiliary_classes == ()
-    batches = epoch(data.train_dataloader())
-    assert len(batches) == 2 == data.steps_per_epoch(1)
-    for batch in batches:
-        assert batch.keys() == {"main", "auxiliary"}
-        assert batch["main"].keys() == batch["auxiliary"].keys() == {"rgb", "flow", "flow_mean", "target"}
-        assert [len(batch[name]["target"]) for name in ("main", "auxiliary")] == [3, 3]
-        for view, target in zip(batch["auxiliary"]["rgb"], batch["auxiliary"]["target"], strict=True):
-            label = AUXILIARY[seen(view).path]
-            assert target.tolist() == [label == name for name in ("fall", "run", "sit")]
-    alone = opened(root, BOTH)
-    assert equal(part(batches, "main"), epoch(alone.train_dataloader()))
-    assert equal(list(data.test_dataloader()), list(alone.test_dataloader())) and data.num_classes == 2
-    small = multi_task(root, other_root, EARLY, batch_size=20)  # the data set itself has 8 training videos
-    (batch,) = epoch(small.train_dataloader())
-    assert [len(batch[name]["target"]) for name in ("main", "auxiliary")] == [8, 20]
-
-
-@pytest.mark.parametrize("balanced", [False, True])
-def test_the_auxiliary_videos_come_round_and_round(root, other_root, balanced):
-    spec = replace(EARLY, balanced=balanced, train_clips=5)
-    data = multi_task(root, other_root, spec, batch_size=4)
-    batches = part(epoch(data.train_dataloader(), 3), "auxiliary")
-    clips = [seen(view) for view in views(batches)]
-    assert len(clips) == 40 == 4 * data.steps_per_epoch(1)
-    assert len({(clip.path, clip.frames[0], clip.window) for clip in clips}) > 30
-    if balanced:
-        labels = Counter(AUXILIARY[clip.path] for clip in clips)
-        assert set(labels) == {"fall", "run", "sit"} and max(labels.values()) < 25
-        counts = Counter(clip.path for clip in clips)
-        assert abs(counts["train/a0.avi"] - counts["test/e0.avi"]) <= 1 < counts["train/d1.avi"] - counts["test/e0.avi"]
-    else:
-        rounds = [tuple(clip.path for clip in clips[start : start + 5]) for start in range(0, 40, 5)]
-        assert all(set(paths) == set(AUXILIARY) for paths in rounds) and len(set(rounds)) > 4
-    again = multi_task(root, other_root, spec, batch_size=4, workers=1).train_dataloader()
-    assert equal(part(epoch(again, 3), "auxiliary"), batches)
-    assert not equal(part(epoch(again, 4), "auxiliary"), batches)
-    other = multi_task(root, other_root, spec, batch_size=4, seed=1).train_dataloader()
-    assert not equal(part(epoch(other, 3), "auxiliary"), batches)
-
-
-def test_the_two_data_sets_draw_for_themselves(root, other_root):
-    """Else the first videos of both would be cut alike in every epoch, and so on."""
-    data = multi_task(root, other_root)
-    for clips in (data.train_clips, data.auxiliary_clips):
-        assert clips.videos[0].path == "train/a0.avi"
-    keys = [(number, 0, 0) for number in range(10)]
-    pairs = [[seen(torch.from_numpy(c[key]["rgb"])) for c in (data.train_clips, data.auxiliary_clips)] for key in keys]
-    assert sum(main == auxiliary for main, auxiliary in pairs) < 3
-
-
-def test_processes_share_both_data_sets(root, other_root):
-    spec = replace(EARLY, train_clips=3)
-    alone = multi_task(root, other_root, spec, batch_size=1).train_dataloader().iterables
-    loaders = [
-        multi_task(root, other_root, spec, batch_size=2, process=(rank, 3)).train_dataloader().iterables
-        for rank in range(3)
-    ]
-    for name in ("main", "auxiliary"):
-        parts = [list(loader[name].sampler) for loader in loaders]
-        assert [len(part) for part in parts] == [8, 8, 8]
-        assert [key for keys in zip(*parts, strict=True) for key in keys] == list(alone[name].sampler)
-
-
-@pytest.mark.parametrize("way", RESUMABLE)
-@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::UserWarning:torch")
-def test_lightning_draws_each_epoch_of_both_and_goes_on_where_it_stopped(root, other_root, tmp_path, way):
-    straight = fit(make(root, auxiliary=beside(other_root)), tmp_path, *RESUMABLE[way])
-    loader = multi_task(root, other_root).train_dataloader()
-    assert sorted(straight) == [0, 1, 2, 3]
-    for number, batches in straight.items():
-        assert equal(batches, epoch(loader, number))
-        assert equal(part(batches, "main"), epoch(opened(root).train_dataloader(), number))
-    checkpoint = tmp_path / "epoch=1.ckpt"
-    resumed = fit(
-        make(root, auxiliary=beside(other_root)), tmp_path / "resumed", *RESUMABLE[way], checkpoint=checkpoint
-    )
-    assert sorted(resumed) == [2, 3]
-    assert equal(resumed[2], straight[2]) and equal(resumed[3], straight[3])
-
-
-def test_an_auxiliary_data_set_must_be_another_one_and_whole(root, other_root, tmp_path):
-    with pytest.raises(
-        DataError, match=r"auxiliary_data.root=.*: 8 of its 8 videos are those of data.root=.*first train/a0"
-    ):
-        opened(root, auxiliary=beside(root, train=TRAIN, test=[]))
-    link = tmp_path / "link"
-    link.symlink_to(root)
-    with pytest.raises(DataError, match=r"1 of its 1 videos are those of data.root=.*, first test/e0.avi"):
-        opened(root, auxiliary=beside(link, train=[], test=["test/e0.avi"]))
-    for settings in ({"validation": 0.5}, {"folds": 2}):
-        with pytest.raises(
-            DataError, match=r"auxiliary_data.validation=.*, auxiliary_data.folds=.* trained on whole; set both to"
-        ):
-            make(root, auxiliary=beside(other_root, **settings))
-    broken = beside(other_root, test=[BROKEN])
-    refused = r"1 of 4 auxiliary videos cannot be decoded whole, first .*/broken.avi: .*auxiliary_data.undecodable=skip"
-    with pytest.raises(DataError, match=refused):
-        opened(root, auxiliary=broken)
-    skipping = opened(root, auxiliary=replace(broken, undecodable="skip"))
-    assert [video.path for video in skipping.auxiliary_clips.videos] == list(AUXILIARY)[:3]
-
-
-def test_the_auxiliary_data_set_has_a_fingerprint_of_its_own(root, other_root):
-    alone = opened(root)
-    beside_it = [
-        opened(root, auxiliary=beside(other_root, **settings))
-        for settings in ({}, {"test": ["test/e0.avi"]}, {"labels": {"train/a0.avi": (2,)}})
-    ]
-    assert {data.fingerprint() for data in beside_it} == {alone.fingerprint()}
-    prints = [data.auxiliary_fingerprint() for data in beside_it]
-    assert len({alone.auxiliary_fingerprint(), *prints}) == 4 and not alone.auxiliary_fingerprint()
-    assert prints[0] == multi_task(root, other_root, BOTH, seed=3, batch_size=1).auxiliary_fingerprint()
 
 
 # -- the store and the fingerprint

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from vidfusion.nets.frame_net import LRN, Extent, FrameNet
 
-CLASSIFIER_SIGMA = 0.01  # of the weights that `initialise` draws for the layer under the softmax
-
 
 class _Float32LRN(nn.LocalResponseNorm):
     """In float32 under mixed precision too: the squares of activations overflow float16."""
@@ -98,27 +96,7 @@ def fully_connected(
 
 
 class Classifier(nn.Linear):
-    """The layer under the softmax: features (N, F) -> logits (N, C).
-
-    For multi-task training (Simonyan & Zisserman 2014, section 4) a second data set has a layer of its own on the same
-    features, `auxiliary`; `answers_auxiliary` says for which of the two the next input is meant.
-    """
-
-    def __init__(self, features: int, num_classes: int) -> None:
-        super().__init__(features, num_classes)
-        self.auxiliary: nn.Linear | None = None
-        self.answers_auxiliary = False
-
-    def add_auxiliary(self, num_classes: int, drawn_anew: bool) -> None:
-        """Make the second data set's layer, with weights as `initialise` draws them or as PyTorch does."""
-        self.auxiliary = nn.Linear(self.in_features, num_classes, device=self.weight.device)
-        if drawn_anew:
-            nn.init.normal_(self.auxiliary.weight, std=CLASSIFIER_SIGMA)
-            nn.init.zeros_(self.auxiliary.bias)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits for the classes of the data set that is asked for."""
-        return self.auxiliary(features) if self.answers_auxiliary else super().forward(features)
+    """The layer under the softmax: features (N, F) -> logits (N, C)."""
 
 
 def head(

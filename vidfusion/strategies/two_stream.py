@@ -115,14 +115,6 @@ class TwoStream(VideoClassifier):
             inputs["flow"] = inputs["flow"] - batch["flow_mean"][..., None, None]
         return inputs
 
-    def add_auxiliary(self, num_classes: int) -> None:
-        """The second data set is the temporal stream's alone (section 4)."""
-        self.temporal[-1].add_auxiliary(num_classes, self.training_config.init != "torch")
-
-    def forward_auxiliary(self, rgb: Tensor, flow: Tensor) -> dict[str, Tensor]:
-        """Logits of the temporal stream."""
-        return {"temporal": self.temporal(self._stack(flow))}
-
     def freeze(self) -> None:
         """Leave of the spatial stream only the last layer to be trained, where that is asked for."""
         super().freeze()

@@ -1,6 +1,7 @@
 """Trajectories, training modes and the second data set (Simonyan & Zisserman 2014, sections 3.1, 4 and 6)."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -135,36 +136,37 @@ def test_the_last_layers_of_each_stream_are_the_ones_trained():
 # -- two data sets ---------------------------------------------------------------------------------------------------
 
 
-def gradients(model: nn.Module) -> dict[str, bool]:
-    return {name: parameter.grad is not None for name, parameter in model.named_parameters()}
-
-
-def test_a_batch_of_one_data_set_leaves_the_others_classifier_untouched():
-    model = build(preset="two_stream_multi_task")
-    model.add_auxiliary(7)
-    last = f"temporal.{len(model.temporal) - 1}"
-    main = batch(model)
-    model.loss(model(**model.inputs(main)), main["target"]).backward()
-    found = gradients(model)
-    assert all(grad != name.startswith(f"{last}.auxiliary") for name, grad in found.items())
+def test_a_batch_of_one_data_set_leaves_the_others_classifier_untouched(monkeypatch):
+    model = build("model.second_classes=7", preset="two_stream_multi_task").eval()
+    monkeypatch.setattr(model, "log", lambda *_, **__: None)
+    main, second = batch(model), batch(model, classes=7)
+    alone = TwoStream.training_step(model, main, 0)
+    alone.backward(retain_graph=True)
+    assert {name for name, value in model.named_parameters() if value.grad is None} == {"second.weight", "second.bias"}
 
     model.zero_grad()
-    model.auxiliary_loss(batch(model, classes=7)).backward()
-    found = gradients(model)
-    assert not found[f"{last}.weight"] and found[f"{last}.auxiliary.weight"] and found["temporal.0.weight"]
-    assert not any(grad for name, grad in found.items() if name.startswith("spatial")), "the temporal stream's alone"
+    (model.training_step({"main": main, "second": second}, 0) - alone).backward()
+    moved = {name.split(".")[0] for name, value in model.named_parameters() if value.grad.abs().max() > 1e-6}
+    assert moved == {"temporal", "second"}, "the temporal stream's alone"
+    assert model.temporal[-1].weight.grad.abs().max() < 1e-6
 
 
 def test_the_losses_of_both_data_sets_are_summed(monkeypatch):
-    model = build(preset="two_stream_multi_task").eval()
-    model.add_auxiliary(7)
+    model = build("model.second_classes=7", preset="two_stream_multi_task").eval()
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
-    main, auxiliary = batch(model), batch(model, 6, classes=7)
+    main, second = batch(model), batch(model, 6, classes=7)
     with torch.no_grad():
-        both = model.training_step({"main": main, "auxiliary": auxiliary}, 0)
-        alone = model.training_step(main, 0)
-        last = model.temporal[-1].auxiliary
-        logits = model.temporal[:-1](model._stack(model.inputs(auxiliary)["flow"])) @ last.weight.T + last.bias
-        expected = -logits.log_softmax(1)[auxiliary["target"]].mean()
+        both = model.training_step({"main": main, "second": second}, 0)
+        alone = TwoStream.training_step(model, main, 0)
+        logits = model.second(model.temporal[:-1](model._stack(model.inputs(second)["flow"])))
+        expected = -logits.log_softmax(1)[second["target"]].mean()
     assert float(both - alone) == pytest.approx(float(expected), rel=1e-5)
-    assert model(**model.inputs(main))["temporal"].shape == (4, CLASSES), "answers for the first data set again"
+
+
+def test_a_second_data_set_with_other_classes_is_refused():
+    model = build("model.second_classes=7", preset="two_stream_multi_task")
+    model.trainer = SimpleNamespace(datamodule=SimpleNamespace(second=SimpleNamespace(num_classes=6)))
+    with pytest.raises(
+        ValueError, match=r"model\.second_classes=7: moving_shapes has 6 .* set model\.second_classes=6"
+    ):
+        model.setup("fit")
