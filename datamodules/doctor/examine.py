@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.decode.frames import iter_frames, seeks_exactly
+from datamodules.decode.frames import iter_frames
 from datamodules.decode.info import VideoInfo, probe
+from datamodules.decode.random_access import seeks_exactly
 from datamodules.errors import DecodeError
 from datamodules.files import file_digest
 
@@ -124,5 +125,7 @@ def _remarks(info: VideoInfo) -> Iterator[str]:
         yield f"{info.corrupt} of {info.frames} frames are damaged"
     if info.frames == 1:
         yield "it has a single frame"
-    if info.quarter_turns:
-        yield f"its metadata ask for a rotation by {90 * info.quarter_turns} degrees, which is applied"
+    if info.upright.turns:
+        yield f"its metadata ask for a rotation by {90 * info.upright.turns} degrees, which is applied"
+    if info.upright.mirrored:
+        yield "its metadata ask for a mirror image, which is applied"
