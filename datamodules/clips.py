@@ -69,6 +69,26 @@ class ClipSpec:
     colour: Literal["none", "jitter", "pca"] = "none"
 
 
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The frames of a video whose rate varies: `times` (n,) are the seconds at which each is shown, from 0 on."""
+
+    times: np.ndarray
+
+
+Rate = float | Timeline  # frames per second, 0 where the video does not say; or the frames' own times
+
+
+def nearest_to(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Numbers of the frames nearest to some `seconds` (N,), given the frames' `times` (n,); of two, the later one."""
+    return np.searchsorted((times[1:] + times[:-1]) / 2, seconds, side="right")
+
+
+def nearest_frames(times: np.ndarray, fps: float) -> np.ndarray:
+    """Numbers of the frames nearest to the times 0, 1 / fps, 2 / fps ... of a video, given its frames' `times` (n,)."""
+    return nearest_to(times, np.arange(int(times[-1] * fps + 0.5) + 1) / fps)
+
+
 class Clips(NamedTuple):
     """Indices of N clips of one video: `rgb` (N, T) into its frames; `flow` (N, L) into its forward flow fields and
     `backward` (N, 0) into its backward ones, or (N, L / 2) each; `padded` (N,) says which clips reach beyond the
@@ -147,6 +167,19 @@ def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, n
     backward = -1 - places[:num_backward]
     before = -int(backward[-1]) if num_backward else 0
     return before + rgb, before + flow, before + backward, before + span
+
+
+def _steps(spec: ClipSpec, num_frames: int, rate: Rate) -> tuple[int, float, np.ndarray | None]:
+    """(number of places where a clip can begin or end, their rate, the frame at each place).
+
+    They are the video's frames. But where clips have a rate and that of the video varies, they are steps of equal time.
+    """
+    if not isinstance(rate, Timeline):
+        return num_frames, rate, None
+    if spec.fps is None or spec.span == "video":
+        return num_frames, 0.0, None
+    shown = nearest_frames(rate.times, spec.fps)
+    return len(shown), spec.fps, shown
 
 
 def clip_span(spec: ClipSpec, num_frames: int, fps: float) -> int:
