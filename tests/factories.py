@@ -12,12 +12,72 @@ import av
 import cv2
 import numpy as np
 
-from datamodules.datasets.rendering import write_video
+from datamodules.datasets import rendering
+from datamodules.datasets.folder import Folder
 
 # A folder with `data` (real clips with manifests) and `lists` (official lists), or none: see tests/README.md.
 REAL = Path(os.environ.get("VIDFUSION_REAL", "nowhere"))
 
 # -- videos ------------------------------------------------------------------------------------------------------------
+
+
+def scrolling(frames: int = 5, height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
+    """Pictures of random squares that scroll by one pixel a frame: uint8 (frames, height, width, 3), RGB."""
+    picture = np.random.default_rng(seed).integers(0, 256, (height // 8 + frames, width // 8, 3), dtype=np.uint8)
+    picture = picture.repeat(8, axis=0).repeat(8, axis=1)
+    return np.stack([picture[start : start + height] for start in range(frames)])
+
+
+def write_video(path: Path, pictures: np.ndarray, rate: int = 25, codec: str = "mpeg4", rotation: int = 0) -> None:
+    """Encode pictures, uint8 (frames, height, width, 3), RGB; the codec `ffv1` loses nothing. Folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = path.with_name(f"plain{path.suffix}")  # some names mean something to FFmpeg's writers
+    with av.open(str(plain), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options={"preset": "ultrafast"} if codec == "libx264" else {})
+        stream.height, stream.width = pictures.shape[1:3]
+        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode())
+    plain.rename(path)
+
+
+def write_manifest(root: Path, *rows: str) -> None:
+    """Write `manifest.csv`; a row is `path,label,group,split`."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "manifest.csv").write_text("\n".join(["path,label,group,split", *rows]) + "\n")
+
+
+SOUND = "a.avi,x,1,train b.avi,y,2,train c.avi,x,3,test d.avi,y,4,test"
+
+
+def four_videos(root: Path, manifest: str = SOUND) -> Folder:
+    """Four videos, a.avi to d.avi, and a manifest of any rows, with spaces between them."""
+    for name in "abcd":
+        write_video(root / "videos" / f"{name}.avi", scrolling(seed=ord(name)))
+    write_manifest(root / "videos", *manifest.split())
+    return Folder(root=str(root / "videos"), stores=str(root / "stores"))
+
+
+def touch(root: Path, *paths: str) -> None:
+    """Make empty files and the folders that they are in."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def folder_of_videos(root: Path, classes: tuple[str, ...] = ("left", "right"), each: int = 3) -> Path:
+    """A data set for `dataset=folder`: moving noise of 24 frames; `each` videos a class to train on, one to test."""
+    for label, name in enumerate(classes):
+        for number in range(each + 1):
+            picture = np.random.default_rng([label, number]).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+            moving = np.stack([np.roll(picture, (2 * label - 1) * time, axis=1) for time in range(24)])
+            path = root / ("test" if number == each else "train") / name / f"{number}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rendering.write_video(path, moving, 25)
+    return root
 
 
 def write_clip(
@@ -67,18 +127,6 @@ def in_this_process(function: Callable, jobs: Sequence, workers: int) -> Iterato
     """A launcher that starts no process."""
     for job in jobs:
         yield job, function(job)
-
-
-def folder_of_videos(root: Path, classes: tuple[str, ...] = ("left", "right"), each: int = 3) -> Path:
-    """A data set for `dataset=folder`: moving noise of 24 frames; `each` videos a class to train on, one to test."""
-    for label, name in enumerate(classes):
-        for number in range(each + 1):
-            picture = np.random.default_rng([label, number]).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-            moving = np.stack([np.roll(picture, (2 * label - 1) * time, axis=1) for time in range(24)])
-            path = root / ("test" if number == each else "train") / name / f"{number}.mp4"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_video(path, moving, 25)
-    return root
 
 
 # -- networks ----------------------------------------------------------------------------------------------------------
