@@ -12,8 +12,6 @@ import numpy as np
 from datamodules.decode.opening import decode_error, first_line, opened, other_size
 from datamodules.decode.pictures import AS_STORED, Orientation, orientation
 
-DAMAGED = 0.5  # share of a video's frames; from here on its content is made up
-
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -47,8 +45,8 @@ class VideoInfo:
 
     @property
     def damaged(self) -> bool:
-        """Whether the decoder made up a part of half of the frames or more."""
-        return self.corrupt >= DAMAGED * self.frames
+        """See `is_damaged`."""
+        return is_damaged(self.frames, self.corrupt)
 
     @property
     def drift(self) -> float:
@@ -62,6 +60,11 @@ def is_truncated(frames: int, header_frames: int) -> bool:
     Clearly: by more than 2 frames and more than 5 %. The headers of healthy HMDB51 clips count one too many.
     """
     return header_frames - frames > max(2, 0.05 * header_frames)
+
+
+def is_damaged(frames: int, corrupt: int) -> bool:
+    """Whether half of the frames or more are damaged: the decoder made up a part of their content."""
+    return corrupt >= 0.5 * frames
 
 
 def probe(path: Path, each_frame: Callable[[], object] = lambda: None) -> VideoInfo:

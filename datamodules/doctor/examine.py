@@ -105,7 +105,7 @@ def _decoded(file: Path, finding: Finding, alive: Callable[[], object]) -> Itera
         # The message starts with the whole path, which is the row's and may move.
         yield replace(finding, status="undecodable", message=str(error).removeprefix(f"{file}: "))
         return
-    status = "truncated" if info.truncated else "ok"
+    status = "truncated" if info.truncated else "damaged" if info.damaged else "ok"
     finding = replace(finding, status=status, message="; ".join(_remarks(info)), seekable="no")
     yield finding
     if seeks_exactly(file, {index: kept[index] for index in chosen}):
