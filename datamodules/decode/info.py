@@ -120,7 +120,7 @@ class Packets:
         times = self._sound_times(pts)
         fps = frame_rate(self.stream)
         if times is not None and len(times) > 1:
-            by_times = (len(times) - 1) / times[-1]
+            by_times = float((len(times) - 1) / times[-1])
             if abs(by_times - fps) > 0.05 * by_times:
                 fps = by_times  # a time base of milliseconds makes headers say 500 or 1000
             if _drift(times, fps) * fps <= 0.5:
