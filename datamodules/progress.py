@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-PAUSE = 10.0  # seconds between two lines in a file or a pipe
+PAUSE = 20.0  # seconds between two lines in a file or a pipe
 
 
 class Progress(tqdm):

@@ -23,16 +23,13 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import ClassVar
 
-from datamodules.datasets.base import Dataset
 from datamodules.datasets.rendering import render, write_video
 from datamodules.datasets.scenes import CLASSES, MIN_FRAMES, TEST_GROUPS, make_scene
 from datamodules.datasets.ucf101 import UCF101
@@ -126,27 +123,6 @@ data/moving_shapes/                      data.root; made by the first run
                 if not folder.is_dir():  # else another process was faster with the same set
                     raise
 
-    def outline(self, root: Path) -> tuple[Dataset, float] | None:
-        """Where the set is not made yet: the same below `root`, with one video of each class under all of its names."""
-        if self.folder().is_dir():
-            return None
-        self._check()
-        stand_in = replace(self, root=str(root))
-        folder = stand_in.folder()
-        classes = self._write_lists(folder)
-        seconds = []
-        for family, name in classes:
-            started = time.monotonic()
-            self._write_clip(folder, family, name, 1, 1)
-            seconds.append(time.monotonic() - started)
-            first, *others = (
-                folder / video_path(name, group, clip)
-                for group, clip in product(GROUPS, range(1, self.clips[family] + 1))
-            )
-            for other in others:
-                os.link(first, other)
-        return stand_in, median(seconds)
-
     def _check(self) -> None:
         unknown = [family for family in self.families if family not in CLASSES]
         if unknown or len(set(self.families)) != len(self.families) or not self.families:
@@ -164,35 +140,30 @@ data/moving_shapes/                      data.root; made by the first run
         if self.data_seed < 0 or self.fps < 1:
             raise DataError(f"data.data_seed={self.data_seed}, data.fps={self.fps}: expected at least 0 and 1")
 
-    def _write_lists(self, folder: Path) -> list[tuple[str, str]]:
-        """Write the lists and a folder for each class; the classes, each with its family."""
+    def _make(self, folder: Path, workers: int) -> None:
+        """Write the lists and all videos."""
         classes = [(family, name) for family in self.families for name in CLASSES[family]]
         for _, name in classes:
             (folder / name).mkdir(parents=True)
         splits = [1] if "shift" in self.families else list(TEST_GROUPS)
         write_lists(folder, {name: self.clips[family] for family, name in classes}, splits)
-        return classes
-
-    def _make(self, folder: Path, workers: int) -> None:
-        classes = self._write_lists(folder)
         tasks = [(family, name, group) for group in GROUPS for family, name in classes]
         total = len(GROUPS) * sum(self.clips[family] for family, _ in classes)
         print(f"generating {total} videos in {self.folder()}", flush=True)
-        write = partial(self._write_clips, folder)
+        write = partial(self._write_videos, folder)
         written = map(write, tasks) if workers <= 1 else (count for _, count in in_processes(write, tasks, workers))
         with Progress(total, "generating videos") as bar:
             for count in written:
                 bar.update(count)
 
-    def _write_clips(self, folder: Path, task: tuple[str, str, int]) -> int:
+    def _write_videos(self, folder: Path, task: tuple[str, str, int]) -> int:
+        """Write the videos of one class in one group; returns their number."""
         family, name, group = task
-        for clip in range(1, self.clips[family] + 1):
-            self._write_clip(folder, family, name, group, clip)
-        return self.clips[family]
-
-    def _write_clip(self, folder: Path, family: str, name: str, group: int, clip: int) -> None:
-        scene = make_scene(self.data_seed, family, name, group, clip, self.size, self.frames)
-        write_video(folder / video_path(name, group, clip), render(scene), self.fps)
+        clips = range(1, self.clips[family] + 1)
+        for clip in clips:
+            scene = make_scene(self.data_seed, family, name, group, clip, self.size, self.frames)
+            write_video(folder / video_path(name, group, clip), render(scene), self.fps)
+        return len(clips)
 
 
 def video_path(name: str, group: int, clip: int) -> str:

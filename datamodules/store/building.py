@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from datamodules.decode.frames import pick_frames
 from datamodules.decode.info import VideoInfo, probe
@@ -27,6 +26,7 @@ from datamodules.errors import DataError, DecodeError
 from datamodules.files import replaced, write_atomically
 from datamodules.flow import FlowEstimator
 from datamodules.processes import Launcher, WorkerDied, in_processes
+from datamodules.progress import Progress
 from datamodules.store.jobs import INDEX_CLAIM, Job, claim, missing_tracks, shard_jobs
 from datamodules.store.key import LISTING, listing_of, store_folder
 from datamodules.store.reading import FrameStore, open_store
@@ -133,8 +133,7 @@ def _build(jobs: list[Job], folder: Path, workers: int, launcher: Launcher) -> N
         for job in jobs:
             for track in job.tracks:
                 (folder / track.name).mkdir(parents=True, exist_ok=True)
-        interval = 0.1 if sys.stderr.isatty() else 60  # where nobody looks at the bar, a line a minute
-        with tqdm(total=videos, desc="decode", unit="video", mininterval=interval, maxinterval=interval) as progress:
+        with Progress(videos, "decode") as progress:
             busy = []
             for function in (build_shard, finish_shard):
                 for job, errors in _results(launcher, function, jobs, workers):

@@ -137,16 +137,3 @@ def test_is_a_structured_config():
     node = OmegaConf.merge(OmegaConf.structured(MovingShapes), OmegaConf.from_dotlist(["clips.order=4", "size=48"]))
     data = OmegaConf.to_object(node)
     assert isinstance(data, MovingShapes) and data.clips["order"] == 4 and not data.mirror and data.flow.bound == 4
-
-
-def test_an_outline_has_the_lists_and_about_the_size_of_the_set_that_is_not_made_yet(tmp_path):
-    data = MovingShapes(root=f"{tmp_path}/real", families=["shift"], clips={"shift": 2}, size=32, frames=20)
-    stand_in, seconds = data.outline(tmp_path / "outline")
-    assert seconds > 0 and not (tmp_path / "real").exists()
-    data.prepare(1)
-    assert data.outline(tmp_path / "again") is None, "it is made"
-    real, outlined = data.read(), stand_in.read()
-    assert list(real.train) == list(outlined.train) and list(real.test) == list(outlined.test)
-    assert (real.files, real.classes, real.chance) == (outlined.files, outlined.classes, outlined.chance)
-    sizes = [sum((d.folder() / path).stat().st_size for path in real.files) for d in (data, stand_in)]
-    assert sizes[1] == pytest.approx(sizes[0], rel=0.2)
