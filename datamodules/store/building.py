@@ -31,7 +31,7 @@ from datamodules.store.jobs import INDEX_CLAIM, Job, claim, missing_tracks, shar
 from datamodules.store.key import LISTING, listing_of, store_folder
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import INDEX, SHARDS, merge_shards, read_shards
-from datamodules.store.size import announce_build, expected_bytes
+from datamodules.store.size import announce_build, expected_bytes, free_bytes
 from datamodules.store.tracks import Track
 from datamodules.store.writing import ShardWriter
 
@@ -63,9 +63,12 @@ def build_tracks(
                 FlowEstimator(track.flow)  # says now that this OpenCV lacks the method
         sizes = expected_bytes(work.jobs, root, work.readable, tracks)
         announce_build(work.folder, work.jobs, tracks, *sizes, max_store)
-        _build(work.jobs, work.folder, workers, launcher)
-    for track in work.unmerged:  # a store that is only read may be on a read-only disk
-        with _named_errors(work.folder) if work.jobs else suppress(OSError):
+        with _named_errors(work.folder, sizes[1]):
+            _build(work.jobs, work.folder, workers, launcher)
+            for track in work.unmerged:
+                _write_index(work.folder, track, len(set(files)))
+    for track in () if work.jobs else work.unmerged:
+        with suppress(OSError):  # a store that is only read may be on a read-only disk
             _write_index(work.folder, track, len(set(files)))
     with suppress(OSError):
         known = work.folder / LISTING
@@ -129,23 +132,22 @@ def _survey(
 def _build(jobs: list[Job], folder: Path, workers: int, launcher: Launcher) -> None:
     """Make the missing shards: first those that no other builder is at, then what the others have left undone."""
     started, videos, undecodable = time.monotonic(), sum(len(job.files) for job in jobs), 0
-    with _named_errors(folder):
-        for job in jobs:
-            for track in job.tracks:
-                (folder / track.name).mkdir(parents=True, exist_ok=True)
-        with Progress(videos, "decode") as progress:
-            busy = []
-            for function in (build_shard, finish_shard):
-                for job, errors in _results(launcher, function, jobs, workers):
-                    if errors is None:
-                        busy.append(job)
-                        continue
-                    undecodable += errors
-                    progress.update(len(job.files))
-                if not busy:
-                    break
-                progress.write(f"Waiting for {len(busy)} shards that another process is at", sys.stderr)
-                jobs, busy = busy, []
+    for job in jobs:
+        for track in job.tracks:
+            (folder / track.name).mkdir(parents=True, exist_ok=True)
+    with Progress(videos, "decode") as progress:
+        busy = []
+        for function in (build_shard, finish_shard):
+            for job, errors in _results(launcher, function, jobs, workers):
+                if errors is None:
+                    busy.append(job)
+                    continue
+                undecodable += errors
+                progress.update(len(job.files))
+            if not busy:
+                break
+            progress.write(f"Waiting for {len(busy)} shards that another process is at", sys.stderr)
+            jobs, busy = busy, []
     seconds = time.monotonic() - started
     print(f"Built frame store {folder} in {seconds:.0f} s; {undecodable} videos cannot be decoded", flush=True)
 
@@ -163,8 +165,8 @@ def _results(
 
 
 @contextmanager
-def _named_errors(folder: Path) -> Iterator[None]:
-    """Errors of the disk and of the processes as DataErrors that say what to do."""
+def _named_errors(folder: Path, needed: float) -> Iterator[None]:
+    """Errors of the disk and of the processes as DataErrors that say what to do; `needed` are bytes to be written."""
     try:
         yield
     except WorkerDied as error:
@@ -174,8 +176,9 @@ def _named_errors(folder: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot write the frame store: {error.strerror or error}; point data.stores to a folder that "
-            "you may write to, on a disk with room"
+            f"{folder}: cannot write the frame store: {error.strerror or error}; about {needed / 1e9:.2f} GB are "
+            f"needed, {free_bytes(folder) / 1e9:.2f} GB are free; make room and start again to continue, or point "
+            "data.stores to a folder that you may write to"
         ) from error
 
 
