@@ -145,11 +145,11 @@ def _do_runs(options: argparse.Namespace) -> int:
     if not starts:
         return _show(options, sweep or runs[0].id, runs)
     if sweep:
-        from experiments.launch.on_ray import on_ray
-        from experiments.launch.processes import in_processes
+        from experiments.launch.on_ray import points_on_ray
+        from experiments.launch.point import points_in_processes
         from experiments.launch.sweep import run_all
 
-        launcher = on_ray if options.launcher == "ray" else in_processes
+        launcher = points_on_ray if options.launcher == "ray" else points_in_processes
         return 1 if run_all(sweep, runs, options.force, options.jobs, launcher) else 0
     from experiments.training.train import run_point
 
@@ -174,11 +174,9 @@ def _show(options: argparse.Namespace, name: str, runs: list[RunConfig]) -> int:
 
 
 def _update_tables(results: str) -> int:
-    from experiments.tables.update import update_tables
+    from experiments.tables.update import update
 
-    for path in update_tables(Path(results)):
-        print(f"wrote {path}")
-    return 0
+    return update(Path(results)).show()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A sweep: every point of a W&B sweep file, each in a process of its own, here or on a Ray cluster.
 
-What is finished is skipped, what was interrupted goes on, what failed is tried again (`state.py` says which is which).
+A finished point is skipped, an interrupted one goes on, a failed one is tried again. `status.py` explains the states.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from pathlib import Path
 
 from datamodules.dataset_store import prepare_tracks
 from datamodules.processes import available_cores
-from experiments.launch.point import BUSY, Launcher, Outcome
-from experiments.launch.processes import in_processes
+from experiments.launch.point import BUSY, Launcher, Outcome, points_in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
-from experiments.records.files import read_records
 from experiments.records.make import command
 from experiments.settings.schema import RunConfig
-from experiments.tables.comparisons import read_comparisons
-from experiments.tables.published import read_published
-from experiments.tables.table import tables
-from experiments.tables.update import update_tables
+from experiments.tables.render import Section
+from experiments.tables.update import update
 from experiments.tracking.sweep_report import log_report
 
-TABLE_SHARE = 0.05  # of a sweep's time at most is spent on tables before its end
+TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end
 
 
 def run_all(
-    name: str, runs: Sequence[RunConfig], force: bool, jobs: int | None = None, launcher: Launcher = in_processes
+    name: str,
+    runs: Sequence[RunConfig],
+    force: bool,
+    jobs: int | None = None,
+    launcher: Launcher = points_in_processes,
 ) -> list[RunConfig]:
-    """Run what is not finished of these points and regenerate the tables; returns those that are not finished then.
+    """Run the points that are not finished and write the tables. Returns the points that are still not finished.
 
-    A point that fails does not stop the others; the last lines say which failed and why, and the command for each.
+    A point that fails does not stop the others. The last lines give the command and the reason of each failure.
     `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
     """
     started = time.monotonic()
@@ -45,50 +45,52 @@ def run_all(
     unfinished: list[Outcome] = []
     results, table_seconds, table_time = Path(runs[0].results), 0.0, started
     for done, outcome in enumerate(launcher(todo, jobs, force), start=1):
-        if outcome[1]:
+        if outcome.exit_code:
             unfinished.append(outcome)
         elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
-            _update_tables(results)
+            _tables(results)
             table_time = time.monotonic()
             table_seconds = table_time - now
         left = (time.monotonic() - started) / done * (len(todo) - done)
         print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
-    for path in _update_tables(results):
-        print(f"wrote {path}")
-    _report(name, runs, results)
+    _report(name, runs, results, _tables(results, final=True))
     finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
+    _explain(unfinished, force)
+    return [outcome.run for outcome in unfinished]
+
+
+def _explain(unfinished: Sequence[Outcome], force: bool) -> None:
+    """Say on standard error which points are not finished, why, and what to do."""
     for run, exit_code, why in unfinished:
-        print(
-            f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}", file=sys.stderr
-        )
+        line = f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}"
+        print(line, file=sys.stderr)
     if unfinished:
         again = "the same command without --force" if force else "the same command"
         print(f"{len(unfinished)} points are not finished; {again} tries only these again", file=sys.stderr)
-    return [run for run, _, _ in unfinished]
 
 
 def _prepare(runs: Sequence[RunConfig]) -> None:
     """Build each data set's frame store once, with all that the points need of it."""
     for data, tracks in needed(runs):
-        with suppress(ValueError, OSError):  # what is wrong with it, each of its points says, and others can run
+        with suppress(ValueError, OSError):  # each point says what is wrong with its data, and others can run
             prepare_tracks(data, tracks, available_cores(), max_store=data.max_store)
 
 
-def _update_tables(results: Path) -> list[Path]:
+def _tables(results: Path, final: bool = False) -> list[Section]:
+    """Update the tables; returns their sections. The last time, print their paths and what is left out."""
     try:
-        return update_tables(results)
-    except (ValueError, OSError) as error:  # such as of a record that is being copied here
+        updated = update(results)
+    except (ValueError, OSError) as error:  # such as a full disk
         print(f"no tables: {error}", file=sys.stderr, flush=True)
         return []
+    if final:
+        updated.show()
+    return updated.sections
 
 
-def _report(name: str, runs: Sequence[RunConfig], results: Path) -> None:
-    """Show the sections of the tables that have rows of these runs as a run of W&B."""
-    try:
-        sections = tables(read_records(results), read_published(), read_comparisons(results))
-    except ValueError:
-        return  # said before
+def _report(name: str, runs: Sequence[RunConfig], results: Path, sections: list[Section]) -> None:
+    """Show the sections that have rows of these runs as a run of W&B."""
     ids = {run.id for run in runs}
     own = [section for section in sections if any(ids & set(str(row.get("runs")).split(",")) for row in section.csv)]
     log_report(runs[0].wandb, name, own, results)
