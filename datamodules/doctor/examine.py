@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.decode.frames import iter_frames, seeks_exactly
+from datamodules.decode.frames import iter_frames
 from datamodules.decode.info import VideoInfo, probe
+from datamodules.decode.random_access import seeks_exactly
 from datamodules.errors import DecodeError
 from datamodules.files import file_digest
 
@@ -104,7 +105,7 @@ def _decoded(file: Path, finding: Finding, alive: Callable[[], object]) -> Itera
         # The message starts with the whole path, which is the row's and may move.
         yield replace(finding, status="undecodable", message=str(error).removeprefix(f"{file}: "))
         return
-    status = "truncated" if info.truncated else "ok"
+    status = "truncated" if info.truncated else "damaged" if info.damaged else "ok"
     finding = replace(finding, status=status, message="; ".join(_remarks(info)), seekable="no")
     yield finding
     if seeks_exactly(file, {index: kept[index] for index in chosen}):
@@ -119,5 +120,7 @@ def _remarks(info: VideoInfo) -> Iterator[str]:
         yield f"{info.corrupt} of {info.frames} frames are damaged"
     if info.frames == 1:
         yield "it has a single frame"
-    if info.quarter_turns:
-        yield f"its metadata ask for a rotation by {90 * info.quarter_turns} degrees, which is applied"
+    if info.upright.turns:
+        yield f"its metadata ask for a rotation by {90 * info.upright.turns} degrees, which is applied"
+    if info.upright.mirrored:
+        yield "its metadata ask for a mirror image, which is applied"

@@ -8,6 +8,7 @@ turn, on one machine or on several that share its disk. The index is derived fro
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -184,6 +185,9 @@ def build_shard(job: Job, wait: bool = False) -> int | None:
     None, having done nothing, if another builder is at it; with `wait`, that one's work is awaited and used.
     """
     cv2.setNumThreads(1)
+    for place, setting in ((job.root, "data.root"), (job.folder, "data.stores")):
+        if not place.is_dir():
+            raise DataError(f"{place} is not there on {socket.gethostname()}; {setting} must be on a shared disk")
     with claim(job.folder, job.number, job.leftovers, wait) as claimed, ExitStack() as stack:
         if not claimed:
             return None
@@ -206,15 +210,14 @@ def time_shard(job: Job) -> float:
 
 
 def _store_video(job: Job, path: str, shards: list[ShardWriter]) -> bool:
-    """Decode one video into all shards; whether it cannot be decoded."""
+    """Decode one video into all shards; whether one of them cannot hold it."""
     try:
         _decode_video(job, path, shards)
-        return False
     except DataError as problem:
         error = str(problem).replace(f"{job.root}{os.sep}", "")  # the data may be moved
-    for shard in shards:
-        shard.no_video(path, job.known_bad.get(path) or (error if path in error else f"{path}: {error}"))
-    return True
+        for shard in shards:
+            shard.no_video(path, error)
+    return any(shard.videos[-1]["error"] for shard in shards)
 
 
 def _decode_video(job: Job, path: str, shards: list[ShardWriter]) -> None:
@@ -226,7 +229,7 @@ def _decode_video(job: Job, path: str, shards: list[ShardWriter]) -> None:
     index = frame_index(file) if all(shard.track.sample is not None for shard in shards) else None
     if index is not None:
         with suppress(DecodeError):  # the file is not as its packets say: only a decode of all frames is exact
-            _fill(shards, path, index.info, lambda numbers: seek_frames(file, index, numbers))
+            _fill(shards, path, index.info, lambda numbers: seek_frames(file, index, np.array(numbers)))
             return
     info = probe(file)
     _fill(shards, path, info, lambda numbers: pick_frames(file, info, numbers))
@@ -236,12 +239,13 @@ def _fill(
     shards: list[ShardWriter],
     path: str,
     info: VideoInfo,
-    frames: Callable[[np.ndarray], Iterable[tuple[int, np.ndarray]]],
+    frames: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]],
 ) -> None:
     """Give all shards their frames of a video; `frames` yields those of some numbers, which are sorted."""
     with ExitStack() as stack:
         videos = [stack.enter_context(shard.video(path, info)) for shard in shards]
-        for number, frame in frames(np.unique(np.concatenate([video.numbers for video in videos]))):
+        numbers = sorted({number for video in videos for number in video.numbers})
+        for number, frame in frames(numbers) if numbers else ():
             for video in videos:
                 video.add(number, frame)
 
@@ -250,7 +254,11 @@ def _write_index(folder: Path, track: Track, num_videos: int) -> None:
     """Merge what the .json of all shards say, which are whole by now."""
     with claim(folder, INDEX_CLAIM, "[a-z]*.tmp", wait=True):
         merged = merge_shards(folder, track, num_videos)
-        assert merged is not None, "another process took shards away"
+        if merged is None:
+            raise DataError(
+                f"{folder / track.name}: on {socket.gethostname()} shards are missing that were built; all machines "
+                "that build must see one data.stores on a shared disk"
+            )
         for name, array in zip((INDEX, SHARDS), merged, strict=True):
             with replaced(folder / track.name / name) as file:
                 np.save(file, array)

@@ -21,7 +21,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -29,9 +28,11 @@ from torch.utils.data import DataLoader
 
 from datamodules.datamodule import VideoDataModule
 from datamodules.datasets.rendering import write_video
-from datamodules.decode import frames
-from datamodules.decode.frames import frames_at, iter_frames
+from datamodules.decode import random_access
+from datamodules.decode.frames import iter_frames
 from datamodules.decode.info import VideoInfo, probe
+from datamodules.decode.opening import opened
+from datamodules.decode.random_access import frames_at
 from datamodules.flow import resize
 from datamodules.loading import TrainClips, collate
 from datamodules.store.reading import FrameStore
@@ -82,9 +83,8 @@ def read_by_seeking(path: Path, info: VideoInfo, indices: list[int]) -> Iterable
 def read_with_pyav(path: Path, info: VideoInfo, indices: list[int]) -> Iterable[np.ndarray]:
     """From the first frame on, only the wanted ones turned into pictures, as toolboxes do."""
     wanted = set(indices)
-    with av.open(str(path)) as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        for number, frame in zip(range(indices[-1] + 1), container.decode(video=0), strict=False):
+    with opened(path) as (container, stream):
+        for number, frame in zip(range(indices[-1] + 1), container.decode(stream), strict=False):
             if number in wanted:
                 yield frame.to_ndarray(format="rgb24")
 
@@ -101,7 +101,7 @@ def readers() -> tuple[list[Reader], dict[str, str]]:
     """The ways of reading files that can be tried here, and why others cannot."""
     found = [Reader(EXACT, read_exactly)]
     absent = {"torchvision": "has no video reader any more"}
-    if frames.decord is None:
+    if random_access.decord is None:
         absent["decord, random access"] = "not installed"
     else:
         found.append(Reader("decord, random access", read_by_seeking))

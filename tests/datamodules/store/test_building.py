@@ -21,12 +21,11 @@ from datamodules.errors import DataError, DecodeError
 from datamodules.flow import FlowConfig, FlowEstimator, quantise, resize, resize_flow
 from datamodules.store import building, writing
 from datamodules.store.building import build_store
-from datamodules.store.jobs import Job, claim, shard_jobs
+from datamodules.store.jobs import Job, claim, shard_jobs, verify_shard
 from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Track
-from datamodules.store.writing import check_sums
 from tests.factories import in_this_process, write_clip
 
 RGB, FLOW = Track(20, 24), Track(20, 24, FlowConfig(preset="ultrafast", bound=4.0))
@@ -67,6 +66,8 @@ def content(folder: Path) -> dict[str, object]:
             found[name] = path.read_bytes()
             if path.suffix == ".json":
                 found[name] = json.loads(path.read_text()) | {"flow_seconds": 0}
+            elif path.suffix == ".sha256":
+                found[name] = [line for line in path.read_text().splitlines() if not line.endswith(".json")]
             elif path.name == "shards.npy":
                 found[name] = np.load(path)["bytes"][:, :-1].tolist()  # the last is the .json, which has the seconds
     return found
@@ -389,7 +390,7 @@ def test_ray_builds_the_same_store(clips, built, tmp_path):
     folder = building.build_tracks(clips, files(clips), tmp_path, "test", (RGB, FLOW), **arguments)
     assert content(folder) == content(built.folder)
     jobs = shard_jobs(clips, tmp_path / "nowhere", files(clips), (RGB,), {})
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(DataError, match="nowhere is not there on"):
         list(processes.on_ray(building.build_shard, jobs, 1))
 
 
@@ -407,11 +408,11 @@ def test_a_flow_method_that_is_missing_stops_before_the_first_video(clips, tmp_p
     assert not any(tmp_path.iterdir())
 
 
-def test_checksums_are_written_and_compared(clips, built, tmp_path):
+def test_checksums_are_written_with_a_shard_and_compared(clips, built, tmp_path):
     folder = tmp_path / built.folder.name
     shutil.copytree(built.folder, folder)
     jobs = shard_jobs(clips, folder, files(clips), (RGB, FLOW), {})
-    assert [check_sums(job) for job in jobs] == [[], []]
+    assert [verify_shard(job) for job in jobs] == [[], []]
     for track in (RGB, FLOW):
         for number in range(2):
             said = (folder / track.name / f"{number:05d}.sha256").read_text().splitlines()
@@ -424,11 +425,12 @@ def test_checksums_are_written_and_compared(clips, built, tmp_path):
     spoilt = bytearray(array.read_bytes())
     spoilt[-1] ^= 1
     array.write_bytes(spoilt)
-    assert [check_sums(job) for job in jobs] == [[], [str(array)]]
+    assert [verify_shard(job) for job in jobs] == [[], [str(array)]]
     array.unlink()  # what the message advises
     build(clips, tmp_path)
-    assert not array.with_suffix(".sha256").exists()  # it was of the old file, whose .json had other seconds
-    assert [check_sums(job) for job in jobs] == [[], []]
+    assert [verify_shard(job) for job in jobs] == [[], []]
+    array.with_suffix(".sha256").unlink()
+    assert [verify_shard(job) for job in jobs] == [[], [str(array.with_suffix(".sha256"))]]
 
 
 def test_damage_names_the_file_and_both_numbers():
