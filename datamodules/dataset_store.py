@@ -70,4 +70,5 @@ def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: Sp
 
 
 def _condemned(dataset: Dataset) -> dict[str, str]:
-    return {path: f"{path}: {why}" for path, why in known_bad(dataset.folder(), Path(dataset.stores)).items()}
+    bad = known_bad(dataset.folder(), Path(dataset.stores), dataset.identity())
+    return {path: f"{path}: {why}" for path, why in bad.items()}

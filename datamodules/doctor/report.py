@@ -24,7 +24,10 @@ def report(data: Dataset, survey: Survey, findings: Findings) -> tuple[list[str]
     reasons = [*_wrong_lists(survey), *_bad_videos(survey, findings)]
     for number, split in survey.splits.items():
         own = list(_split_lines(number, split, copies))
-        lines += [*own, *(line for remark in data.remarks(split) if (line := _line("", remark)) not in own)]
+        lines += [
+            *own,
+            *(line for remark in [*split.notes, *data.remarks(split)] if (line := _line("", remark)) not in own),
+        ]
         reasons += _split_reasons(number, split, copies)
     return lines, reasons
 

@@ -26,7 +26,11 @@ from tests.factories import SOUND, four_videos
             "the train list has 1 video more than once, first a.avi",
         ),
         (SOUND + " ./a.avi,x,1,train", "1 problem of the lists", "the train list has 1 video more than once, first a"),
-        (SOUND + " a.avi,x,1,test", "1 problem of the lists", "split 1: both lists have 1 video, first a.avi"),
+        (
+            SOUND + " a.avi,x,1,test",
+            "1 problem of the lists",
+            "split 1: both the train and the test list have 1 video, first a",
+        ),
         (SOUND + " ../e.avi,x,1,train", "1 outside", "../e.avi: it leaves data.root"),
         (SOUND + " e.avi,x,1,train", "1 missing", "e.avi: no such file"),
         (
