@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.records.files import made_of, read_record
+from experiments.records.files import read_record
 from experiments.records.lock import holder
 from experiments.records.provenance import code_hash
 from experiments.settings.schema import RunConfig
@@ -93,7 +93,7 @@ def state_of(run: RunConfig, now: Ingredients) -> State:
     if (error := error_of(folder)) is not None:
         return State("failed", error)
     if record := read_record(folder):
-        return _compared(State("finished"), made_of(record), record["data"].get("files"), now)
+        return _compared(State("finished"), record.made_of, record.data.files, now)
     if progress := read_progress(folder / "last.ckpt"):
         made, step = progress
         return _compared(State("interrupted", f"after step {step}"), made, None, now)

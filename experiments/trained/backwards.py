@@ -115,12 +115,12 @@ def main(arguments: list[str]) -> None:
         record = read_record(folder)
         if (
             record is None
-            or record["kind"] != "run"
-            or record["dataset"] != "moving_shapes"
-            or "motion" not in record["families"]
+            or record.kind != "run"
+            or record.dataset != "moving_shapes"
+            or "motion" not in record.families
         ):
             continue
-        run: RunConfig = compose(shlex.split(record["command"])[2:])
+        run: RunConfig = compose(shlex.split(record.command)[2:])
         run = replace(run, results=str(results))
         assert isinstance(run.data, MovingShapes)
         data = make_data(run)

@@ -276,7 +276,8 @@ def test_a_repeated_test_says_what_is_not_as_it_was(apart, capsys):
     folder = apart["two_stream"].parent
     record = record_of(folder)
     record["rows"][1]["metrics"]["test/clip_hit1"] = 0.75
-    (folder / "record.json").write_text(json.dumps(record | {"code": {"hash": "other"}}))
+    record["code"]["hash"] = "other"
+    (folder / "record.json").write_text(json.dumps(record))
     with np.load(folder / "scores.npz") as saved:
         fields = dict(saved)
     fields["scores"] = fields["scores"] + np.float32(0.25) * (np.arange(len(fields["scores"])) == 3)[:, None, None]
