@@ -96,7 +96,7 @@ class VideoDataModule(L.LightningDataModule):
             files = self.lists.files
         except DataError:
             return None
-        if not any((root / path).is_file() for path in files):
+        if not any((root / path).exists() for path in files):
             return None
         folder = store_folder(root, files, Path(self.dataset.stores), Path(root).name)
         return all(read_shards(folder, track) is not None for track in self.tracks), _key(folder)

@@ -34,13 +34,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write a whole table or nothing."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
-
-
 def file_digest(path: Path, each_part: Callable[[], object] = lambda: None) -> str:
     """SHA-256 of a file's content, in hex; `each_part` is called after every MB."""
     digest = sha256()
@@ -49,3 +42,10 @@ def file_digest(path: Path, each_part: Callable[[], object] = lambda: None) -> s
             digest.update(part)
             each_part()
     return digest.hexdigest()
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a whole table or nothing."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))

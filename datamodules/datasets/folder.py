@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Optional
 
 from datamodules.datasets.base import Dataset
 from datamodules.datasets.manifest import SPLITS, Row, class_numbers, read_manifest
@@ -32,6 +32,8 @@ class Folder(Dataset):
     manifest:  CSV file with the columns path (relative to the root), label, group and split (train, test or val); other
                columns are ignored. A relative name is looked up here, then in the root. By default it is the root's
                manifest.csv, if there is one.
+    image_fps: frames per second of videos that are folders of numbered images; the manifest's column `fps` goes before
+               (null: not known, so data.store_fps and sampling.fps cannot be set)
     """
 
     LAYOUT: ClassVar[str] = """\
@@ -40,21 +42,27 @@ class Folder(Dataset):
     any/folders/video.mp4
 <data.root>/                             or
     train/<class>/*.mp4                  also avi, mkv, mov, webm, mpg and others; folders in a class are entered
+    train/<class>/<video>/0001.jpg       a folder of numbered images is a video too; its rate: data.image_fps
     test/<class>/*.mp4
     val/<class>/*.mp4                    if there is one, it is what validation holds out"""
 
     root: str = "???"
     manifest: str | None = None
+    image_fps: Optional[float] = None  # noqa: UP045 - OmegaConf resolves these at run time on Python 3.10 too
 
     def listing(self) -> Listing:
         """Parse the manifest, or list the folders. Raises DataError."""
+        if self.image_fps is not None and not 0 < self.image_fps < float("inf"):
+            raise DataError(f"data.image_fps={self.image_fps}: expected a number of frames per second above 0, or null")
         rows, notes = self._rows()
         number = class_numbers((row.label for row in rows), self._source())
         videos: dict[str, list[Video]] = {"train": [], "test": [], "val": []}
         for row in rows:
             videos[row.split].append(Video(row.path, (number[row.label],), row.group))
         validation = {1: videos["val"]} if videos["val"] else {}
-        return Listing(list(number), {1: (videos["train"], videos["test"])}, validation=validation, notes=notes)
+        rates = {row.path: rate for row in rows if (rate := row.fps or self.image_fps)}
+        both = {1: (videos["train"], videos["test"])}
+        return Listing(list(number), both, validation=validation, rates=rates, notes=notes)
 
     def read(self) -> Split:
         """The split, which has two classes or more, each with a training video. Raises DataError."""

@@ -8,21 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from datamodules.decode.images import is_image
+
 VIDEO = re.compile(
     r".+\.(3g2|3gp|asf|avi|divx|f4v|flv|gif|m2ts|m2v|m4v|mkv|mov|mp4|mpe|mpeg|mpg|mpv|mts|mxf|ogv|rm|rmvb|ts|vob|webm|wmv)",
     re.IGNORECASE,
 )
-NUMBERED_IMAGE = re.compile(r".*?\d+\.(jpe?g|png|bmp|webp|ppm|tiff?)", re.IGNORECASE)
 
 
 def is_video(name: str) -> bool:
     """Whether a file name is a video's. A leading dot says no: macOS leaves `._video.mp4` beside videos."""
     return not name.startswith(".") and VIDEO.fullmatch(name) is not None
-
-
-def is_image(name: str) -> bool:
-    """Whether a file name is that of a numbered image, such as `frame_000001.jpg`."""
-    return not name.startswith(".") and NUMBERED_IMAGE.fullmatch(name) is not None
 
 
 def walk(root: Path) -> Iterator[tuple[str, list[str]]]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.decode.frames import iter_frames
+from datamodules.decode.images import content_digest, images_in
 from datamodules.decode.info import VideoInfo, probe
 from datamodules.decode.random_access import seeks_exactly
 from datamodules.errors import DecodeError
-from datamodules.files import file_digest
 
 SEEKS = 5  # frames of each video for which random access is tried
 
@@ -60,12 +60,12 @@ def examine(file: Path, alive: Callable[[], object] = lambda: None) -> Iterator[
     """
     try:
         before = file.stat()
-        if not stat.S_ISREG(before.st_mode):
+        if not stat.S_ISREG(before.st_mode) and not images_in(file):
             yield Finding("undecodable", "it is not a regular file")
             return
         known = Finding(size=before.st_size, modified=before.st_mtime_ns)
         yield known
-        known = replace(known, sha256=file_digest(file, alive))
+        known = replace(known, sha256=content_digest(file, alive))
         yield known
         for finding in _decoded(file, known, alive):
             yield finding
@@ -108,7 +108,7 @@ def _decoded(file: Path, finding: Finding, alive: Callable[[], object]) -> Itera
     status = "truncated" if info.truncated else "damaged" if info.damaged else "ok"
     finding = replace(finding, status=status, message="; ".join(_remarks(info)), seekable="no")
     yield finding
-    if seeks_exactly(file, {index: kept[index] for index in chosen}):
+    if file.is_file() and seeks_exactly(file, {index: kept[index] for index in chosen}):
         yield replace(finding, seekable="yes")
 
 

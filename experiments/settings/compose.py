@@ -126,7 +126,8 @@ def _check(run: RunConfig) -> None:
             raise ValueError(f"{name}={value}: expected {least} or more")
     if run.seed >= 2**32:
         raise ValueError(f"seed={run.seed}: expected less than 2**32")
-    if training.select == "best" and not (run.data.validation or run.data.folds):
+    own = run.dataset == "folder"  # whose lists, read later, may have a `val` part
+    if training.select == "best" and not (run.data.validation or run.data.folds or own):
         raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
     if training.batch_size % run.trainer.devices:
         raise ValueError(

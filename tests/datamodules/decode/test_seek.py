@@ -1,5 +1,8 @@
 """Single frames, without those between."""
 
+from contextlib import suppress
+
+import av
 import numpy as np
 import pytest
 
@@ -70,9 +73,10 @@ def test_frames_of_a_damaged_file_are_those_of_a_sequential_decode_or_an_error(t
             outcomes.add("error")
             continue
         outcomes.add("frames")
-        frames = sequence(path)
-        if len(frames) == len(index.times):
-            assert all(np.array_equal(frame, frames[number]) for number, frame in found.items())
+        with suppress(av.FFmpegError):  # a sequential decode may break off elsewhere
+            frames = sequence(path)
+            if len(frames) == len(index.times):
+                assert all(np.array_equal(frame, frames[number]) for number, frame in found.items())
     assert outcomes == {"error", "frames"}
 
 
