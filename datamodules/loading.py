@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
 from datamodules.errors import DataError
+from datamodules.processes import die_with_parent
 from datamodules.store.reading import FrameStore
 from datamodules.store.shards import StoredVideo
 from datamodules.transforms import (
@@ -180,6 +181,11 @@ class TestViews(StoredClips):
         """Number of clips that reach beyond the end of their video, or of its stored piece."""
         decodable = (i for i, video in enumerate(self.videos) if self.store.videos[video.path].frames)
         return sum(int(self._clips(index)[0].padded.sum()) for index in decodable)
+
+
+def start_loading(_: int) -> None:
+    """Let a loading process end with the process that started it, even if that was killed."""
+    die_with_parent()
 
 
 def collate(examples: list[Example]) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from datamodules.decode.frames import pick_frames
+from datamodules.decode.images import images_in
 from datamodules.decode.info import VideoInfo, probe
 from datamodules.decode.seek import frame_index, seek_frames
 from datamodules.errors import DataError, DecodeError
@@ -91,7 +92,7 @@ def _survey(
     root: Path, files: Sequence[str], stores: Path, name: str, tracks: Sequence[Track], known_bad: Mapping[str, str]
 ) -> _Work:
     files = sorted(set(files))
-    readable = [path for path in files if (root / path).is_file()]
+    readable = [path for path in files if (root / path).is_file() or images_in(root / path)]
     if not readable:
         raise DataError(f"{root}: holds none of the {len(files)} videos listed, such as {files[0]}; set data.root")
     listing = listing_of(root, files)  # before any file is read, so that a change meanwhile is noticed
@@ -191,7 +192,7 @@ def _decode_video(job: Job, path: str, shards: list[ShardWriter]) -> None:
     file = job.root / path
     if path in job.known_bad:
         raise DataError(job.known_bad[path])
-    if not file.is_file():  # a pipe would be waited for
+    if not file.is_file() and not images_in(file):  # a pipe would be waited for
         raise DataError(f"{path}: there is no such file; fetch it, or take it off the list")
     index = frame_index(file) if all(shard.track.sample is not None for shard in shards) else None
     if index is not None:

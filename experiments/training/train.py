@@ -75,6 +75,8 @@ def _train_and_test(run: RunConfig, force: bool) -> bool:
     data = make_data(run)
     data.prepare_data()
     data.setup()
+    if run.training.select == "best" and not data.validation_views.videos:
+        raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
     model = make_model(run, data.lists.classes)
     ingredients = [code_hash(run), *data.fingerprints()]
     if not force and _is_finished(run, ingredients):
