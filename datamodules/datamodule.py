@@ -1,21 +1,20 @@
-"""Clips of stored videos as a Lightning DataModule: all that the data sets share.
+"""Clips of stored videos as a Lightning DataModule, for every data set.
 
-A batch is a dict of N views (a view is one crop of one clip; in training a clip has one, and only the first three
-entries are there):
+A batch is a dict of N views. A view is one crop of one clip. A training clip has one view, and only the entries down to
+`drawn`.
     rgb        (N, 3, T, H, W) uint8
-    flow       (N, 2, L, H, W) uint8, 128 is no motion, or float32 in pixels where each field is stored in its own
-               range (`data.flow.range=field`); with `flow_direction=both` the first L / 2 fields lead forward
-               from the clip's middle frame on, the others backward from it;
-               flow_mean (N, 2, L) each whole field's mean displacement, pixels
+    flow       (N, 2, L, H, W) uint8, 128 is no motion. With `flow_direction=both` the first L / 2 fields lead forward
+               from the clip's middle frame, the others backward from it.
+    flow_mean  (N, 2, L) mean displacement of each whole field, pixels
     target     (N, C) bool, the true labels
     drawn      (N, C) bool, the one of them that is trained on; only in training with `train_labels=one`
-    video      (N,) index into the split's videos; clip (N,) which clip of the video
-    center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate); of a
-               video of which pieces are stored, seconds of these, as if one followed on another
+    video      (N,) index into the videos of the split
+    clip       (N,) number of the clip in its video
+    center     (N,) float32, middle of the clip in seconds, or in frames if the file does not say its rate. If a video
+               is stored in pieces, seconds count over the stored pieces only.
     valid      (N,) false for a test video that cannot be decoded: its frames are zeros and it counts as wrong
-With an auxiliary data set to train on as well, a training batch is {"main": batch, "auxiliary": batch}.
-Views of one clip are neighbours, and so are clips of one video; a video's views may spread over several batches, so
-that memory does not grow with their number.
+Views of one clip are neighbours, and so are clips of one video. The views of a video may spread over several batches,
+so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
@@ -46,21 +44,15 @@ from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore
 from datamodules.store.shards import read_shards
 from datamodules.store.tracks import Track
-from datamodules.videos import Video, VideoArray, VideoLists, select
-
-AUXILIARY = 2**32  # added to the seed, so that an auxiliary data set has draws of its own
+from datamodules.videos import Split, Video, select
 
 
 class VideoDataModule(L.LightningDataModule):
     """Clips of one data set under one clip specification.
 
-    `prepare_data` makes or checks the videos and decodes each once into the frame store; `setup` opens the store.
-    `batch_size` counts clips per process in training, `test_batch_size` views. Raises DataError for anything wrong with
-    the files or settings.
-
-    `auxiliary` is a second data set to train on (multi-task training, Simonyan & Zisserman 2014, section 4): clips of
-    all videos of its lists, of training and test alike, of the same specification and with flow as the main data set
-    computes it. Each batch then has `batch_size` clips of both. Epochs and tests are the main data set's.
+    `prepare_data` makes the videos of a generated data set, and decodes each video once into the frame store. `setup`
+    opens the store. `batch_size` counts training clips per process, `test_batch_size` test views. Both methods raise
+    DataError if anything is wrong with files or settings.
     """
 
     def __init__(
@@ -72,77 +64,44 @@ class VideoDataModule(L.LightningDataModule):
         test_batch_size: int,
         workers: int,
         seed: int,
-        auxiliary: Dataset | None = None,
     ) -> None:
         super().__init__()
         clip_rules.check(spec)
-        if auxiliary is not None and (auxiliary.validation or auxiliary.folds):
-            raise DataError(
-                f"auxiliary_data.validation={auxiliary.validation:g}, auxiliary_data.folds={auxiliary.folds}: an "
-                "auxiliary data set is trained on whole; set both to 0"
-            )
         self.dataset, self.spec, self.seed, self.workers = dataset, spec, seed, workers
         self.batch_size, self.test_batch_size = batch_size, test_batch_size
-        self.auxiliary = auxiliary
         self._store: FrameStore | None = None
 
     @cached_property
-    def lists(self) -> VideoLists:
-        """The data set's lists, read once."""
+    def lists(self) -> Split:
+        """The chosen split of the data set, read once."""
         return self.dataset.read()
-
-    @cached_property
-    def auxiliary_lists(self) -> VideoLists | None:
-        """The auxiliary data set's lists, read once."""
-        return self.auxiliary.read() if self.auxiliary is not None else None
-
-    @property
-    def auxiliary_classes(self) -> tuple[str, ...]:
-        """Classes of the auxiliary data set; none without one."""
-        return self.auxiliary_lists.classes if self.auxiliary_lists else ()
 
     @property
     def tracks(self) -> list[Track]:
-        """What the clips need of a frame store."""
+        """The tracks of the frame store that the clips need."""
         return tracks(self.dataset, self.spec)
-
-    @property
-    def auxiliary_tracks(self) -> list[Track]:
-        """The same of the auxiliary data set's store."""
-        assert self.auxiliary is not None, "there is no auxiliary data set"
-        return tracks(self.auxiliary, self.spec, main=self.dataset)
 
     def prepare_data(self) -> None:
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
         if self._store is None:
-            for dataset in filter(None, (self.dataset, self.auxiliary)):
-                dataset.prepare(available_cores())  # before its lists are read
-                main = dataset is self.dataset
-                lists, needed = (self.lists, self.tracks) if main else (self.auxiliary_lists, self.auxiliary_tracks)
-                store = prepare_store(dataset, needed, available_cores(), lists)
-                dataset.report(lists, store.videos)
+            self.dataset.prepare(available_cores())  # before its lists are read
+            store = prepare_store(self.dataset, self.tracks, available_cores(), self.lists)
+            self.dataset.report(self.lists, store.videos)
 
     def find_stores(self) -> tuple[bool, str] | None:
-        """Whether all that is needed of the frame stores is built, so that `setup` only opens it, and the key of the
-        main one's files; None where the lists or the videos are not here."""
+        """(whether all needed tracks are built, key of the store's files); None if lists or videos are not here."""
+        root = self.dataset.folder()
         try:
-            stores = [(self.dataset, self.lists, self.tracks)]
-            if self.auxiliary is not None and self.auxiliary_lists is not None:
-                stores.append((self.auxiliary, self.auxiliary_lists, self.auxiliary_tracks))
+            files = self.lists.files
         except DataError:
             return None
-        built, keys = True, []
-        for dataset, lists, needed in stores:
-            root = dataset.folder()
-            if not any((root / path).is_file() for path in lists.files):
-                return None
-            folder = store_folder(root, lists.files, Path(dataset.stores), Path(root).name)
-            built = built and all(read_shards(folder, track) is not None for track in needed)
-            keys.append(_key(folder))
-        return built, keys[0]
+        if not any((root / path).is_file() for path in files):
+            return None
+        folder = store_folder(root, files, Path(self.dataset.stores), Path(root).name)
+        return all(read_shards(folder, track) is not None for track in self.tracks), _key(folder)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the store, hold out groups for validation and check that every process has something to do."""
+        """Open the store, hold out groups for validation, and check that every process has something to do."""
         if self._store is None:
             self._open()
         world = self._process()[1]
@@ -157,7 +116,7 @@ class VideoDataModule(L.LightningDataModule):
                 )
 
     def _process(self) -> tuple[int, int]:
-        """Which process this is, of how many."""
+        """(number of this process, number of processes)."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _open(self) -> None:
@@ -165,23 +124,11 @@ class VideoDataModule(L.LightningDataModule):
         store = prepare_store(self.dataset, self.tracks, 1, lists=self.lists)
         train, validation = hold_out(self.dataset, self.lists.train)
         classes, mirror = len(self.lists.classes), self.dataset.mirror
-        whole = _whole_videos(self.dataset, "data", train, store)
+        whole = whole_videos(self.dataset, train, store)
         self.train_clips = TrainClips(whole, store, self.spec, classes, mirror, self.seed)
-        self.auxiliary_clips = self._open_auxiliary()
         self.validation_views = TestViews(validation, store, self.spec, classes, mirror)
         self.test_views = TestViews(self.lists.test, store, self.spec, classes, mirror)
         self._store = store
-
-    def _open_auxiliary(self) -> TrainClips | None:
-        lists = self.auxiliary_lists
-        if self.auxiliary is None or lists is None:
-            return None
-        check_apart(self.auxiliary, lists, self.dataset, self.lists)
-        store = prepare_store(self.auxiliary, self.auxiliary_tracks, 1, lists=lists)
-        both = VideoArray.of([*lists.train, *lists.test])
-        whole = _whole_videos(self.auxiliary, "auxiliary_data", both, store)
-        classes, mirror = len(lists.classes), self.auxiliary.mirror
-        return TrainClips(whole, store, self.spec, classes, mirror, self.seed + AUXILIARY)
 
     @property
     def store(self) -> FrameStore:
@@ -190,7 +137,7 @@ class VideoDataModule(L.LightningDataModule):
         return self._store
 
     def steps_per_epoch(self, processes: int) -> int:
-        """Optimiser steps in one pass over the training videos, each process taking `batch_size` clips per step."""
+        """Optimiser steps in an epoch, if each of some processes takes `batch_size` clips per step."""
         return -(-len(self._train_order(0, processes)) // self.batch_size)
 
     @property
@@ -200,7 +147,7 @@ class VideoDataModule(L.LightningDataModule):
 
     @property
     def num_test_batches(self) -> int:
-        """Batches of views in this process's share of the test."""
+        """Number of batches in this process's share of the test."""
         return len(self.test_dataloader())
 
     def _train_order(self, rank: int, world: int) -> TrainOrder:
@@ -217,26 +164,20 @@ class VideoDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def train_dataloader(self) -> DataLoader | CombinedLoader:
-        """Random clips, shuffled anew in each epoch; beside those of the auxiliary data set, if there is one."""
+    def train_dataloader(self) -> DataLoader:
+        """Random clips, shuffled anew in each epoch."""
         order = self._train_order(*self._process())
-        main = self._loader(self.train_clips, order, self.batch_size)
+        loader = self._loader(self.train_clips, order, self.batch_size)
         # Lightning opens the loader of a resumed run before it says which epoch it is, and workers draw at once.
-        epoch = self.trainer.global_step // len(main) if self.trainer else 0
-        order.set_epoch(epoch)
-        if self.auxiliary_clips is None:
-            return main
-        order = TrainOrder(self.auxiliary_clips, self.batch_size, *self._process(), steps=len(main))
-        order.set_epoch(epoch)
-        auxiliary = self._loader(self.auxiliary_clips, order, self.batch_size)
-        return CombinedLoader({"main": main, "auxiliary": auxiliary}, "min_size")  # they have equally many batches
+        order.set_epoch(self.trainer.global_step // len(loader) if self.trainer else 0)
+        return loader
 
     def view_loader(self, views: TestViews) -> DataLoader:
         """This process's share of some views, in order."""
         return self._loader(views, ViewShare(views, *self._process()), self.test_batch_size)
 
     def val_dataloader(self) -> DataLoader | list:
-        """Every view of the held-out training groups; nothing when `data.validation` and `data.folds` are 0."""
+        """Every view of the held-out training groups; empty if nothing is held out."""
         return self.view_loader(self.validation_views) if self.validation_views.videos else []
 
     def test_dataloader(self) -> DataLoader:
@@ -244,9 +185,9 @@ class VideoDataModule(L.LightningDataModule):
         return self.view_loader(self.test_views)
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with anything the data contribute: ids, labels, frame counts, the files' content.
+        """16 hex digits that change with the videos, labels, frame counts or content of the files.
 
-        What is stored of them (frame size, flow) is part of the run's settings. The auxiliary data set has its own.
+        What is stored of them (frame size, flow) belongs to the run's settings.
         """
         described = {
             "train": _described(self.train_clips),
@@ -255,30 +196,24 @@ class VideoDataModule(L.LightningDataModule):
             "classes": self.lists.classes,
             "store": _key(self.store.folder),
         }
-        return _digest(described)
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
-    def auxiliary_fingerprint(self) -> str:
-        """The same of what the auxiliary data set contributes; empty without one."""
-        clips = self.auxiliary_clips
-        return "" if clips is None else _digest([_described(clips), self.auxiliary_classes, _key(clips.store.folder)])
-
-
-def _digest(described: dict | list) -> str:
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+    def fingerprints(self) -> list[str]:
+        """Of what each data set contributes: here there is one."""
+        return [self.fingerprint()]
 
 
-def _whole_videos(dataset: Dataset, node: str, videos: Sequence[Video], store: FrameStore) -> Sequence[Video]:
-    """The videos to train on that decode whole; others are refused or left out, as the data set's settings say."""
-    name = "training" if node == "data" else "auxiliary"
+def whole_videos(dataset: Dataset, videos: Sequence[Video], store: FrameStore) -> Sequence[Video]:
+    """The training videos that decode whole. Others are left out, or raise DataError, as the settings say."""
     broken = [store.videos[video.path].damage(video.path) for video in videos]
     if any(broken) and dataset.undecodable != "skip":
         raise DataError(
-            f"{sum(map(bool, broken))} of {len(videos)} {name} videos cannot be decoded whole, first "
-            f"{next(filter(None, broken))}; replace them, or train on the others with {node}.undecodable=skip"
+            f"{sum(map(bool, broken))} of {len(videos)} training videos cannot be decoded whole, first "
+            f"{next(filter(None, broken))}; replace them, or train on the others with data.undecodable=skip"
         )
     whole = select(videos, np.array([not why for why in broken], bool))
     if not whole:
-        raise DataError(f"none of the {len(videos)} {name} videos of {dataset.folder()} can be decoded whole")
+        raise DataError(f"none of the {len(videos)} training videos of {dataset.folder()} can be decoded whole")
     return whole
 
 
@@ -287,17 +222,5 @@ def _described(clips: StoredClips) -> list[tuple]:
 
 
 def _key(folder: Path) -> str:
-    """A store's key without the root's name, which may differ elsewhere."""
+    """The key of a store. Its folder also has the root's name, which may differ elsewhere."""
     return folder.name.rpartition("-")[2]
-
-
-def check_apart(auxiliary: Dataset, its_lists: VideoLists, data: Dataset, lists: VideoLists) -> None:
-    """Raise DataError if a data set that is trained on beside another has some of its videos, of either list."""
-    if auxiliary.folder().resolve() != data.folder().resolve():
-        return
-    paths, own = ({video.path for video in [*both.train, *both.test]} for both in (its_lists, lists))
-    if paths & own:
-        raise DataError(
-            f"auxiliary_data.root={auxiliary.root}: {len(paths & own)} of its {len(paths)} videos are those of "
-            f"data.root={data.root}, first {min(paths & own)}; train on another data set beside it, or on none"
-        )

@@ -1,4 +1,4 @@
-"""In which order an epoch's clips and a test's views come."""
+"""The order of an epoch's clips and of a test's views."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from datamodules.loading import TestViews, TrainClips
 
 
 class TrainOrder(Sampler[tuple[int, int, int]]):
-    """The clips of an epoch, in an order seeded from (seed, epoch); each process takes an equal share.
+    """The clips of an epoch, in an order seeded from (seed, epoch). Each process takes an equal share.
 
-    Each video comes `train_clips` times, or where `balanced`, classes equally often. What does not fill a batch on
-    every process is left out of the epoch (another remainder in each). With `steps`, an epoch has so many full batches
-    instead, for which the videos come round as often as it takes.
+    Each video comes `train_clips` times; if `balanced`, each class comes equally often. Clips that do not fill a batch
+    on every process are left out, others in each epoch. With `steps`, an epoch has that many full batches instead, and
+    the videos come as often as necessary.
     """
 
     def __init__(self, clips: TrainClips, batch_size: int, rank: int, world: int, steps: int | None = None) -> None:
@@ -50,7 +50,7 @@ class TrainOrder(Sampler[tuple[int, int, int]]):
 
 
 class ViewShare(Sampler[int]):
-    """The views of this process's videos, in order: whole videos, none twice, none left out."""
+    """The views of this process's test videos, in order. Each video belongs to exactly one process."""
 
     def __init__(self, views: TestViews, rank: int, world: int) -> None:
         self.first, self.last = views.first[:-1][rank::world].tolist(), views.first[1:][rank::world].tolist()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line says; returns 0, or 1 after one line on standard error."""
+    """Build the stores; returns 0, or 1 after one line on standard error."""
     parser = argparse.ArgumentParser(
         prog="prepare.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -74,14 +74,14 @@ def _runs(sweep: str | None, settings: list[str]) -> list[RunConfig]:
 
 
 def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, checksums: bool) -> list[str]:
-    """Build what is missing of one data set's store and say what it is; the files that differ from their checksums."""
+    """Build what is missing of one data set's store and print what it holds; returns files with wrong checksums."""
     from datamodules.dataset_store import prepare_tracks
-    from datamodules.store.checksums import check_sums
     from datamodules.store.jobs import shard_jobs
     from datamodules.store.reading import open_store
+    from datamodules.store.writing import check_sums
 
-    lists = data.read()
-    folder, num_videos = prepare_tracks(data, tracks, jobs, max_store=math.inf, lists=lists, launcher=launcher)
+    split = data.read()
+    folder, num_videos = prepare_tracks(data, tracks, jobs, max_store=math.inf, lists=split, launcher=launcher)
     for track in tracks:
         size = sum(file.stat().st_size for file in (folder / track.name).iterdir())
         print(f"{folder / track.name}: {size / 1e9:.2f} GB")
@@ -93,7 +93,7 @@ def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, 
         print(f"  {error}")
     damaged: list[str] = []
     if checksums:
-        work = shard_jobs(data.folder(), folder, lists.files, tracks, {})
+        work = shard_jobs(data.folder(), folder, split.files, tracks, {})
         for _, differ in launcher(check_sums, work, jobs):
             damaged += differ
         print(

@@ -117,11 +117,9 @@ def _results(option: str, settings: list[str]) -> Path:
 
 
 def _table(results: Path) -> int:
-    from experiments.tables.update import update_tables
+    from experiments.tables.update import update
 
-    for path in update_tables(results):
-        print(f"wrote {path}")
-    return 0
+    return update(results).show()
 
 
 def _points(options: argparse.Namespace) -> int:

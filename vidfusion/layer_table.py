@@ -91,12 +91,12 @@ def multiply_adds(model: VideoClassifier) -> dict[str, int]:
 def training_multiply_adds(model: VideoClassifier) -> dict[str, int]:
     """Multiply-adds of a training step for each clip of its batch, by stream ("" for a network without streams).
 
-    A backward pass costs two forward passes. What is trained on a second data set too sees a clip of each.
+    A backward pass costs two forward passes.
     """
     counts, training = multiply_adds(model), {}
     for stream in model.streams or ("",):
         forward = sum(macs for layer, macs in counts.items() if layer.startswith(stream))
-        training[stream] = 3 * forward * (1 + model.has_auxiliary(stream))
+        training[stream] = 3 * forward * model.clips_per_step.get(stream, 1)
     return training
 
 

@@ -1,41 +1,19 @@
-"""How a network is trained: settings, initial weights, and which layers."""
+"""How a network is trained: settings, initial weights, which layers, optimiser and schedule."""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import nn
 
-from vidfusion.nets.blocks import CLASSIFIER_SIGMA, Classifier
+from vidfusion.nets.blocks import Classifier
 
-
-def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_channels: Sequence[int]) -> None:
-    """Draw all weights anew. Norms keep their ones and zeros. `input_channels`: of the clips that the module sees.
-
-    gaussian: as C3D's Caffe release, which the papers before it leave open: convolutions of sigma 0.01 and bias 1, but
-              0 in those that read the input; fully connected layers of sigma 0.005 and bias 1, the classifier 0.01 and
-              0; LSTMs uniform in +-0.01 with bias 0 (LRCN's release)
-    kaiming:  He et al. 2015, fan-out, for convolutions and fully connected layers; the classifier sigma 0.01; bias 0;
-              LSTMs stay as they are
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.LSTM) and scheme == "gaussian":
-            for name, parameter in layer.named_parameters():
-                nn.init.uniform_(parameter, -0.01, 0.01) if "weight" in name else nn.init.zeros_(parameter)
-        if not isinstance(layer, nn.Conv3d | nn.Linear):
-            continue
-        if isinstance(layer, Classifier):
-            nn.init.normal_(layer.weight, std=CLASSIFIER_SIGMA)
-        elif scheme == "kaiming":
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        else:
-            nn.init.normal_(layer.weight, std=0.01 if isinstance(layer, nn.Conv3d) else 0.005)
-        if layer.bias is not None:
-            reads_input = isinstance(layer, nn.Conv3d) and layer.in_channels in input_channels
-            ones = scheme == "gaussian" and not reads_input and not isinstance(layer, Classifier)
-            nn.init.constant_(layer.bias, float(ones))
+CLASSIFIER_SIGMA = 0.01  # of the weights drawn for the layer under the softmax
 
 
 @dataclass
@@ -82,6 +60,33 @@ class TrainingConfig:
     select: Literal["last", "best"] = "last"
 
 
+def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_channels: Sequence[int]) -> None:
+    """Draw all weights anew. Norms keep their ones and zeros. `input_channels`: of the clips that the module sees.
+
+    gaussian: as C3D's Caffe release, which the papers before it leave open: convolutions of sigma 0.01 and bias 1, but
+              0 in those that read the input; fully connected layers of sigma 0.005 and bias 1, the classifier 0.01 and
+              0; LSTMs uniform in +-0.01 with bias 0 (LRCN's release)
+    kaiming:  He et al. 2015, fan-out, for convolutions and fully connected layers; the classifier sigma 0.01; bias 0;
+              LSTMs stay as they are
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.LSTM) and scheme == "gaussian":
+            for name, parameter in layer.named_parameters():
+                nn.init.uniform_(parameter, -0.01, 0.01) if "weight" in name else nn.init.zeros_(parameter)
+        if not isinstance(layer, nn.Conv3d | nn.Linear):
+            continue
+        if isinstance(layer, Classifier):
+            nn.init.normal_(layer.weight, std=CLASSIFIER_SIGMA)
+        elif scheme == "kaiming":
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            nn.init.normal_(layer.weight, std=0.01 if isinstance(layer, nn.Conv3d) else 0.005)
+        if layer.bias is not None:
+            reads_input = isinstance(layer, nn.Conv3d) and layer.in_channels in input_channels
+            ones = scheme == "gaussian" and not reads_input and not isinstance(layer, Classifier)
+            nn.init.constant_(layer.bias, float(ones))
+
+
 def freeze_all_but_last(part: nn.Module, layers: int) -> None:
     """Keep the gradients of a network's last `layers` layers with weights only, and of the norms after them.
 
@@ -94,3 +99,45 @@ def freeze_all_but_last(part: nn.Module, layers: int) -> None:
     first = modules.index(weighted[-layers])
     for module in modules[:first]:
         module.requires_grad_(False)
+
+
+def keep_frozen_statistics(module: nn.Module) -> None:
+    """Let norms that are not trained keep their running mean and variance."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm3d) and not layer.weight.requires_grad:
+            layer.eval()
+
+
+def optimizer_and_schedule(module: nn.Module, config: TrainingConfig) -> dict:
+    """The optimiser and the per-step schedule that `training` describes, as Lightning takes them."""
+    groups = parameter_groups(module, config)
+    if config.optimizer == "adamw":
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups)
+    else:
+        optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(config, step))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
+    """The trained parameters by weight decay and learning rate: weights decay, biases and norms do not."""
+    heads = {p for layer in module.modules() if isinstance(layer, Classifier) for p in layer.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            lr = config.lr * (config.head_lr_factor if parameter in heads else 1)
+            lr *= config.bias_lr_factor if name.rpartition(".")[2].startswith("bias") else 1
+            groups[config.weight_decay if parameter.ndim > 1 else 0.0, lr].append(parameter)
+    return [{"params": groups[key], "weight_decay": key[0], "lr": key[1]} for key in sorted(groups, reverse=True)]
+
+
+def lr_factor(config: TrainingConfig, step: int) -> float:
+    """By how much the learning rate of a step, from 0, differs from `lr`: 0 to 1."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "cosine":
+        done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    if config.schedule == "step":
+        return config.gamma ** sum(step >= milestone for milestone in config.milestones)
+    return 1.0

@@ -230,7 +230,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
                 f"model.weights={path}: {name!r} in it is {type(value).__name__}, expected a state dict (tensors by "
                 "name), or one under 'state_dict'"
             )
-    state = {name: tensor for name, tensor in state.items() if ".auxiliary." not in name}  # a second data set's head
+    state = {
+        name: tensor for name, tensor in state.items() if not name.startswith("second.")
+    }  # a second data set's head
     return state, content.get("vidfusion", {}).get("provenance", {})
 
 

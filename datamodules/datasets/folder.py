@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 from datamodules.datasets.base import Dataset
 from datamodules.datasets.official_lists import existing_root, read_lines
 from datamodules.errors import DataError
-from datamodules.videos import Listing, Video, VideoLists
+from datamodules.videos import Listing, Split, Video
 
 SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 
@@ -27,14 +27,14 @@ class Row(NamedTuple):
 
 @dataclass
 class Folder(Dataset):
-    """Any videos with one label each. Classes are numbered in the order of their names; there is one split.
+    """Any videos with one label each. Classes are numbered in the order of their names. There is one split.
 
-    Without a manifest every file is a group of its own, so that cuts of one recording can end up on both sides of
-    training and test, or validation: give a manifest where that matters. Mirroring is on as usual for actions; set
-    `mirror` to false where left and right are what tells classes apart.
+    Without a manifest every file is a group of its own. Cuts of one recording can then be in training and in test:
+    give a manifest where that matters. Set `mirror` to false where left and right tell classes apart.
 
-    manifest: CSV file with the columns path (relative to the root), label, group and split (train or test), others
-              ignored; a relative name is looked up here, then in the root. By default the root's manifest.csv if any.
+    manifest: CSV file with the columns path (relative to the root), label, group and split (train or test); other
+              columns are ignored. A relative name is looked up here, then in the root. By default it is the root's
+              manifest.csv, if there is one.
     """
 
     LAYOUT: ClassVar[str] = """\
@@ -48,7 +48,7 @@ class Folder(Dataset):
     root: str = "???"
     manifest: str | None = None
 
-    def listed(self) -> Listing:
+    def listing(self) -> Listing:
         """Parse the manifest, or list the folders. Raises DataError."""
         root = existing_root(self.folder(), self.LAYOUT)
         manifest = self.find_manifest(root)
@@ -59,20 +59,20 @@ class Folder(Dataset):
             videos[row.split].append(Video(row.path, (classes.index(row.label),), row.group))
         return Listing(classes, {1: (videos["train"], videos["test"])})
 
-    def read(self) -> VideoLists:
-        """The lists, every video of which is on disk and every class of which can be trained. Raises DataError."""
-        lists = super().read()
-        trained = {label for video in lists.train for label in video.labels}
-        untrained = [name for label, name in enumerate(lists.classes) if label not in trained]
+    def read(self) -> Split:
+        """The split, in which every class has a training video. Raises DataError."""
+        split = super().read()
+        trained = {label for video in split.train for label in video.labels}
+        untrained = [name for label, name in enumerate(split.classes) if label not in trained]
         if untrained:
             source = self.find_manifest(self.folder()) or self.root
             raise DataError(f"{source}: {len(untrained)} classes have no training video, first {untrained[0]}")
-        return lists
+        return split
 
-    def remarks(self, lists: VideoLists) -> list[str]:
+    def remarks(self, split: Split) -> list[str]:
         """How far the manifest separates groups."""
         if self.find_manifest(self.folder()):
-            return [count_shared_groups(lists)]
+            return [count_shared_groups(split)]
         return ["no manifest: every file is a group of its own"]
 
     def find_manifest(self, root: Path) -> Path | None:
@@ -126,11 +126,11 @@ def list_folders(root: Path, layout: str) -> list[Row]:
 
 
 def is_video(name: str) -> bool:
-    """Whether a file name is a video's. Names with a leading dot are not: macOS leaves `._video.mp4` beside videos."""
+    """Whether a file name is a video's. A leading dot says no: macOS leaves `._video.mp4` beside videos."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def count_shared_groups(lists: VideoLists) -> str:
+def count_shared_groups(split: Split) -> str:
     """How far the manifest separates groups."""
-    train, test = ({video.group for video in videos} for videos in (lists.train, lists.test))
+    train, test = ({video.group for video in videos} for videos in (split.train, split.test))
     return f"{len(train & test)} of {len(test)} test groups recur in training"

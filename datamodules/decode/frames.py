@@ -1,21 +1,21 @@
-"""A video file -> its frames and how many there truly are.
+"""A video file -> its frames, in order.
 
 Frame i means the i-th frame of a sequential decode. decord's random access returns wrong frames on files with packed
 B-frames (most of HMDB51, part of UCF101), and its length may count one frame too many there. So the count comes from
-PyAV decoding every frame, and the pictures from decord reading from the first frame on, never seeking. Pictures are
-upright: a rotation that the file's metadata ask for, as phones write it, is applied.
+PyAV, and the pictures from decord reading from the first frame on, never seeking. Pictures are upright: a rotation in
+the file's metadata, as phones write it, is applied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 
 from datamodules.decode.info import VideoInfo, probe
-from datamodules.decode.opening import decode_error, first_line, openable_name, other_size, turns_of, video_stream
+from datamodules.decode.opening import decode_error, first_line, openable_name, opened, other_size, turns_of
 
 try:
     import decord
@@ -28,16 +28,27 @@ else:
 def iter_frames(path: Path, info: VideoInfo | None = None) -> Iterator[np.ndarray]:
     """Yield the frames of a video in order, uint8 (H, W, 3) in RGB; exactly `info.frames` of them, or DecodeError.
 
-    `info` is what `probe` says of this file; a caller that has it saves the second count. Memory does not grow with the
+    `info` is what `probe` says of this file; a caller that has it saves a second count. Memory does not grow with the
     number of frames, but decord's own thread may run some hundred of them ahead of a slow reader.
     """
     info = info or probe(path)
-    count = 0
-    for count, frame in zip(range(1, info.frames + 1), _decode(path), strict=False):
+    return (frame for _, frame in pick_frames(path, info, range(info.frames)))
+
+
+def pick_frames(path: Path, info: VideoInfo, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the frames with these numbers, in order and each once, with their numbers. Raises DecodeError.
+
+    `info` is what `probe` says of this file.
+    """
+    wanted = set(numbers)
+    last, count = max(wanted), 0
+    for number, frame in zip(range(last + 1), _decode(path), strict=False):
         if frame.shape != (info.height, info.width, 3):
-            raise decode_error(path, other_size(count - 1, frame.shape[1::-1], (info.width, info.height)))
-        yield frame
-    if count < info.frames:
+            raise decode_error(path, other_size(number, frame.shape[1::-1], (info.width, info.height)))
+        count += 1
+        if number in wanted:
+            yield number, frame
+    if count <= last:
         raise decode_error(path, f"PyAV counts {info.frames} frames, the decoder gives {count}")
 
 
@@ -49,7 +60,7 @@ def seeks_exactly(path: Path, frames: Mapping[int, np.ndarray]) -> bool:
     if decord is None:
         return False
     try:
-        reader = decord.VideoReader(openable_name(path), ctx=decord.cpu(0), num_threads=1)
+        reader = _decord_reader(path)
         return all(np.array_equal(reader[index].asnumpy(), frame) for index, frame in frames.items())
     except (decord.DECORDError, RuntimeError, IndexError):
         return False
@@ -61,7 +72,11 @@ def frames_at(path: Path, indices: Sequence[int]) -> np.ndarray:
     Only to be compared with: see `seeks_exactly`.
     """
     assert decord is not None, "no other decoder here seeks"
-    return decord.VideoReader(openable_name(path), ctx=decord.cpu(0), num_threads=1).get_batch(list(indices)).asnumpy()
+    return _decord_reader(path).get_batch(list(indices)).asnumpy()
+
+
+def _decord_reader(path: Path) -> decord.VideoReader:
+    return decord.VideoReader(openable_name(path), ctx=decord.cpu(0), num_threads=1)
 
 
 def _decode(path: Path) -> Iterator[np.ndarray]:
@@ -70,7 +85,7 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
         yield from _decode_with_pyav(path)
         return
     try:
-        reader = decord.VideoReader(openable_name(path), ctx=decord.cpu(0), num_threads=1)
+        reader = _decord_reader(path)
     except (decord.DECORDError, RuntimeError):  # it takes no single pictures, nor streams without a container
         yield from _decode_with_pyav(path)
         return
@@ -89,12 +104,9 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
 
 
 def _decode_with_pyav(path: Path) -> Iterator[np.ndarray]:
-    try:
-        with av.open(openable_name(path)) as container:
-            for frame in container.decode(video_stream(container, path)):
-                yield to_picture(frame)
-    except av.FFmpegError as error:
-        raise decode_error(path, first_line(error)) from error
+    with opened(path) as (container, stream):
+        for frame in container.decode(stream):
+            yield to_picture(frame)
 
 
 def to_picture(frame: av.VideoFrame) -> np.ndarray:

@@ -9,16 +9,7 @@ from pathlib import Path
 
 import av
 
-from datamodules.decode.opening import (
-    decode_error,
-    first_line,
-    frame_rate,
-    openable_name,
-    other_size,
-    turns_of,
-    video_stream,
-)
-from datamodules.errors import DecodeError
+from datamodules.decode.opening import decode_error, first_line, frame_rate, opened, other_size, turns_of
 
 
 @dataclass(frozen=True)
@@ -26,12 +17,12 @@ class VideoInfo:
     """What a video file holds.
 
     frames:        number of frames that decode, at least 1
-    header_frames: number of frames that the header promises; Matroska's (mkv, webm) gives a length, and this is how
-                   many would fill that; 0 where it does not say
+    header_frames: number of frames that the header promises, 0 where it does not say; Matroska (mkv, webm) promises a
+                   length, and this is how many frames would fill it
     fps:           frames per second, 0 where the file does not say
     height, width: of an upright frame, in pixels
-    corrupt:       how many of the frames the decoder marks as damaged: it made up a part of their content
-    quarter_turns: how often a frame as it is stored is turned by 90 degrees anticlockwise to be upright, 0 to 3
+    corrupt:       how many frames the decoder marks as damaged: it made up a part of their content
+    quarter_turns: how often a stored frame is turned by 90 degrees anticlockwise to be upright, 0 to 3
     audio:         whether there is sound
     """
 
@@ -59,35 +50,31 @@ def is_truncated(frames: int, header_frames: int) -> bool:
 
 
 def probe(path: Path, each_frame: Callable[[], object] = lambda: None) -> VideoInfo:
-    """Count the frames of a video by decoding it once, without converting any picture. Raises DecodeError.
+    """Decode a video once, without converting any picture, and say what it holds. Raises DecodeError.
 
-    `each_frame` is called after every one of them, for whoever watches over a decoder that may hang.
+    `each_frame` is called after every frame, for whoever watches over a decoder that may hang.
     """
     frames = corrupt = 0
     first, start, end = None, math.inf, -math.inf
-    try:
-        with av.open(openable_name(path)) as container:
-            stream = video_stream(container, path)
+    with opened(path) as (container, stream):
+        try:
             for frame in container.decode(stream):
                 first = first or frame
-                if (frame.width, frame.height) != (first.width, first.height):
-                    # decord would go on in the first size without a word.
-                    raise decode_error(
-                        path, other_size(frames, (frame.width, frame.height), (first.width, first.height))
-                    )
+                size, first_size = (frame.width, frame.height), (first.width, first.height)
+                if size != first_size:  # the decoder would go on in the first size without a word
+                    raise decode_error(path, other_size(frames, size, first_size))
                 frames += 1
                 corrupt += frame.is_corrupt
                 if frame.time is not None:
                     start, end = min(start, frame.time), max(end, frame.time)
                 each_frame()
-            header_frames, fps = frames_by_header(container, stream, frames, end - start), frame_rate(stream)
-            audio = bool(container.streams.audio)
-    except av.FFmpegError as error:
-        raise decode_error(
-            path, f"{first_line(error)} after {frames} frames" if frames else first_line(error)
-        ) from error
-    if first is None:
-        raise decode_error(path, "its video stream holds no frame")
+        except av.FFmpegError as error:
+            after = f" after {frames} frames" if frames else ""
+            raise decode_error(path, f"{first_line(error)}{after}") from error
+        if first is None:
+            raise decode_error(path, "its video stream holds no frame")
+        header_frames, fps = frames_by_header(container, stream, frames, end - start), frame_rate(stream)
+        audio = bool(container.streams.audio)
     turns = turns_of(first)
     height, width = (first.height, first.width) if turns % 2 == 0 else (first.width, first.height)
     return VideoInfo(frames, header_frames, fps, height, width, corrupt, turns, audio)
@@ -96,7 +83,7 @@ def probe(path: Path, each_frame: Callable[[], object] = lambda: None) -> VideoI
 def frames_by_header(
     container: av.container.InputContainer, stream: av.VideoStream, frames: int, seconds: float
 ) -> int:
-    """The frames that a header promises, given those found and the seconds from the first of them to the last."""
+    """Frames that a header promises, given those found and the seconds from the first of them to the last."""
     by_length = "matroska" in container.format.name  # MPEG streams have no header: FFmpeg guesses their length
     fps = frame_rate(stream)
     if stream.frames or not by_length or not fps or seconds < 0:
@@ -104,21 +91,9 @@ def frames_by_header(
     return round(frames * (container.duration or 0) / av.time_base / (seconds + 1 / fps))
 
 
-def header(path: Path) -> VideoInfo:
-    """What a video's header alone says, which may be wrong, with 0 frames where it does not. Raises DecodeError."""
-    try:
-        with av.open(openable_name(path)) as container:
-            stream = video_stream(container, path)
-            fps, seconds = stream.average_rate or 0, (container.duration or 0) / av.time_base
-            frames = stream.frames or round(seconds * fps)
-            return VideoInfo(frames, stream.frames, float(fps), stream.codec_context.height, stream.codec_context.width)
-    except av.FFmpegError as error:
-        raise decode_error(path, first_line(error)) from error
-
-
-def expected_frames(path: Path) -> int:
-    """How many frames a video should have by its header alone, which may be wrong; 0 where it cannot be read."""
-    try:
-        return header(path).frames
-    except DecodeError:
-        return 0
+def read_header(path: Path) -> VideoInfo:
+    """What the header alone says, which may be wrong; `frames` is 0 where it does not say. Raises DecodeError."""
+    with opened(path) as (container, stream):
+        fps, seconds = stream.average_rate or 0, (container.duration or 0) / av.time_base
+        frames, codec = stream.frames or round(seconds * fps), stream.codec_context
+        return VideoInfo(frames, stream.frames, float(fps), codec.height, codec.width)

@@ -3,11 +3,45 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
 
 from datamodules.errors import DecodeError
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """An open video and the stream that every reader here chooses. What FFmpeg raises becomes a DecodeError.
+
+    The stream decodes in one thread: whoever decodes many videos runs processes.
+    """
+    name = openable_name(path)
+    try:
+        with av.open(name) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                raise decode_error(path, "it has no video stream")
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.FFmpegError as error:
+        raise decode_error(path, first_line(error)) from error
+
+
+def openable_name(path: Path) -> str:
+    """An absolute name, because decoders take `file:a.avi` for an address.
+
+    Raises DecodeError for what a decoder would wait for without end, such as a named pipe, and for names that are not
+    UTF-8.
+    """
+    if path.exists() and not path.is_file():
+        raise decode_error(path, "it is not a regular file")
+    try:
+        return str(path.absolute()).encode().decode()
+    except UnicodeEncodeError:
+        raise decode_error(path, "its name is not UTF-8, rename it") from None
 
 
 def frame_rate(stream: av.VideoStream) -> float:
@@ -20,27 +54,9 @@ def turns_of(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def openable_name(path: Path) -> str:
-    """What the decoders open: an absolute name, because they take `file:a.avi` for an address.
-
-    Raises DecodeError for what they would wait for without end, such as a named pipe, and for names that they cannot
-    be given.
-    """
-    if path.exists() and not path.is_file():
-        raise decode_error(path, "it is not a regular file")
-    try:
-        return str(path.absolute()).encode().decode()
-    except UnicodeEncodeError:
-        raise decode_error(path, "its name is not UTF-8, rename it") from None
-
-
-def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The stream that both decoders choose, set to decode in one thread: whoever decodes many videos runs processes."""
-    stream = container.streams.best("video")
-    if stream is None:
-        raise decode_error(path, "it has no video stream")
-    stream.codec_context.thread_count = 1
-    return stream
+def decode_error(path: Path, found: str) -> DecodeError:
+    """The error that names a file, what was found in it, and the remedy."""
+    return DecodeError(f"{path}: cannot be decoded: {found}; fetch it again, re-encode it, or take it off the list")
 
 
 def other_size(index: int, size: tuple[int, int], first: tuple[int, int]) -> str:
@@ -49,11 +65,6 @@ def other_size(index: int, size: tuple[int, int], first: tuple[int, int]) -> str
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, without what decord puts around it: the place in its code, and the stack."""
+    """The first line of an error, without decord's place in its code and its stack."""
     line = (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]
     return re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", line)
-
-
-def decode_error(path: Path, found: str) -> DecodeError:
-    """The error that names a file, what was found in it, and the remedy."""
-    return DecodeError(f"{path}: cannot be decoded: {found}; fetch it again, re-encode it, or take it off the list")

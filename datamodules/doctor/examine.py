@@ -1,4 +1,4 @@
-"""One file: decoded to its end, and compared with its header."""
+"""One file, decoded to its end and compared with its header. This runs in a child process."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ import numpy as np
 from datamodules.decode.frames import iter_frames, seeks_exactly
 from datamodules.decode.info import VideoInfo, probe
 from datamodules.errors import DecodeError
-from datamodules.files import content_hash
-
-# What needs torch is imported inside the functions: the child processes import this file too.
+from datamodules.files import file_digest
 
 SEEKS = 5  # frames of each video for which random access is tried
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one file is. Counts and texts are 0 and empty where they are not known.
+    """What one file is. What is not known is 0 or empty.
 
     status:        ok; truncated (fewer frames decode than its header promises); undecodable; hang or crash (of the
                    decoder); changed (while it was read); missing; outside (of the root)
-    message:       what is wrong with it, or remarkable
+    message:       what is wrong or unusual
     frames, header_frames, fps, width, height, corrupt: see `VideoInfo`
     seekable:      `yes` if decord's random access returned the frames of the sequential decode, else `no`
     audio:         `yes` or `no`
@@ -54,13 +52,10 @@ class Finding:
         return cls(**{column.name: type(column.default)(texts[column.name]) for column in fields(cls)})
 
 
-# One file. This part runs in a child process.
-
-
 def examine(file: Path, alive: Callable[[], object] = lambda: None) -> Iterator[Finding]:
-    """Decode a file to its end. Yields what is known after each step, because the next may crash or hang.
+    """Decode a file to its end. Yields a finding after each step, because the next step may crash or hang.
 
-    A finding without a status is not decided yet; the last one is whole. `alive` is called after every frame.
+    A finding without a status is not decided yet. The last one is complete. `alive` is called after every frame.
     """
     try:
         before = file.stat()
@@ -69,7 +64,7 @@ def examine(file: Path, alive: Callable[[], object] = lambda: None) -> Iterator[
             return
         known = Finding(size=before.st_size, modified=before.st_mtime_ns)
         yield known
-        known = replace(known, sha256=content_hash(file, alive))
+        known = replace(known, sha256=file_digest(file, alive))
         yield known
         for finding in _decoded(file, known, alive):
             yield finding

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from datamodules.store.shards import FORMAT
@@ -24,11 +25,13 @@ def store_folder(root: Path, files: Sequence[str], stores: Path, name: str, list
     files = sorted(set(files))
     listing = listing or listing_of(root, files)
     for folder in stores.glob(f"{glob.escape(name)}-*"):
-        if folder.name.rpartition("-")[0] == name and _read_text(folder / LISTING) == listing:
-            return folder
+        with suppress(OSError):
+            if folder.name.rpartition("-")[0] == name and (folder / LISTING).read_text() == listing:
+                return folder
     key = hashlib.sha256(f"format {FORMAT}".encode())
     for path in files:
-        size, file = _size(root / path), root / path
+        file = root / path
+        size = file.stat().st_size if file.is_file() else None
         key.update(b"\n%s %s " % (encoded_path(path), str(size).encode()))
         if size is not None:
             with file.open("rb") as stream:
@@ -42,21 +45,9 @@ def listing_of(root: Path, files: Sequence[str]) -> str:
     """A digest of the files' paths, sizes and times of change, which no program can set back."""
     digest = hashlib.sha256(f"format {FORMAT}".encode())
     for path in files:
-        try:
+        known = "absent"
+        with suppress(OSError):
             found = os.stat(root / path)
             known = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
-        except OSError:
-            known = "absent"
         digest.update(b"\n%s %s" % (encoded_path(path), known.encode()))
     return digest.hexdigest()
-
-
-def _size(file: Path) -> int | None:
-    return file.stat().st_size if file.is_file() else None
-
-
-def _read_text(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except OSError:
-        return None

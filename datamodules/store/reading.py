@@ -1,4 +1,4 @@
-"""Frame store: decode every video once, memory-map it ever after. This file reads it, `building.py` builds it.
+"""Reading a frame store, whose arrays are memory-mapped.
 
     <stores>/<name>-<key>/rgb-36x36/00012.npy             uint8 (rows, H, W, 3): the frames of 16 videos
                                     00012.json            which rows are whose, and what each video is
@@ -7,14 +7,13 @@
                                            00012.offsets.npy  int64: where each begins, and the end of the last
                           flow-36x36-dis-medium-b4/00012.npy        uint8 (rows, H, W, 2), see flow.quantise
                                                    00012.means.npy  float32 (rows, 2)
-                          flow-36x36-dis-medium-field/00012.ranges.npy   float32 (rows, 2, 2), see flow.quantise_field
                           backward_flow-36x36-dis-medium-b4/        the same of backward flow
                           listing                         a digest of the videos' sizes and times, see `listing_of`
-                          lock                            empty; see `building.claim`
+                          lock                            empty; see `jobs.claim`
 
-A shard counts only once its .json is there, and that is written last; the index is derived from the shards and counts
-only while their files have the sizes that it says. So whatever stops a build, what remains is whole shards, and shards
-made in different places can be copied together. No file names a place: a store can be moved.
+A shard counts only once its .json is there, and that is written last. The index is derived from the shards, and counts
+only while their files have the sizes that it says. So whatever stops a build, what remains is whole shards; shards made
+in different places can be copied together. No file names a place: a store can be moved.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ import cv2
 import numpy as np
 
 from datamodules.errors import DataError, DecodeError
-from datamodules.flow import dequantise_field
 from datamodules.store.shards import INDEX, StoredVideo, merge_shards, read_json, read_shards, shard_file
 from datamodules.store.tracks import Track
 from datamodules.videos import encoded_path
@@ -100,22 +98,19 @@ class FrameStore:
         """
         return self._rows(*self._find("rgb", path))
 
-    def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray | Jpegs | Fields, np.ndarray]:
-        """Flow of a video: fields (n, H, W, 2), to be indexed; and their means.
+    def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray | Jpegs, np.ndarray]:
+        """Flow of a video: fields (n, H, W, 2), to be indexed, and their means.
 
-        Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i. They are
-        uint8, see `flow.dequantise`; or those stored each in its own range float32, in pixels of the stored frame.
-        There are as many as frames less one, but one, without motion, for a single frame; so in each piece where a
-        sample is stored.
+        Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i, uint8 as
+        `flow.quantise` gives it. There is one field less than frames, but one without motion for a single frame; so in
+        each piece where a sample is stored.
 
         The means, float32 (n, 2), are the mean displacement (x, y) of each whole field before it was quantised, in
-        pixels of the stored frame: what mean subtraction (Simonyan & Zisserman, NIPS 2014, sec. 3.1) needs.
+        pixels of the stored frame. Mean subtraction needs them (Simonyan & Zisserman, NIPS 2014, section 3.1).
         """
         track, shard, start, count = self._find("backward_flow" if backward else "flow", path)
-        fields, here = self._rows(track, shard, start, count), slice(start, start + count)
-        if track.flow is not None and track.flow.range == "field":
-            fields = Fields(fields, self._array(track, shard, ".ranges.npy")[here])
-        return fields, self._array(track, shard, ".means.npy")[here]
+        means = self._array(track, shard, ".means.npy")
+        return self._rows(track, shard, start, count), means[start : start + count]
 
     def _find(self, kind: str, path: str) -> tuple[Track, int, int, int]:
         """A track; the shard that has its rows of a video, the first of them, and their number."""
@@ -177,22 +172,6 @@ class Jpegs:
                 f"{self._file}: the JPEG at byte {self._offsets[number]} is damaged; delete this file to build it again"
             )
         return picture
-
-
-class Fields:
-    """Flow stored in each field's own range: like a read-only array float32 (n, H, W, 2) of displacements in pixels."""
-
-    dtype = np.dtype(np.float32)
-
-    def __init__(self, stored: np.ndarray | Jpegs, ranges: np.ndarray) -> None:
-        self._stored, self._ranges, self.shape = stored, ranges, stored.shape
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: int | slice | np.ndarray | tuple) -> np.ndarray:
-        """As of `Jpegs`."""
-        return dequantise_field(self._stored[key], self._ranges[key[0] if isinstance(key, tuple) else key])
 
 
 @lru_cache(maxsize=256)  # each keeps a file open, and systems allow a process about 1,000

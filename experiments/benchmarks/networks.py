@@ -67,7 +67,7 @@ from vidfusion.layer_table import clip_inputs, multiply_adds
 from vidfusion.strategies.c3d import C3D
 
 WARM_UP = 2  # steps: the first one also chooses algorithms and makes the optimiser's momentum
-NUM_CLASSES = {"none": 0, "ucf101": 101, "hmdb51": 51}
+NUM_CLASSES = {"ucf101": 101, "hmdb51": 51}
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 WORDS = ("strategy", "batch", "repeats", "results", "recipe", "clip")
 FRAMES_WORDS = ("dataset", "batch", "repeats", "clips", "parts", "results")
@@ -179,8 +179,7 @@ def _measure(run: RunConfig, batch_size: int, repeats: int) -> dict[str, Any]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     before = _peak_memory(device)
-    classes, auxiliary = (range(NUM_CLASSES[name]) for name in (run.dataset, run.auxiliary))
-    model = make_model(run, list(map(str, classes)), list(map(str, auxiliary))).to(device)
+    model = make_model(run, list(map(str, range(NUM_CLASSES[run.dataset])))).to(device)
     optimizer = model.configure_optimizers()["optimizer"]
     batch = random_batch(model, batch_size, device)
     dtype = DTYPES[run.trainer.precision]

@@ -76,12 +76,11 @@ def kind_of(run: RunConfig) -> str:
 
 def labels(runs: Sequence[RunConfig]) -> list[str]:
     """A name for each of some runs, of the words in which they differ: `c3d`, or `c3d lecture training.steps=500`."""
-    presets = [word for word in WORDS if word != "auxiliary"]  # which follows from the others, or was given
-    words = [{word: getattr(run, word) for word in presets} | parse(run.overrides) for run in runs]
+    words = [{word: getattr(run, word) for word in WORDS} | parse(run.overrides) for run in runs]
     known = dict.fromkeys(key for own in words for key in own if key not in ALIKE)
     differ = {key for key in known if len({own.get(key) for own in words}) > 1} | {"strategy"}
     return [
-        " ".join(own[key] if key in presets else f"{key}={own[key]}" for key in known if key in own and key in differ)
+        " ".join(own[key] if key in WORDS else f"{key}={own[key]}" for key in known if key in own and key in differ)
         for own in words
     ]
 
@@ -289,7 +288,7 @@ def probe(run: RunConfig, stores: Sequence[Store], folder: Path) -> tuple[Measur
     """
     torch.set_num_threads(run.trainer.threads)
     data = _opened(run, stores)
-    model = make_model(run, data.lists.classes, data.auxiliary_classes)
+    model = make_model(run, data.lists.classes)
     steps = model.training_config.steps
     epochs = -(-steps // data.steps_per_epoch(run.trainer.devices))
     if run.wandb.private:  # before W&B is asked anything
@@ -352,7 +351,7 @@ def _opened(run: RunConfig, stores: Sequence[Store]) -> VideoDataModule:
     """The run's clips. Where a store is missing, a few videos stand for all others of the lists."""
     sets: list[Dataset] = []
     lists = []
-    for data, store in zip(_data_of(run), stores, strict=True):
+    for data, store in zip(run.datasets(), stores, strict=True):
         few = store.few
         if few:
             data = replace(data, root=store.root, stores=store.stores, max_store=math.inf, undecodable="skip")
@@ -365,11 +364,9 @@ def _opened(run: RunConfig, stores: Sequence[Store]) -> VideoDataModule:
             )
         sets.append(data)
         lists.append(read)
-    main, *second = sets
-    clips = make_data(replace(run, data=main, auxiliary_data=second[0] if second else None))
-    clips.lists = lists[0]
-    if second:
-        clips.auxiliary_lists = lists[1]
+    clips = make_data(run, sets)
+    for part, read in zip([clips, *filter(None, [getattr(clips, "second", None)])], lists, strict=True):
+        part.lists = read
     clips.setup()
     return clips
 
@@ -475,7 +472,7 @@ def plan(name: str, runs: Sequence[RunConfig], jobs: int) -> int:
     firsts = [todo[kinds.index(kind)] for kind in order]
     with tempfile.TemporaryDirectory(prefix="vidfusion-plan-", ignore_cleanup_errors=True) as scratch:
         surveyed = survey_all(firsts, Path(scratch))
-        own = [[surveyed[_place(data)][1] for data in _data_of(run)] for run in firsts]
+        own = [[surveyed[_place(data)][1] for data in run.datasets()] for run in firsts]
         results, starting = probe_all(firsts, own, jobs, Path(scratch))
     of_kind = dict(zip(order, results, strict=True))
     rows = [(name, kinds.count(kind), of_kind[kind]) for name, kind in zip(labels(firsts), order, strict=True)]
@@ -488,10 +485,6 @@ def plan(name: str, runs: Sequence[RunConfig], jobs: int) -> int:
     if failed:
         print(f"Not counted, since they cannot run as they are: {', '.join(failed)}.")
     return int(bool(failed))
-
-
-def _data_of(run: RunConfig) -> list[Dataset]:
-    return [data for data in (run.data, run.auxiliary_data) if data is not None]
 
 
 def _place(data: Dataset) -> tuple:

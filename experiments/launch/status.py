@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.records.files import made_of, read_record
+from experiments.records.files import read_record
 from experiments.records.lock import holder
 from experiments.records.provenance import code_hash
 from experiments.settings.schema import RunConfig
@@ -33,13 +33,12 @@ class State(NamedTuple):
 
 
 class Ingredients(NamedTuple):
-    """What a record or checkpoint must have been made of: hash of the code, fingerprints of the data and the auxiliary
-    data; or in place of these `files`, the key of the videos' files, where the frame stores are not built; or neither,
-    where the data are not here."""
+    """What a record or checkpoint must have been made of: hash of the code, fingerprints of the data sets; or in place
+    of these `files`, the key of the videos' files, where the frame stores are not built; or neither, where the data are
+    not here."""
 
     code: str
-    data: str | None = None
-    auxiliary: str | None = None
+    data: list[str] | None = None
     files: str | None = None
 
 
@@ -47,29 +46,29 @@ class Surroundings:
     """What is there for runs to be made of; data sets that runs share are looked at once."""
 
     def __init__(self) -> None:
-        self._data: dict[str, tuple[str | None, str | None, str | None]] = {}
+        self._data: dict[str, tuple[list[str] | None, str | None]] = {}
 
     def of(self, run: RunConfig) -> Ingredients:
         """What a run would be made of here and now."""
-        key = repr((run.data, run.auxiliary_data, run.sampling))
+        key = repr((run.datasets(), run.sampling))
         if key not in self._data:
             self._data[key] = self._look(run)
         return Ingredients(code_hash(run), *self._data[key])
 
     @staticmethod
-    def _look(run: RunConfig) -> tuple[str | None, str | None, str | None]:
+    def _look(run: RunConfig) -> tuple[list[str] | None, str | None]:
         data = make_data(run)
         found = data.find_stores()
         if found is None:
-            return None, None, None
+            return None, None
         built, files = found
         if built:
             try:
                 data.setup()
-                return data.fingerprint(), data.auxiliary_fingerprint(), None
+                return data.fingerprints(), None
             except ValueError:  # the run itself says what is wrong with the data
                 pass
-        return None, None, files
+        return None, files
 
 
 def error_of(folder: Path) -> str | None:
@@ -94,17 +93,17 @@ def state_of(run: RunConfig, now: Ingredients) -> State:
     if (error := error_of(folder)) is not None:
         return State("failed", error)
     if record := read_record(folder):
-        return _compared(State("finished"), [*made_of(record), record["data"].get("files")], now)
+        return _compared(State("finished"), record.made_of, record.data.files, now)
     if progress := read_progress(folder / "last.ckpt"):
         made, step = progress
-        return _compared(State("interrupted", f"after step {step}"), [*made, None], now)
+        return _compared(State("interrupted", f"after step {step}"), made, None, now)
     return State("stale", "last.ckpt cannot be read") if (folder / "last.ckpt").exists() else State("to do")
 
 
-def _compared(state: State, made: list[str | None], now: Ingredients) -> State:
-    names = ("code", "data", "auxiliary data", "files")
-    pairs = [(what, *pair) for what, *pair in zip(names, made, now, strict=True) if None not in pair]
-    if changed := [what for what, before, after in pairs if before != after]:
+def _compared(state: State, made: list[str], files: str | None, now: Ingredients) -> State:
+    before = Ingredients(made[0], made[1:], files)
+    pairs = [(what, *pair) for what, *pair in zip(now._fields, before, now, strict=True) if None not in pair]
+    if changed := [what for what, then, today in pairs if then != today]:
         return State("stale", f"made with other {' and '.join(changed)}")
     if now.data is None and now.files is None:
         return State(state.name, f"{state.detail}; the data are not here to be compared".removeprefix("; "))

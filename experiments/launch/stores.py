@@ -17,7 +17,7 @@ def needed(runs: Sequence[RunConfig]) -> list[tuple[Dataset, list[Track]]]:
 
     found: dict[tuple, tuple[Dataset, list[Track]]] = {}
     for run in runs:
-        for data in filter(None, (run.data, run.auxiliary_data)):
+        for data in run.datasets():
             _, known = found.setdefault((type(data), data.folder(), data.stores), (data, []))
-            known += [track for track in tracks(data, run.sampling, main=run.data) if track not in known]
+            known += [track for track in tracks(data, run.sampling) if track not in known]
     return list(found.values())

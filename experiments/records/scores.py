@@ -1,4 +1,4 @@
-"""The probabilities of every test clip, saved beside the record."""
+"""Probabilities of every test clip, saved beside the record."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from vidfusion.votes import Votes
 def write_scores(path: Path, votes: Votes, rows: Sequence[str], videos: Sequence[str], clusters: Sequence[str]) -> None:
     """Write M clips: `scores` (M, R, C), `video`, `clip`, `center` in seconds (M,), and `target` (M, C).
 
-    `rows` (R,) and `videos` (N,) are names; `video` counts in the latter. `clusters` (N,) names the group of each video
-    that a confidence interval resamples as one.
+    `rows` (R,) and `videos` (N,) are names; `video` holds indices into the latter. `clusters` (N,) names the group of
+    each video. Videos of one group are alike, so a confidence interval takes a group as one unit.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     fields = {name: value.numpy() for name, value in votes._asdict().items()}
@@ -27,7 +27,7 @@ def write_scores(path: Path, votes: Votes, rows: Sequence[str], videos: Sequence
 
 
 def read_scores(path: Path, row: str) -> tuple[Votes, list[str]]:
-    """One row of what `write_scores` wrote, as double `scores` (M, 1, C), and the names of the videos.
+    """One row of saved scores, as double `scores` (M, 1, C), and the names of the videos (N,).
 
     Raises ValueError for a file that is not whole.
     """
@@ -43,10 +43,7 @@ def read_scores(path: Path, row: str) -> tuple[Votes, list[str]]:
 
 
 def read_clusters(path: Path) -> list[str]:
-    """The cluster of every video of what `write_scores` wrote, in the order of its videos.
-
-    Raises ValueError for scores of an earlier version, which name no clusters.
-    """
+    """The group of every video (N,). Raises ValueError for scores of an earlier version, which name no groups."""
     with np.load(path) as saved:
         if "clusters" not in saved:
             raise ValueError(f"{path} does not say which videos are alike: run that point again")

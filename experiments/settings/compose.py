@@ -43,32 +43,14 @@ def compose(arguments: list[str]) -> RunConfig:
         raise ValueError(f"strategy= is missing. Known: {', '.join(names('strategy'))}")
     presets = {word: read_preset(word, name) for word, name in chosen.items()}
     strategy = STRATEGIES[presets["strategy"].pop("class")]
-    # A strategy may have something to add to presets of other words, such as its own schedule to recipe=published, or
-    # its second data set to each first one.
-    required = presets["strategy"].pop("requires", None)
+    # A strategy may have something to add to presets of other words, such as its own schedule to recipe=published.
     for words, addition in presets["strategy"].pop("with", {}).items():
         if all(chosen.get(word) == name for word, name in parse(words.split()).items()):
-            second = addition.pop("auxiliary", None)
-            if pairs.get("auxiliary", second) != second:
-                addition.pop("auxiliary_data", None)  # of another one than the command line's
-            chosen["auxiliary"] = second or chosen.get("auxiliary", "none")
             presets[f"strategy/{chosen['strategy']}.yaml with {words}"] = addition
-    chosen["auxiliary"] = pairs.get("auxiliary", chosen.get("auxiliary", "none"))
-    if required and chosen[required] == "none":
-        raise ValueError(
-            f"strategy={chosen['strategy']} trains on a second data set; with dataset={chosen['dataset']} say which: "
-            f"{required}=NAME. Known: {', '.join(DATASETS)}"
-        )
-    auxiliary = type(None)
-    if (name := chosen["auxiliary"]) != "none":
-        if name not in DATASETS:
-            raise ValueError(f"auxiliary={name}: no such data set. {did_you_mean(name, ['none', *DATASETS])}")
-        presets = {"auxiliary": {"auxiliary_data": read_preset("dataset", name)["data"]}, **presets}  # additions win
-        auxiliary = DATASETS[name]
-    config = OmegaConf.structured(defaults_of(strategy, DATASETS[chosen["dataset"]], auxiliary))
+    config = OmegaConf.structured(defaults_of(strategy, DATASETS[chosen["dataset"]]))
     for source, preset in presets.items():
         config = _merge(config, preset, f"configs/{source}")
-    given = [f"{key}={_spelt(value)}" for key, value in pairs.items() if key == "auxiliary" or key not in WORDS]
+    given = [f"{key}={_spelt(value)}" for key, value in pairs.items() if key not in WORDS]
     # Sorted, and spelt in one way: the record is the same however W&B's agent writes the words.
     config = _merge(config, {**chosen, "overrides": sorted(given)}, "the command line")
     for key, value in pairs.items():
@@ -80,9 +62,8 @@ def compose(arguments: list[str]) -> RunConfig:
         config.sampling.resize = list(net.resize)
     if config.sampling.crop is None:
         config.sampling.crop = net.crop
-    for node, word in (("data", "dataset"), ("auxiliary_data", "auxiliary")):
-        if config[node] is not None and OmegaConf.is_missing(config[node], "root"):
-            raise ValueError(f"{node}.root is missing: {word}={chosen[word]} needs the folder of its videos")
+    if OmegaConf.is_missing(config.data, "root"):
+        raise ValueError(f"data.root is missing: dataset={chosen['dataset']} needs the folder of its videos")
     run: RunConfig = OmegaConf.to_object(config)
     _check(run)
     return run
@@ -151,3 +132,4 @@ def _check(run: RunConfig) -> None:
         raise ValueError(
             f"training.batch_size={training.batch_size}: expected a multiple of trainer.devices={run.trainer.devices}"
         )
+    run.datasets()  # raises ValueError where the second one does not exist

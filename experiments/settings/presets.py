@@ -13,8 +13,8 @@ from vidfusion.classifier import VideoClassifier
 from vidfusion.strategies import STRATEGIES
 
 CONFIGS = ROOT / "experiments" / "configs"
-# Each names a preset, configs/<word>/<name>.yaml; `auxiliary` names one of configs/dataset, or none.
-WORDS = ("strategy", "dataset", "recipe", "clip", "auxiliary")
+# Each names a preset, configs/<word>/<name>.yaml.
+WORDS = ("strategy", "dataset", "recipe", "clip")
 
 
 @cache

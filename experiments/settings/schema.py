@@ -7,10 +7,11 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 from datamodules.clips import ClipSpec
 from datamodules.datasets.base import Dataset
+from experiments.settings.beside import beside
 from experiments.settings.presets import class_of
 from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
 from vidfusion.optimisation import TrainingConfig
@@ -19,7 +20,7 @@ from vidfusion.optimisation import TrainingConfig
 PLACES = (
     "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides", "wandb",
     "data.root", "data.stores", "data.max_store",
-    "auxiliary_data.root", "auxiliary_data.stores", "auxiliary_data.max_store",
+    "model.second_data.root",
     "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
 )  # fmt: skip
 
@@ -69,16 +70,14 @@ class RunConfig:
     """One run: what is trained on what, how, and where its output goes.
 
     `strategy`, `dataset`, `recipe` and `clip` are the names of the presets that filled `model` and `sampling`, `data`,
-    `training`, and `sampling`. `auxiliary` names a second data set, `auxiliary_data`, which the network is trained on
-    too. `results` is the folder of all output, `sweep` the sweep that the run belongs to, and `overrides` are the other
-    `key=value` words as they were given.
+    `training`, and `sampling`. `results` is the folder of all output, `sweep` the sweep that the run belongs to, and
+    `overrides` are the other `key=value` words as they were given.
     """
 
     strategy: str
     dataset: str
     recipe: str
     clip: str
-    auxiliary: str = "none"
     seed: int = 0
     sweep: str = ""
     results: str = "results"
@@ -86,7 +85,6 @@ class RunConfig:
     model: StrategyConfig = field(default_factory=StrategyConfig)
     sampling: ClipSpec = field(default_factory=ClipSpec)
     data: Dataset = field(default_factory=Dataset)
-    auxiliary_data: Optional[Dataset] = None  # noqa: UP045 - OmegaConf resolves this at run time on Python 3.10 too
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
@@ -116,9 +114,7 @@ class RunConfig:
 
         Adding a setting with a default that keeps the old behaviour therefore keeps every id.
         """
-        defaults = flat(
-            dataclasses.asdict(defaults_of(self.strategy_class, type(self.data), type(self.auxiliary_data)))
-        )
+        defaults = flat(dataclasses.asdict(defaults_of(self.strategy_class, type(self.data))))
         settings = flat(dataclasses.asdict(self))
         if self.model.weights:
             settings["model.weights"] = _content(Path(self.model.weights))  # wherever that file lies
@@ -129,6 +125,10 @@ class RunConfig:
     def strategy_class(self) -> type[VideoClassifier]:
         """The network's class, which the strategy's preset names."""
         return class_of(self.strategy)
+
+    def datasets(self) -> list[Dataset]:
+        """The data sets that the network is trained on: `data`, and those that its strategy adds. Raises ValueError."""
+        return [self.data, *(beside(self.data, *other) for other in self.strategy_class.other_data(self.model))]
 
     def clip_shape(self) -> ClipShape:
         """What the network needs to know of a clip."""
@@ -163,6 +163,6 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def defaults_of(strategy: type[VideoClassifier], dataset: type[Dataset], auxiliary: type[Dataset | None]) -> RunConfig:
+def defaults_of(strategy: type[VideoClassifier], dataset: type[Dataset]) -> RunConfig:
     """A run whose every setting has its default."""
-    return RunConfig("", "", "", "", model=strategy.Config(), data=dataset(), auxiliary_data=auxiliary())
+    return RunConfig("", "", "", "", model=strategy.Config(), data=dataset())

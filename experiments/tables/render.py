@@ -8,13 +8,13 @@ import io
 import re
 from dataclasses import dataclass, field
 
+from experiments.tables.text import aligned
+from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS
+
 COMMAND = "python experiments/run.py --table"
 TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
 LONG_COLUMNS = {"Protocol", "Paper", "Note"}  # whose cells LaTeX breaks into lines
 HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strategy")  # first columns of the CSV
-
-# How the columns and facts begin that a summary keeps beside the hits
-DIFFERENCE, SPLITS, SEVERAL_SEEDS = "Difference to", "Spread over splits", "With several seeds"
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,8 @@ def _main_columns(section: Section) -> tuple[list[str], list[list[str]]]:
 
 
 def _grid(columns: list[str], rows: list[list[str]]) -> list[str]:
-    grid = [[_plain(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*grid, strict=True)]
-    left = [name in TEXT_COLUMNS for name in columns]
-    rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, left, strict=True)]
-    lines = []
-    for row in (grid[0], rule, *grid[1:]):
-        cells = zip(row, widths, left, strict=True)
-        lines.append(f"| {' | '.join(c.ljust(w) if text else c.rjust(w) for c, w, text in cells)} |")
-    return lines
+    titles, *cells = [[_plain(cell) for cell in row] for row in (columns, *rows)]
+    return aligned(titles, cells, markdown=True, words=TEXT_COLUMNS)
 
 
 def _plain(text: str) -> str:

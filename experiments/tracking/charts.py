@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
     from datamodules.datamodule import VideoDataModule
+    from experiments.records.record import Record, RunRow
     from vidfusion.votes import Votes
 
 CONFUSED_PAIRS = 20
@@ -22,7 +23,7 @@ FILM_STRIPS = 6  # of right videos, and of wrong ones
 
 def log_record(
     logger: WandbLogger | None,
-    record: dict[str, Any],
+    record: Record,
     classes: Sequence[str] = (),
     video_scores: np.ndarray | None = None,
     targets: np.ndarray | None = None,
@@ -37,15 +38,15 @@ def log_record(
     """
     if logger is None:
         return
-    with only_a_mirror(f"the summary or tables of {record['id']}"):
+    with only_a_mirror(f"the summary or tables of {record.id}"):
         run = logger.experiment
-        *others, last = record["rows"]
+        *others, last = record.rows
         numbers = _speed(record) | _row_numbers(last)
         for row in others:
-            numbers |= {f"{row['name']}/{key}": value for key, value in _row_numbers(row).items()}
+            numbers |= {f"{row.name}/{key}": value for key, value in _row_numbers(row).items()}
         numbers |= {f"best/{key.replace('/', '_')}": value for key, value in (best or {}).items()}
         numbers = {key: value for key, value in numbers.items() if value is not None}
-        run.summary.update(numbers | {"record": record["id"]})
+        run.summary.update(numbers | {"record": record.id})
         if video_scores is not None and not is_private(run):
             assert targets is not None and video_scores.shape == targets.shape == (len(targets), len(classes))
             image, tables = _per_class(classes, video_scores, targets)
@@ -53,23 +54,23 @@ def log_record(
             run.log(tables)  # last: where the network is gone, W&B waits for it here, and then gives up
 
 
-def _speed(record: dict[str, Any]) -> dict[str, float | None]:
-    seconds, last = record["seconds"], record["rows"][-1]
+def _speed(record: Record) -> dict[str, float | None]:
+    seconds, last = record.seconds, record.rows[-1]
     numbers = {f"speed/{name}_seconds": value for name, value in seconds.items()}
-    tested = last["clips_per_video"] * record["videos"]["expected"]
+    tested = (last.clips_per_video or 0) * record.videos.expected
     numbers["speed/test_clips_per_second"] = tested / seconds["test"]
-    numbers["speed/train_macs_per_second"] = last["macs_training"] / seconds["train"] if seconds["train"] else None
-    return numbers | {"speed/memory_mb": record["memory_mb"]}
+    numbers["speed/train_macs_per_second"] = last.macs_training / seconds["train"] if seconds["train"] else None
+    return numbers | {"speed/memory_mb": record.memory_mb}
 
 
-def _row_numbers(row: dict[str, Any]) -> dict[str, float | int | None]:
+def _row_numbers(row: RunRow) -> dict[str, float | int | None]:
     return {
-        **row["metrics"],
-        **{f"test/family/{family}_video_hit1": part["video_hit1"] for family, part in row["families"].items()},
-        "model/parameters": row["parameters"],
-        "model/macs_per_clip": row["macs_per_clip"],
-        "model/macs_training": row["macs_training"],
-        "model/frames_per_video": row["frames_per_video"],
+        **row.metrics,
+        **{f"test/family/{family}_video_hit1": part.video_hit1 for family, part in row.families.items()},
+        "model/parameters": row.parameters,
+        "model/macs_per_clip": row.macs_per_clip,
+        "model/macs_training": row.macs_training,
+        "model/frames_per_video": row.frames_per_video,
     }
 
 

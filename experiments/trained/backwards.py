@@ -115,18 +115,18 @@ def main(arguments: list[str]) -> None:
         record = read_record(folder)
         if (
             record is None
-            or record["kind"] != "run"
-            or record["dataset"] != "moving_shapes"
-            or "motion" not in record["families"]
+            or record.kind != "run"
+            or record.dataset != "moving_shapes"
+            or "motion" not in record.families
         ):
             continue
-        run: RunConfig = compose(shlex.split(record["command"])[2:])
+        run: RunConfig = compose(shlex.split(record.command)[2:])
         run = replace(run, results=str(results))
         assert isinstance(run.data, MovingShapes)
         data = make_data(run)
         data.prepare_data()
         data.setup()
-        model = make_model(run, data.lists.classes, data.auxiliary_classes).eval()
+        model = make_model(run, data.lists.classes).eval()
         model.load_state_dict(torch.load(folder / "last.ckpt", weights_only=True, map_location="cpu")["state_dict"])
         classes = data.lists.classes
         videos = [video for video in data.lists.test if classes[video.labels[0]] in OPPOSITE]

@@ -68,8 +68,7 @@ def load_trained(checkpoint: Path, changes: Sequence[str] = (), other_data: bool
     provenance = content["vidfusion"]["provenance"]
     run = _composed(provenance, checkpoint, changes, other_data)
     state = content["state_dict"]
-    auxiliary = next((len(tensor) for name, tensor in state.items() if name.endswith("auxiliary.weight")), 0)
-    model = make_model(run, provenance["classes"], [""] * auxiliary, trained=True)
+    model = make_model(run, provenance["classes"], trained=True)
     _check_sizes(checkpoint, model.state_dict(), state)
     model.load_state_dict(state)
     model.provenance, model.trained = provenance, content["vidfusion"]["trained"]
@@ -115,7 +114,7 @@ def _is_whole(content: Any) -> bool:
                 "provenance": {
                     "id": str(),
                     "classes": list(classes),
-                    "made_of": [str(), str(), str()],
+                    "made_of": [str(), str(), *_],
                     "pretrained": str(),
                     "dataset": str(),
                     "split": int(),
@@ -142,7 +141,7 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
                 f"{provenance['split']}, and may know test videos of others from its training; add --other-data to "
                 "test it there all the same"
             )
-    words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config.get(word) not in ("none", "", None)]
+    words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config.get(word)]
     own = [w for w in config["overrides"] if not w.startswith("wandb.") or w.startswith(KEPT_OF_WANDB)]
     own = [word for word in own if not ("dataset" in changed and word.startswith("data.")) or word.startswith(KEPT)]
     runs = checkpoint.absolute().parent.parent
@@ -159,9 +158,9 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
     held = {
         name: value
         for name, value in flat(config).items()
-        if not (
-            is_place(name) or name in changed or (of_data and name.startswith("data.") and not name.startswith(KEPT))
-        )
+        if name in now
+        and not (is_place(name) or name in changed)
+        and not (of_data and name.startswith("data.") and not name.startswith(KEPT))
     }
     drifted = [f"{name}={json.dumps(value)}" for name, value in held.items() if now.get(name) != value]
     return compose([*words, *drifted]) if drifted else run

@@ -13,48 +13,51 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from datamodules.datamodule import VideoDataModule
+from datamodules.datasets.base import Dataset
+from datamodules.multi_task import MultiTaskDataModule
 from experiments.settings.schema import RunConfig
+from experiments.training.bookkeeping import bookkeeping
 from experiments.training.checkpoint import WholeCheckpoints
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import training_multiply_adds
+from vidfusion.nets.choice import load_imagenet
 from vidfusion.optimisation import initialise
 from vidfusion.weights import load_weights
 
 
-def make_data(run: RunConfig) -> VideoDataModule:
-    """The run's clips; each of several processes takes its share of the batch."""
-    return VideoDataModule(
-        run.data,
-        run.sampling,
+def make_data(run: RunConfig, datasets: Sequence[Dataset] | None = None) -> VideoDataModule:
+    """The clips of some data sets, the first of which is tested on (none given: all that the run is trained on).
+
+    Each of several processes takes its share of the batch.
+    """
+    datasets = datasets or run.datasets()
+    module = VideoDataModule if len(datasets) == 1 else MultiTaskDataModule
+    return module(
+        *datasets,
+        spec=run.sampling,
         batch_size=run.training.batch_size // run.trainer.devices,
         test_batch_size=run.trainer.test_batch_size,
         workers=run.trainer.workers,
         seed=run.seed,
-        auxiliary=run.auxiliary_data,
     )
 
 
-def make_model(
-    run: RunConfig, classes: Sequence[str], auxiliary_classes: Sequence[str] = (), trained: bool = False
-) -> VideoClassifier:
+def make_model(run: RunConfig, classes: Sequence[str], trained: bool = False) -> VideoClassifier:
     """The run's network with the weights it starts from: drawn from the run's seed, over these ImageNet's, over these
     `model.weights`; the latter two not where it is to get those of a `trained` one. Its `training_config.steps` are
     those that `training.multiply_adds` allows."""
     L.seed_everything(run.seed, verbose=False)
     model = run.strategy_class(run.model, run.clip_shape(), len(classes), run.training)
-    model.seed = run.seed
     model.provenance = {"classes": list(classes), "pretrained": "none"}
     if run.training.init != "torch":
         initialise(model, run.training.init, model.input_channels)
     if run.model.pretrained and not trained:
-        model.load_imagenet()
+        load_imagenet(model, run.model.pretrained)
         model.provenance["pretrained"] = f"ImageNet ({model.net.backbone} {run.model.pretrained})"
     if run.model.weights and not trained:
         report = load_weights(model, Path(run.model.weights))
         model.provenance["pretrained"] = f"{Path(run.model.weights).name} ({report})"
     model.freeze()
-    if auxiliary_classes:
-        model.add_auxiliary(len(auxiliary_classes))
     if budget := run.training.multiply_adds:
         per_step = sum(training_multiply_adds(model).values()) * run.training.batch_size
         model.training_config = dataclasses.replace(run.training, steps=max(1, round(budget / per_step)))
@@ -79,7 +82,7 @@ def make_trainer(
         "num_sanity_val_steps": 0,
         "deterministic": "warn",  # some 3-D poolings have no deterministic form on a GPU
         "logger": [CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],
-        "callbacks": callbacks,
+        "callbacks": [*bookkeeping(run.seed), *callbacks],
         "plugins": [WholeCheckpoints()],
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -100,7 +103,7 @@ def public_config(run: RunConfig) -> dict[str, Any]:
     config = dataclasses.asdict(run)
     for name in ("results", "overrides"):
         config.pop(name)
-    for data in filter(None, (config["data"], config["auxiliary_data"])):
+    for data in (config["data"], config["model"].get("second_data", {})):
         for name in ("root", "stores", "lists", "manifest"):
             data.pop(name, None)
     if run.model.weights:

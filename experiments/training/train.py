@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import multiprocessing
 import time
@@ -17,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from datamodules.files import write_atomically
 from datamodules.processes import available_cores
-from experiments.records.files import made_of, read_record
+from experiments.records.files import read_record
 from experiments.records.lock import locked
 from experiments.records.make import make_record, row_names
 from experiments.records.provenance import code_hash
@@ -72,12 +71,12 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
     data = make_data(run)
     data.prepare_data()
     data.setup()
-    model = make_model(run, data.lists.classes, data.auxiliary_classes)
+    model = make_model(run, data.lists.classes)
     steps = model.training_config.steps
-    ingredients = [code_hash(run), data.fingerprint(), data.auxiliary_fingerprint()]
+    ingredients = [code_hash(run), *data.fingerprints()]
     record = read_record(folder)
     if record is not None and not force:
-        if made_of(record) == ingredients:
+        if record.made_of == ingredients:
             print(f"{run.id}: finished before, skipped (--force runs it again)", flush=True)
             return True
         print(f"{run.id}: finished before with other code or data, so it runs again", flush=True)
@@ -149,15 +148,15 @@ def _train_and_test(run: RunConfig, folder: Path, force: bool) -> bool:
                 paths, clusters = [video.path for video in videos], [data.dataset.cluster(video) for video in videos]
                 write_scores(folder / f"{name}.npz", votes, rows, paths, clusters)
         votes = model.test_votes.videos()
-        write_atomically(folder / "record.json", json.dumps(record, indent=1))
+        record.write(folder / "record.json")
         chosen = [saved for saved in trainer.checkpoint_callbacks if saved.best_model_score is not None]
         best = {saved.monitor: float(saved.best_model_score) for saved in chosen}
         log_record(wandb_logger, record, data.lists.classes, votes.scores[:, -1].numpy(), votes.target.numpy(), best)
         log_film_strips(wandb_logger, run.wandb, data, model.test_votes)
-    for row in record["rows"]:
-        shown = {"Clip Hit@1": row["metrics"]["test/clip_hit1"], "Video Hit@1": row["metrics"]["test/video_hit1"]}
-        shown |= {family: part["video_hit1"] for family, part in row["families"].items()}
-        print(f"{row['name']}: " + ", ".join(f"{name} {value:.1%}" for name, value in shown.items()), flush=True)
+    for row in record.rows:
+        shown = {"Clip Hit@1": row.metrics["test/clip_hit1"], "Video Hit@1": row.metrics["test/video_hit1"]}
+        shown |= {family: part.video_hit1 for family, part in row.families.items()}
+        print(f"{row.name}: " + ", ".join(f"{name} {value:.1%}" for name, value in shown.items()), flush=True)
     return True
 
 

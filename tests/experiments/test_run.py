@@ -122,7 +122,7 @@ def test_records_count_what_the_scores_say(place, swept):
 
 def test_record_says_how_the_number_came_about(place, swept):
     record = records(place[0])["two_stream"]
-    flow = {"method": "dis", "preset": "medium", "bound": 4.0, "range": "bound", "encoding": "raw"}
+    flow = {"method": "dis", "preset": "medium", "bound": 4.0, "encoding": "raw"}
     assert record["data"]["store"]["flow"]["flow"] == flow
     assert record["seconds"]["flow"] > 0 and record["seconds"]["train"] > 0
     assert record["selection"] == "last checkpoint" and record["sweep"] == "fusion"
@@ -306,8 +306,8 @@ def test_a_run_starts_from_anothers_weights_and_trains_the_last_layer_only(run):
 
 def test_what_wandb_is_told_holds_no_path_of_this_machine(run, tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"")
-    words = [f"model.weights={tmp_path}/weights.pt", "auxiliary=moving_shapes", f"auxiliary_data.root={tmp_path}"]
-    told = public_config(compose(["strategy=c3d", *run.overrides, *words]))
+    words = [f"model.weights={tmp_path}/weights.pt", f"model.second_data.root={tmp_path}"]
+    told = public_config(compose(["strategy=two_stream_multi_task", *run.overrides, *words]))
     assert str(tmp_path.parent) not in json.dumps(told) and told["model"]["weights"] == "weights.pt"
     for dataset, word in (("ucf101", "data.lists"), ("folder", "data.manifest")):
         words = [f"dataset={dataset}", f"{word}={tmp_path}/file", f"data.root={tmp_path}"]
@@ -325,17 +325,19 @@ def test_a_budget_of_multiply_adds_decides_the_steps(run):
 
 
 def test_a_second_data_set_is_trained_on_beside_the_first(run, place):
-    moved = [word.replace("data.", "auxiliary_data.", 1) for word in place[1] if word.startswith("data.")]
-    words = [*run.overrides, *moved, "auxiliary_data.data_seed=1", "auxiliary_data.families=[motion]"]
+    moved = [word.replace("data.", "model.second_data.", 1) for word in place[1] if word.startswith("data.")]
+    words = [*run.overrides, *(word for word in moved if "stores" not in word)]
     both = compose(["strategy=two_stream_multi_task", *words, "training.steps=3"])
     run_point(both)
     record = record_of(both)
     spatial, temporal, fused = record["rows"]
-    assert record["auxiliary"] == "moving_shapes"
+    assert (
+        len(record["data"]["fingerprints"]) == 2 and record["data"]["fingerprint"] == record["data"]["fingerprints"][0]
+    )
     assert spatial["macs_training"] == 3 * spatial["macs_per_clip"] * 3 * 8
     assert temporal["macs_training"] == 2 * 3 * temporal["macs_per_clip"] * 3 * 8, "a batch of each data set"
     assert fused["macs_training"] == spatial["macs_training"] + temporal["macs_training"]
-    assert [name.split(".")[0] for name in weights(both) if "auxiliary" in name] == ["temporal", "temporal"]
+    assert [name for name in weights(both) if name.startswith("second")] == ["second.weight", "second.bias"]
 
 
 def test_undecodable_test_video_counts_as_wrong_and_is_shown(run, place, tmp_path):

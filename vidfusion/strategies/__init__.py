@@ -11,6 +11,7 @@ from vidfusion.strategies.slow_fusion import SlowFusion
 from vidfusion.strategies.snippets_lstm import SnippetsLSTM
 from vidfusion.strategies.snippets_pool import SnippetsPool
 from vidfusion.strategies.two_stream import TwoStream
+from vidfusion.strategies.two_stream_multi_task import TwoStreamMultiTask
 
 STRATEGIES: dict[str, type[VideoClassifier]] = {
     "single_frame": SingleFrame,
@@ -19,6 +20,7 @@ STRATEGIES: dict[str, type[VideoClassifier]] = {
     "slow_fusion": SlowFusion,
     "c3d": C3D,
     "two_stream": TwoStream,
+    "two_stream_multi_task": TwoStreamMultiTask,
     "cnn_lstm": CNNLSTM,
     "snippets_lstm": SnippetsLSTM,
     "snippets_pool": SnippetsPool,

@@ -172,7 +172,7 @@ def test_a_small_sweep_is_planned_before_there_are_videos_and_after(tmp_path, wo
     too_short = compose(["strategy=slow_fusion", "sampling.frames=2", *words])
     finished = single[0].folder
     finished.mkdir(parents=True)
-    record = {"code": {"hash": code_hash(single[0])}, "data": {"fingerprint": "", "auxiliary_fingerprint": ""}}
+    record = {"code": {"hash": code_hash(single[0])}, "data": {"fingerprint": ""}}
     (finished / "record.json").write_text(json.dumps(record))
 
     assert plan("demo", [*single, too_short], 2) == 1

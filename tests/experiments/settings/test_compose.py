@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import shlex
-import shutil
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from datamodules import clips as clip_rules
 from datamodules.datasets import DATASETS
 from experiments.records.make import command
 from experiments.settings.compose import compose
-from experiments.settings.presets import CONFIGS, names
+from experiments.settings.presets import names
 from experiments.settings.schema import PLACES, is_place
 from vidfusion.strategies import STRATEGIES
 
@@ -82,7 +81,7 @@ def test_the_lectures_clip_is_another_than_the_native_one(strategy, recipe):
 
 def test_no_two_strategies_are_the_same_network_on_the_lectures_clip():
     runs = [compose([f"strategy={strategy}", "clip=lecture"]) for strategy in names("strategy")]
-    settings = [repr((run.strategy_class, run.model, run.sampling, run.auxiliary)) for run in runs]
+    settings = [repr((run.strategy_class, run.model, run.sampling)) for run in runs]
     assert len(set(settings)) == len(settings)
 
 
@@ -92,33 +91,29 @@ def test_a_preset_says_what_differs_from_the_one_it_extends():
     assert run.sampling == base.sampling and run.strategy_class is base.strategy_class
 
 
-def test_a_second_data_set_comes_from_the_strategy_or_the_command_line():
-    assert compose(["strategy=two_stream", "dataset=ucf101"]).auxiliary_data is None
-    run = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.split=2"])
-    assert run.auxiliary == "hmdb51" and isinstance(run.auxiliary_data, DATASETS["hmdb51"])
-    assert run.auxiliary_data.split == 2
-    other = compose(["strategy=two_stream_multi_task", "dataset=moving_shapes", "auxiliary=ucf101"])
-    assert isinstance(other.auxiliary_data, DATASETS["ucf101"]) and other.auxiliary_data.root == "data/ucf101"
-    for words in (["dataset=sports1m"], ["dataset=ucf101", "auxiliary=none"]):
-        with pytest.raises(ValueError, match=r"two_stream_multi_task trains on a second data set; .*: auxiliary=NAME"):
-            compose(["strategy=two_stream_multi_task", *words])
-    moved = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "auxiliary_data.root=elsewhere"])
-    assert moved.id == compose(["strategy=two_stream_multi_task", "dataset=ucf101"]).id
-    for one in (run, other, compose(["strategy=two_stream", "auxiliary=moving_shapes", "auxiliary_data.data_seed=1"])):
-        assert compose(shlex.split(command(one))[2:]) == one
-    with pytest.raises(ValueError, match=r"auxiliary=hmdb: no such data set. Did you mean hmdb51"):
-        compose(["strategy=c3d", "auxiliary=hmdb"])
-    with pytest.raises(ValueError, match=r"auxiliary_data\.root is missing: auxiliary=folder"):
-        compose(["strategy=c3d", "auxiliary=folder"])
-
-
-def test_what_a_strategy_says_of_its_second_data_set_wins_over_that_ones_preset(monkeypatch, tmp_path):
-    shutil.copytree(CONFIGS, tmp_path / "configs")
-    (tmp_path / "configs" / "dataset" / "moving_shapes.yaml").write_text("data: {data_seed: 7, size: 32}")
-    monkeypatch.setattr("experiments.settings.presets.CONFIGS", tmp_path / "configs")
-    run = compose(["strategy=two_stream_multi_task", "dataset=moving_shapes"])
-    assert run.data.data_seed == 7
-    assert (run.auxiliary_data.data_seed, run.auxiliary_data.size) == (1, 32)
+def test_a_second_data_set_comes_from_the_strategys_settings():
+    assert len(compose(["strategy=two_stream", "dataset=ucf101"]).datasets()) == 1
+    words = ["strategy=two_stream_multi_task", "dataset=ucf101"]
+    run = compose([*words, "model.second_data.split=2", "data.encoding=jpeg", "data.stores=elsewhere"])
+    main, second = run.datasets()
+    assert isinstance(main, DATASETS["ucf101"]) and isinstance(second, DATASETS["hmdb51"])
+    assert (second.split, second.root) == (2, "data/hmdb51")
+    assert (second.encoding, second.stores, second.flow) == ("jpeg", "elsewhere", main.flow), "stored alike"
+    assert compose(shlex.split(command(run))[2:]) == run
+    moved = compose([*words, "model.second_data.root=elsewhere"])
+    assert moved.datasets()[1].root == "elsewhere" and moved.id == compose(words).id != run.id
+    for dataset, name in (("hmdb51", "ucf101"), ("moving_shapes", "moving_shapes")):
+        other = compose(["strategy=two_stream_multi_task", f"dataset={dataset}"]).datasets()[1]
+        assert isinstance(other, DATASETS[name])
+    assert (other.data_seed, other.families) == (1, ["motion"])
+    for word, message in (
+        ("model.second_dataset=hmdb", r"model\.second_dataset=hmdb: no such data set\. Did you mean hmdb51"),
+        ("model.second_dataset=folder", r"model\.second_data\.root is missing: folder"),
+        ("model.second_data.splitt=2", r"model\.second_data, of hmdb51: Key 'splitt' not in"),
+        ("model.second_data.validation=0.5", r"model\.second_data\.validation, .*all of it"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compose([*words, word])
 
 
 def test_weights_are_part_of_a_runs_identity_by_their_content(tmp_path):
@@ -201,7 +196,7 @@ def test_settings_that_change_the_numbers_change_the_id(word):
 
 def test_every_setting_is_a_place_or_part_of_the_identity():
     """The split of the settings into the two, whole: a new setting must be put on one side here."""
-    run = compose([*BASE, "auxiliary=moving_shapes"])
+    run = compose(BASE)
     leaves = set()
 
     def walk(node, prefix):
@@ -216,7 +211,7 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
     places = {name for name in leaves if is_place(name)}
     assert places == {
         "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
-        *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in ("root", "stores", "max_store")),
+        "data.root", "data.stores", "data.max_store",
         "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
         "wandb.mode", "wandb.project", "wandb.entity", "wandb.private", "wandb.film_strips",
     }  # fmt: skip
@@ -229,15 +224,14 @@ def test_every_setting_is_a_place_or_part_of_the_identity():
             "frames", "flow_frames", "flow_direction", "stride", "fps", "span", "train_clips", "test_clips",
             "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour",
             "balanced", "train_labels")),
-        *(f"{node}.{name}" for node in ("data", "auxiliary_data") for name in (
+        *(f"data.{name}" for name in (
             "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
-            "flow.range", "flow.encoding", "encoding", "quality", "store_fps",
+            "flow.encoding", "encoding", "quality", "store_fps",
             "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
         *(f"training.{name}" for name in (
             "steps", "multiply_adds", "batch_size", "optimizer", "lr", "head_lr_factor", "bias_lr_factor", "momentum",
             "nesterov", "weight_decay", "schedule", "milestones",
             "gamma", "warmup", "label_smoothing", "clip_norm", "init", "trained_layers", "select")),
-        "auxiliary",
         *(f"trainer.{name}" for name in ("devices", "precision", "threads", "channels_last", "compile")),
     }  # fmt: skip
 

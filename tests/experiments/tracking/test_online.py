@@ -58,8 +58,8 @@ at_step(20)
 run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
 run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
 for _ in range(2):
-    log_report(WandbConfig(), "toy", tables(read_records(results), []), results)
-log_report(WandbConfig(private=True), "quiet", tables(read_records(results), []), results)
+    log_report(WandbConfig(), "toy", tables(read_records(results)[0], []), results)
+log_report(WandbConfig(private=True), "quiet", tables(read_records(results)[0], []), results)
 os.environ["WANDB_FINISH_TIMEOUT"] = "4"
 run("strategy=c3d")
 """
@@ -254,7 +254,7 @@ def test_a_sweeps_report_arrives_once(place, ran):
     server, _ = ran
     run = run_of(server, "toy")
     assert (run.state, run.fields["jobType"], run.fields["groupName"]) == ("finished", "report", "toy")
-    before = [record for record in read_records(place[0] / "results") if record["strategy"] != "c3d"]
+    before = [record for record in read_records(place[0] / "results")[0] if record.strategy != "c3d"]
     sections = tables(before, [])
     assert len(sections) == 2  # with validation and without: not the same training videos
     for section, name in zip(sections, (sections[0].title, f"{sections[0].title} (2)"), strict=True):
@@ -327,7 +327,7 @@ def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch)
     added = {name: sweep["parameters"].pop(name) for name in set(sweep["parameters"]) - set(file["parameters"])}
     assert sweep == file
 
-    theirs = {record["id"]: record for record in read_records(folder / "agent/results") if record["kind"] == "run"}
+    theirs = {record.id: record for record in read_records(folder / "agent/results")[0] if record.kind == "run"}
     shutil.move(folder / "agent/results", folder / "agent/theirs")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     words = [f"{name}={choice['value']}" for name, choice in added.items()]  # as they stand in the file

@@ -18,11 +18,13 @@ from wandb.proto.wandb_internal_pb2 import Record
 from wandb.sdk.lib import wbauth
 from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 
+from experiments.records.record import Family, RunRow, Videos
 from experiments.settings.schema import WandbConfig
 from experiments.tables.render import Section
 from experiments.tracking.charts import confusion_matrix, log_record
 from experiments.tracking.mirror import resolve_mode, tracked_run
 from experiments.tracking.sweep_report import log_report
+from tests.factories import record_of
 
 KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
 CLASSES = ["walk", "run", "jump"]
@@ -116,21 +118,22 @@ def track(folder, run_id="early_fusion-toy-s0-abc123", resume=False, tags=("toy"
 
 
 def row(name, clip_hit1):
-    return {
-        "name": name,
-        "metrics": {"test/clip_hit1": clip_hit1, "test/video_hit1": 0.5, "test/video_hit5": None},
-        "families": {"motion": {"videos": 252, "video_hit1": 0.9}},
-        "parameters": 1234,
-        "macs_per_clip": 5678,
-        "macs_training": 25000,
-        "clips_per_video": 1.5,
-        "frames_per_video": 15.0,
-    }
+    return RunRow(
+        name=name,
+        metrics={"test/clip_hit1": clip_hit1, "test/video_hit1": 0.5, "test/video_hit5": None},
+        families={"motion": Family(252, 0.9, None)},
+        parameters=1234,
+        macs_per_clip=5678,
+        macs_training=25000,
+        frames_per_clip=10,
+        clips_per_video=1.5,
+        frames_per_video=15.0,
+    )
 
 
-def record_of(*rows):
-    seconds = {"train": 12.5, "test": 1.5, "flow": None}
-    return {"id": "the-record", "rows": list(rows), "seconds": seconds, "videos": {"expected": 6}, "memory_mb": 700}
+def finished(*rows):
+    seconds = {"train": 12.5, "test": 1.5}
+    return record_of(id="the-record", rows=rows, seconds=seconds, videos=Videos(6, 6, 0, 0, 0), memory_mb=700)
 
 
 SCORES = np.vstack([np.eye(3)[[0, 0, 1, 0]], np.full((1, 3), np.nan)])  # the last video cannot be decoded
@@ -140,9 +143,7 @@ TARGETS = np.eye(3, dtype=bool)[[0, 0, 1, 1, 0]]
 def test_offline_run_reads_back_as_the_record_says(tmp_path, capsys):
     with track(tmp_path) as logger:
         logger.log_metrics({"train/loss": 0.75}, step=7)
-        log_record(
-            logger, record_of(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS, best={"val/video_hit1": 0.625}
-        )
+        log_record(logger, finished(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS, best={"val/video_hit1": 0.625})
     (back,) = read_runs(tmp_path)
     assert (back.run.run_id, back.run.display_name) == ("early_fusion-toy-s0-abc123",) * 2
     assert (back.run.run_group, back.run.job_type, back.run.project) == ("fusion-toy", "train", "vidfusion")
@@ -186,7 +187,7 @@ def test_offline_run_reads_back_as_the_record_says(tmp_path, capsys):
 
 def test_rows_before_the_last_carry_their_names(tmp_path):
     with track(tmp_path) as logger:
-        log_record(logger, record_of(row("spatial", 0.1), row("temporal", 0.2), row("fused", 0.3)))
+        log_record(logger, finished(row("spatial", 0.1), row("temporal", 0.2), row("fused", 0.3)))
     (back,) = read_runs(tmp_path)
     keys = ("spatial/test/clip_hit1", "temporal/test/clip_hit1", "test/clip_hit1")
     assert [back.summary[key] for key in keys] == [0.1, 0.2, 0.3]
@@ -214,7 +215,7 @@ def test_private_keeps_the_machine_and_the_media_to_itself(tmp_path, monkeypatch
     monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
     with track(tmp_path, private=True) as logger:
         print("a printed line")
-        log_record(logger, record_of(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS)
+        log_record(logger, finished(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS)
     (back,) = read_runs(tmp_path)
     assert back.summary["test/clip_hit1"] == 0.4 and not any(".path" in key for item in back.history for key in item)
     assert not back.kinds & {"environment", "output_raw", "output", "stats", "artifact", "files"}, back.kinds
@@ -363,7 +364,7 @@ def test_what_wandb_cannot_do_costs_one_line(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(wandb, "Table", broken)
     with track(tmp_path) as logger:
-        log_record(logger, record_of(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS)
+        log_record(logger, finished(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS)
         monkeypatch.setattr(wandb, "finish", broken)
     monkeypatch.undo()
     reason = "(an answer that nobody expected); the results here are whole"
