@@ -85,6 +85,8 @@ class VideoDataModule(L.LightningDataModule):
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
         if self._store is None:
             self.dataset.prepare(available_cores())  # before its lists are read
+            if len(classes := self.lists.classes) < 2:
+                raise DataError(f"{self.dataset.folder()}: found 1 class, {classes[0]}; expected 2 or more")
             store = prepare_store(self.dataset, self.tracks, available_cores(), self.lists)
             self.dataset.report(self.lists, store.videos)
 

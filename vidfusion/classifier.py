@@ -23,6 +23,7 @@ from vidfusion.optimisation import (
     freeze_all_but_last,
     keep_frozen_statistics,
     optimizer_and_schedule,
+    remedy,
 )
 from vidfusion.votes import ViewVotes, Votes, of_all_processes
 
@@ -169,6 +170,11 @@ class VideoClassifier(L.LightningModule):
 
     def _vote(self, batch: dict[str, Tensor]) -> None:
         scores = self.probabilities(self(**self.inputs(batch)))
+        if not scores[batch["valid"]].isfinite().all():  # NaN is what a video that cannot be decoded has
+            raise ValueError(
+                f"the network's scores are not finite, so they are no result: its training has diverged; train again, "
+                f"and {remedy(self.training_config)}"
+            )
         scores[~batch["valid"]] = torch.nan
         fields = (batch["video"], batch["clip"], batch["center"], batch["target"], scores)
         self._views.add(Votes(*(field.cpu() for field in fields)))

@@ -73,33 +73,6 @@ def build_tracks(
     return work.folder
 
 
-class StorePlan(NamedTuple):
-    """What is missing of a store: a job for each shard that lacks some of the tracks.
-
-    whole, missing: about how many bytes all the tracks take, and how many are to be written
-    """
-
-    folder: Path
-    jobs: list[Job]
-    whole: float
-    missing: float
-
-
-def plan_store(
-    root: Path, files: Sequence[str], stores: Path, name: str, tracks: Sequence[Track],
-    known_bad: Mapping[str, str] | None = None,
-) -> StorePlan:  # fmt: skip
-    """What `build_tracks` would build now, by the headers of the videos. Nothing is written.
-
-    Nothing is decoded either, but a few frames for JPEG. Raises DataError where none of the videos is there.
-    """
-    work = _survey(root, files, stores, name, tracks, known_bad or {})
-    if work.jobs:
-        return StorePlan(work.folder, work.jobs, *expected_bytes(work.jobs, root, work.readable, tracks))
-    whole = sum(file.stat().st_size for track in tracks for file in (work.folder / track.name).iterdir())
-    return StorePlan(work.folder, [], whole, 0.0)
-
-
 class _Work(NamedTuple):
     """A store as it lies there: its files that can be opened, its tracks without an index, its shards to be built."""
 
@@ -194,15 +167,6 @@ def build_shard(job: Job, wait: bool = False) -> int | None:
 def finish_shard(job: Job) -> int | None:
     """`build_shard` of a shard that another builder is at, or was until it died."""
     return build_shard(job, wait=True)
-
-
-def time_shard(job: Job) -> float:
-    """Seconds that `build_shard` takes for a shard of a store that is not there yet."""
-    started = time.monotonic()
-    for track in job.tracks:
-        (job.folder / track.name).mkdir(parents=True)
-    build_shard(job)
-    return time.monotonic() - started
 
 
 def _store_video(job: Job, path: str, shards: list[ShardWriter]) -> bool:

@@ -1,4 +1,4 @@
-"""The server that points are forked from."""
+"""The server that the processes of runs are forked from."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import multiprocessing
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
-# What a point would else import anew: that of W&B alone takes two seconds.
+# A run would import these anew. Importing W&B alone takes two seconds.
 PRELOADED = ["experiments.training.train", "wandb", "wandb.sdk.launch"]
 
 
 def point_server() -> ForkServerContext:
-    """Start the server that points are forked from, which has imported everything once, unless it runs already."""
+    """Start the fork server, unless it is there. It imports everything once, while this process goes on."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     forkserver.ensure_running()

@@ -1,11 +1,11 @@
-"""Where a point of a sweep stands, derived from what lies in its folder: nothing else remembers it.
+"""Where each point of a sweep stands. The state follows from what lies in the point's folder alone.
 
 running       `lock` is held by a living process
 failed        error.txt says why
-finished      record.json, made by this code of these data, as far as these are here
-stale         record.json or last.ckpt made by other code or of other data
-interrupted   last.ckpt and none of the others
-to do         none of these
+finished      record.json, made by this code from these data (compared as far as the data are here)
+stale         record.json or last.ckpt, made by other code or from other data
+interrupted   last.ckpt, and none of the files above
+to do         none of these files
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ STATES = ("finished", "running", "failed", "interrupted", "stale", "to do")
 
 
 class State(NamedTuple):
-    """One of STATES, and what there is to say about it."""
+    """One of STATES, and a remark on it."""
 
     name: str
     detail: str = ""
 
 
 class Ingredients(NamedTuple):
-    """What a record or checkpoint must have been made of: hash of the code, fingerprints of the data sets; or in place
-    of these `files`, the key of the videos' files, where the frame stores are not built; or neither, where the data are
-    not here."""
+    """What a record or checkpoint is made from.
+
+    code:   hash of the code
+    data:   fingerprints of the data sets; None if a frame store is not built
+    files:  key of the videos' files, if a frame store is not built; None also if the data are not here
+    """
 
     code: str
     data: list[str] | None = None
@@ -43,13 +46,13 @@ class Ingredients(NamedTuple):
 
 
 class Surroundings:
-    """What is there for runs to be made of; data sets that runs share are looked at once."""
+    """The code and data that are here. Data sets that runs share are looked at once."""
 
     def __init__(self) -> None:
         self._data: dict[str, tuple[list[str] | None, str | None]] = {}
 
     def of(self, run: RunConfig) -> Ingredients:
-        """What a run would be made of here and now."""
+        """What a run would be made from here and now."""
         key = repr((run.datasets(), run.sampling))
         if key not in self._data:
             self._data[key] = self._look(run)
@@ -72,7 +75,7 @@ class Surroundings:
 
 
 def error_of(folder: Path) -> str | None:
-    """The last line of what a run that failed left behind; None where it left nothing."""
+    """The last line of a failed run's error.txt; None if there is no such file."""
     try:
         return (folder / "error.txt").read_text().strip().splitlines()[-1]
     except (OSError, IndexError):
@@ -86,7 +89,7 @@ def states_of(runs: Sequence[RunConfig]) -> list[State]:
 
 
 def state_of(run: RunConfig, now: Ingredients) -> State:
-    """Where a run stands, compared with what it would be made of now."""
+    """Where a run stands, compared with what it would be made from now."""
     folder = run.folder
     if process := holder(folder):
         return State("running", process)
@@ -111,7 +114,7 @@ def _compared(state: State, made: list[str], files: str | None, now: Ingredients
 
 
 def show_status(name: str, runs: Sequence[RunConfig]) -> int:
-    """Print where each point stands, and how many stand there."""
+    """Print the state of each point, and how many points there are of each."""
     states = states_of(runs)
     width = max(len(run.id) for run in runs)
     for run, state in zip(runs, states, strict=True):

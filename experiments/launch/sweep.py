@@ -1,6 +1,6 @@
 """A sweep: every point of a W&B sweep file, each in a process of its own, here or on a Ray cluster.
 
-What is finished is skipped, what was interrupted goes on, what failed is tried again (`state.py` says which is which).
+A finished point is skipped, an interrupted one goes on, a failed one is tried again. `status.py` explains the states.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 
 from datamodules.dataset_store import prepare_tracks
 from datamodules.processes import available_cores
-from experiments.launch.point import BUSY, Launcher, Outcome
-from experiments.launch.processes import in_processes
+from experiments.launch.point import BUSY, Launcher, Outcome, points_in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
 from experiments.records.make import command
@@ -23,15 +22,19 @@ from experiments.tables.render import Section
 from experiments.tables.update import update
 from experiments.tracking.sweep_report import log_report
 
-TABLE_SHARE = 0.05  # of a sweep's time at most is spent on tables before its end
+TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end
 
 
 def run_all(
-    name: str, runs: Sequence[RunConfig], force: bool, jobs: int | None = None, launcher: Launcher = in_processes
+    name: str,
+    runs: Sequence[RunConfig],
+    force: bool,
+    jobs: int | None = None,
+    launcher: Launcher = points_in_processes,
 ) -> list[RunConfig]:
-    """Run what is not finished of these points and regenerate the tables; returns those that are not finished then.
+    """Run the points that are not finished and write the tables. Returns the points that are still not finished.
 
-    A point that fails does not stop the others; the last lines say which failed and why, and the command for each.
+    A point that fails does not stop the others. The last lines give the command and the reason of each failure.
     `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
     """
     started = time.monotonic()
@@ -42,7 +45,7 @@ def run_all(
     unfinished: list[Outcome] = []
     results, table_seconds, table_time = Path(runs[0].results), 0.0, started
     for done, outcome in enumerate(launcher(todo, jobs, force), start=1):
-        if outcome[1]:
+        if outcome.exit_code:
             unfinished.append(outcome)
         elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
             _tables(results)
@@ -53,20 +56,24 @@ def run_all(
     _report(name, runs, results, _tables(results, final=True))
     finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
+    _explain(unfinished, force)
+    return [outcome.run for outcome in unfinished]
+
+
+def _explain(unfinished: Sequence[Outcome], force: bool) -> None:
+    """Say on standard error which points are not finished, why, and what to do."""
     for run, exit_code, why in unfinished:
-        print(
-            f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}", file=sys.stderr
-        )
+        line = f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}"
+        print(line, file=sys.stderr)
     if unfinished:
         again = "the same command without --force" if force else "the same command"
         print(f"{len(unfinished)} points are not finished; {again} tries only these again", file=sys.stderr)
-    return [run for run, _, _ in unfinished]
 
 
 def _prepare(runs: Sequence[RunConfig]) -> None:
     """Build each data set's frame store once, with all that the points need of it."""
     for data, tracks in needed(runs):
-        with suppress(ValueError, OSError):  # what is wrong with it, each of its points says, and others can run
+        with suppress(ValueError, OSError):  # each point says what is wrong with its data, and others can run
             prepare_tracks(data, tracks, available_cores(), max_store=data.max_store)
 
 

@@ -1,4 +1,4 @@
-"""Everything that can be set, as dataclasses."""
+"""Everything that can be set, as dataclasses; and a run's identity, which follows from the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.settings.presets import class_of
 from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
 from vidfusion.optimisation import TrainingConfig
 
-# Settings that say where and how something runs, not what comes out: they are no part of a run's identity.
+# Settings that say where something runs or is called, not what comes out. They do not change a run's id.
 PLACES = (
     "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides", "wandb",
     "data.root", "data.stores", "data.max_store",
@@ -29,30 +29,32 @@ PLACES = (
 class WandbConfig:
     """Node `wandb` of the configuration.
 
-    `auto` takes WANDB_MODE (or `wandb offline`) where set, else it is online with credentials and offline without.
-    `private` sends numbers and settings only: no host, arguments, git state, console output, packages or media.
-    `film_strips` of test videos are sent `always`, `never`, or with `auto` where the data set's terms allow to show it.
+    mode:        `auto` follows WANDB_MODE or `wandb offline` where one is set; else it is online where there are
+                 credentials, and offline where there are none
+    private:     send numbers and settings only: no host, arguments, git state, console output, packages or media
+    film_strips: send pictures of test videos `always` or `never`; `auto` asks whether the data set's terms allow it
     """
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     project: str = "vidfusion"
     entity: str | None = None
     private: bool = False
-    film_strips: Literal["auto", "always", "never"] = "auto"  # not on and off, which YAML reads as true and false
+    film_strips: Literal["auto", "always", "never"] = "auto"
 
 
 @dataclass
 class TrainerConfig:
-    """Where and how fast a network is trained (config node `trainer`).
+    """Where and how fast a network is trained (node `trainer`).
 
-    accelerator: `auto`, `cpu` or `gpu`;  devices: processes, one device each
-    precision:   `32-true`, `bf16-mixed` or `16-mixed`
-    threads:     of the processor, per run: one is the most efficient for tiny networks, and a sweep without a GPU runs
-                 so many points side by side as the cores allow
-    channels_last: keep a pixel's channels together in memory, which convolutions take best
-    compile:     translate the network with torch.compile, which takes minutes and then saves time on a GPU
-    workers:     processes that load clips, per device (0: the training process itself)
-    test_batch_size: views scored at once, which bounds memory and does not change scores
+    accelerator:     `auto`, `cpu` or `gpu`
+    devices:         processes that train together, one device each
+    precision:       `32-true`, `bf16-mixed` or `16-mixed`
+    threads:         processor threads of a run. One is best for tiny networks: a sweep without a GPU runs as many
+                     points side by side as the cores allow
+    channels_last:   keep a pixel's channels together in memory, which makes convolutions faster
+    compile:         translate the network with torch.compile; that takes minutes and then saves time on a GPU
+    workers:         processes that load clips, per device (0: the training process loads them)
+    test_batch_size: views scored at once; it bounds the memory and does not change scores
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -64,14 +66,20 @@ class TrainerConfig:
     workers: int = 0
     test_batch_size: int = 64
 
+    def __post_init__(self) -> None:
+        for name, least in (("devices", 1), ("threads", 1), ("workers", 0), ("test_batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"trainer.{name}={getattr(self, name)}: expected {least} or more")
+
 
 @dataclass
 class RunConfig:
-    """One run: what is trained on what, how, and where its output goes.
+    """One run: which network is trained on which videos, how, and where its output goes.
 
-    `strategy`, `dataset`, `recipe` and `clip` are the names of the presets that filled `model` and `sampling`, `data`,
-    `training`, and `sampling`. `results` is the folder of all output, `sweep` the sweep that the run belongs to, and
-    `overrides` are the other `key=value` words as they were given.
+    strategy, dataset, recipe, clip: names of the presets that filled the nodes below
+    sweep:     name of the sweep that the run belongs to
+    results:   folder of all output
+    overrides: the other `key=value` words
     """
 
     strategy: str
@@ -88,6 +96,20 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed}: expected 0 or more, and less than 2**32")
+        for name in ("steps", "batch_size"):
+            if getattr(self.training, name) < 1:
+                raise ValueError(f"training.{name}={getattr(self.training, name)}: expected 1 or more")
+        if self.training.select == "best" and not (self.data.validation or self.data.folds):
+            raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
+        if self.training.batch_size % self.trainer.devices:
+            raise ValueError(
+                f"training.batch_size={self.training.batch_size}: expected a multiple of "
+                f"trainer.devices={self.trainer.devices}"
+            )
 
     @property
     def dataset_label(self) -> str:
@@ -106,13 +128,13 @@ class RunConfig:
 
     @property
     def settings_hash(self) -> str:
-        """8 hex digits that runs share which differ in nothing but seed and split."""
+        """8 hex digits, the same for runs that differ in seed and split only."""
         return _digest({name: value for name, value in self.identity().items() if name != "data.split"})
 
     def identity(self) -> dict[str, Any]:
-        """The settings that change the numbers and differ from their defaults, flat by dotted name.
+        """The settings that change the numbers and differ from their defaults, by dotted name.
 
-        Adding a setting with a default that keeps the old behaviour therefore keeps every id.
+        A new setting therefore keeps every id, if its default keeps the old behaviour.
         """
         defaults = flat(dataclasses.asdict(defaults_of(self.strategy_class, type(self.data))))
         settings = flat(dataclasses.asdict(self))
@@ -139,7 +161,7 @@ class RunConfig:
 
 
 def _content(path: Path) -> str:
-    """8 hex digits of what is in a file. Raises ValueError where there is none."""
+    """8 hex digits of a file's content. Raises ValueError if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     except OSError as error:
@@ -151,7 +173,7 @@ def _digest(settings: dict[str, Any]) -> str:
 
 
 def is_place(name: str) -> bool:
-    """Whether a dotted setting is one of PLACES or lies below one."""
+    """Whether a dotted key is one of PLACES or lies below one."""
     return any(name == place or name.startswith(place + ".") for place in PLACES)
 
 
@@ -166,3 +188,11 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def defaults_of(strategy: type[VideoClassifier], dataset: type[Dataset]) -> RunConfig:
     """A run whose every setting has its default."""
     return RunConfig("", "", "", "", model=strategy.Config(), data=dataset())
+
+
+def with_seed(run: RunConfig, word: str) -> RunConfig:
+    """The same run with another seed. Raises ValueError for a word that is no seed."""
+    if not word.removeprefix("-").isdecimal():
+        raise ValueError(f"seed={word}: expected a whole number")
+    others = [other for other in run.overrides if not other.startswith("seed=")]
+    return dataclasses.replace(run, seed=int(word), overrides=sorted([*others, f"seed={int(word)}"]))

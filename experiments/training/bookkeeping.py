@@ -1,7 +1,8 @@
-"""What stands beside a training's steps: dropout's seeds, clocks, accuracy, and what checkpoints carry."""
+"""What stands beside a training's steps: stop on divergence, dropout's seeds, clocks, accuracy, checkpoints' notes."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -9,15 +10,58 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from experiments.training.stopwatch import StepClock
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import HitAtK, PerClassHits
+from vidfusion.optimisation import remedy
 
 
 def bookkeeping(seed: int) -> list[Callback]:
     """What every training has beside it."""
-    return [DropoutSeeds(seed), TrainingClock(), TrainingAccuracy(), CheckpointNotes()]
+    return [StopOnDivergence(), DropoutSeeds(seed), TrainingClock(), TrainingAccuracy(), CheckpointNotes()]
+
+
+class StopOnDivergence(Callback):
+    """Raises ValueError at the step whose loss is not finite, or that leaves weights which are not.
+
+    On a GPU a step is looked at when the next one is done, so that the processor need not wait for it.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, model: VideoClassifier) -> None:
+        """Look at the weights that the training starts from."""
+        self.last: tuple[int, Tensor, Tensor] | None = None
+        if not _norm(model).isfinite():
+            source = model.config.weights or model.config.pretrained or "the last checkpoint"
+            raise ValueError(f"the weights of {source} are not finite, so nothing can be trained on them; give others")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, model: VideoClassifier, outputs: dict[str, Tensor], *_: Any
+    ) -> None:
+        """Note the step, and look at it or at the one before."""
+        before = self.last
+        self.last = trainer.global_step, outputs["loss"].detach(), _norm(model)
+        self._look(model, before if model.device.type == "cuda" else self.last)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, model: VideoClassifier) -> None:
+        """Look at the last step, before a checkpoint is written."""
+        self._look(model, self.last)
+
+    @staticmethod
+    def _look(model: VideoClassifier, noted: tuple[int, Tensor, Tensor] | None) -> None:
+        if noted is None or (noted[1] + noted[2]).isfinite():
+            return
+        step, loss, _ = noted
+        found = "the weights are not finite after" if loss.isfinite() else f"loss is {loss.item():g} at"
+        raise ValueError(f"{found} step {step}: {remedy(model.training_config)}")
+
+
+@torch.no_grad()
+def _norm(model: VideoClassifier) -> Tensor:
+    """Not finite where a weight or a running statistic is not."""
+    statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    return get_total_norm([*model.parameters(), *statistics], norm_type=math.inf)
 
 
 class DropoutSeeds(Callback):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.launch import point, sweep
+from experiments.launch import grid, point, sweep
 from experiments.launch.grid import read_points
 from experiments.launch.processes import device_groups
 from experiments.launch.signals import Stopped, stop_on_signals
@@ -18,11 +18,9 @@ from experiments.records.lock import Busy, holder
 from experiments.records.make import command
 from experiments.records.provenance import code_hash
 from experiments.run import main
-from experiments.settings.compose import _spelt, compose
+from experiments.settings.compose import compose
 from experiments.training.train import run_point
-
-sys.path.insert(0, str(Path(__file__).parent))
-from interruption import ROOT, Moment, run_sweep, what_came_out
+from tests.experiments.launch.interruption import ROOT, Moment, run_sweep, what_came_out
 
 SMALL = [
     "data.families=[motion]", "data.clips.motion=1", "data.size=32",
@@ -62,7 +60,7 @@ def test_every_point_is_the_run_that_its_command_makes():
 
 def test_points_that_differ_in_their_seeds_are_composed_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(sweep, "compose", lambda words: calls.append(words) or compose(words))
+    monkeypatch.setattr(grid, "compose", lambda words: calls.append(words) or compose(words))
     runs = read_points("fusion", ["strategy=single_frame,c3d", "seed=" + ",".join(map(str, range(500)))])
     assert len(runs) == len({run.id for run in runs}) == 1000 and len(calls) == 2
     assert [run.seed for run in runs if run.strategy == "c3d"] == list(range(500))
@@ -96,22 +94,6 @@ def test_the_order_of_words_changes_nothing():
     assert compose(words) == compose(words[::-1])
 
 
-@pytest.mark.parametrize(
-    ("written", "kept"),
-    [
-        ("['motion', 'order']", "[motion,order]"),  # as Python and so W&B's agent write a list of a sweep's file
-        ("[motion,order]", "[motion,order]"),
-        ("[20, 30]", "[20,30]"),
-        ("['20']", "['20']"),  # unquoted it would be a number
-        ("['a,b']", "['a,b']"),
-        ("[[1,2]]", "[[1,2]]"),
-        ("a, b", "a, b"),
-    ],
-)
-def test_lists_have_one_spelling(written, kept):
-    assert _spelt(written) == kept
-
-
 # -- where a point stands ----------------------------------------------------------------------------------------------
 
 
@@ -120,7 +102,7 @@ def held(run):
     """The run's folder, held by another process."""
     folder = run.folder
     folder.mkdir(parents=True)
-    program = "import sys, pathlib; from experiments.running import locked\n"
+    program = "import sys, pathlib; from experiments.records.lock import locked\n"
     program += "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program, str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -149,6 +131,7 @@ def test_a_sweep_goes_on_without_the_point_that_another_process_makes(run, held,
     assert f"not run: {run.id}: is being run by process {held.pid}" in captured.err
 
 
+@pytest.mark.slow
 def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
     folder = run.folder
     status = ["--status", "strategy=single_frame", *run.overrides]
@@ -196,6 +179,7 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
     run_point(run)  # from the start
 
 
+@pytest.mark.slow
 def test_what_is_run_again_does_not_stand_as_finished_meanwhile(run, monkeypatch):
     run_point(run)
     with monkeypatch.context() as patch:
@@ -210,9 +194,9 @@ def test_what_is_run_again_does_not_stand_as_finished_meanwhile(run, monkeypatch
 
 def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsys):
     run_point(run)
-    monkeypatch.setattr(sweep, "point_server", lambda: pytest.fail("started"))
-    monkeypatch.setattr("experiments.launch.sweep.prepare_tracks", lambda *_, **__: pytest.fail("prepared"))
-    assert sweep.run_all("one", [run], force=False, jobs=1, launcher=lambda runs, *_: iter(runs)) == []
+    monkeypatch.setattr("experiments.launch.processes.point_server", lambda: pytest.fail("started"))
+    monkeypatch.setattr(sweep, "prepare_tracks", lambda *_, **__: pytest.fail("prepared"))
+    assert sweep.run_all("one", [run], force=False, jobs=1) == []
     assert "one: 1 of 1 points were finished before" in capsys.readouterr().out
 
 
@@ -284,6 +268,7 @@ def undisturbed(place, tmp_path_factory):
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for orphans in /proc")
 @pytest.mark.parametrize(
     "moments",
@@ -319,6 +304,7 @@ def test_a_sweep_that_is_cut_off_ends_as_if_it_had_not_been(place, undisturbed, 
 # -- on Ray ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_points_on_ray_have_the_same_records(place, undisturbed, tmp_path):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     results = tmp_path / "results"

@@ -7,40 +7,40 @@ import shlex
 import pytest
 import torch
 
-from datamodules import clips as clip_rules
 from datamodules.datasets import DATASETS
 from experiments.records.make import command
 from experiments.settings.compose import compose
 from experiments.settings.presets import names
-from experiments.settings.schema import PLACES, is_place
+from experiments.settings.schema import flat, is_place
 from vidfusion.strategies import STRATEGIES
 
+BASE = ["strategy=c3d"]
 DATASET_SETTINGS = {"folder": ["data.root=somewhere"]}
 
 
 @pytest.mark.parametrize("strategy", names("strategy"))
-@pytest.mark.parametrize("clip", names("clip"))
-def test_every_strategy_preset_composes_and_builds(strategy, clip):
-    run = compose([f"strategy={strategy}", f"clip={clip}"])
-    model = run.strategy_class(run.model, run.clip_shape(), 3, run.training)
-    assert model.modalities == (("rgb",) if not run.sampling.flow_frames else ("rgb", "flow"))
-    assert run.sampling.resize == list(run.strategy_class.nets["tiny"].resize)
+def test_every_strategy_preset_composes_and_builds(strategy):
+    """With every recipe, on its own clip and on the lecture's."""
+    for recipe in names("recipe"):
+        runs = []
+        for clip in ("native", "lecture"):
+            run = compose([f"strategy={strategy}", "dataset=ucf101", f"recipe={recipe}", f"clip={clip}"])
+            with torch.device("meta"):
+                model = run.strategy_class(run.model, run.clip_shape(), 3, run.training)
+            assert model.modalities == (("rgb", "flow") if run.sampling.flow_frames else ("rgb",))
+            assert run.model.size == ("published" if recipe == "published" else "tiny")
+            runs.append(run)
+        native, lecture = runs
+        assert native.id != lecture.id
+        assert lecture.sampling.fps == (None if "trajectory" in strategy else 5)
+        if recipe != "published":  # which has each paper's number of clips
+            assert lecture.sampling.test_clips == 10
 
 
-@pytest.mark.parametrize(
-    ("strategy", "dataset"),
-    [(name, "ucf101") for name in names("strategy")] + [("c3d", name) for name in names("dataset")],
-)
-@pytest.mark.parametrize("recipe", names("recipe"))
-def test_every_dataset_and_recipe_preset_composes(strategy, dataset, recipe):
-    run = compose(
-        [f"strategy={strategy}", f"dataset={dataset}", f"recipe={recipe}", *DATASET_SETTINGS.get(dataset, [])]
-    )
+@pytest.mark.parametrize("dataset", names("dataset"))
+def test_every_dataset_preset_composes(dataset):
+    run = compose(["strategy=c3d", f"dataset={dataset}", *DATASET_SETTINGS.get(dataset, [])])
     assert isinstance(run.data, DATASETS[dataset])
-    clip_rules.check(run.sampling)
-    with torch.device("meta"):
-        run.strategy_class(run.model, run.clip_shape(), 3, run.training)
-    assert run.model.size == ("published" if recipe == "published" else "tiny")
 
 
 @pytest.mark.parametrize(
@@ -66,17 +66,6 @@ def test_published_recipes_are_the_papers(strategy, dataset, expected):
     assert found == expected
     assert (training.optimizer, training.momentum) == ("sgd", 0.9)
     assert training.init == ("torch" if strategy.startswith("snippets") else "gaussian")
-
-
-@pytest.mark.parametrize("recipe", names("recipe"))
-@pytest.mark.parametrize("strategy", names("strategy"))
-def test_the_lectures_clip_is_another_than_the_native_one(strategy, recipe):
-    words = [f"strategy={strategy}", "dataset=ucf101", f"recipe={recipe}"]
-    native, lecture = compose([*words, "clip=native"]), compose([*words, "clip=lecture"])
-    assert native.id != lecture.id
-    assert lecture.sampling.fps == (None if "trajectory" in strategy else 5)
-    if recipe != "published":  # which has each paper's number of clips
-        assert lecture.sampling.test_clips == 10
 
 
 def test_no_two_strategies_are_the_same_network_on_the_lectures_clip():
@@ -165,74 +154,30 @@ def test_mistakes_get_one_line(words, message):
     assert "\n" not in str(caught.value)
 
 
-BASE = ["strategy=c3d"]
-
-
-@pytest.mark.parametrize(
-    "word",
-    [
+def test_places_do_not_change_the_id_and_all_else_does():
+    base = compose(BASE).id
+    for word in (
         "results=elsewhere", "data.root=elsewhere", "data.stores=elsewhere", "data.max_store=3", "trainer.workers=2",
         "trainer.test_batch_size=7", "trainer.accelerator=cpu", "wandb.mode=disabled", "wandb.project=mine",
-        "sweep=fusion",
-    ],
-)  # fmt: skip
-def test_places_do_not_change_the_id(word):
-    assert compose([*BASE, word]).id == compose(BASE).id
-
-
-@pytest.mark.parametrize(
-    "word",
-    [
-        "training.steps=7", "training.lr=0.1", "training.select=last", "sampling.frames=17", "sampling.test_clips=all",
-        "data.split=2", "data.validation=0.5", "data.data_seed=1", "data.flow.bound=9", "data.clips.order=3",
-        "model.size=small", "model.dropout=0.3", "trainer.precision=bf16-mixed", "trainer.devices=2", "clip=lecture",
+        "sweep=fusion", "training.select=last",
+    ):  # fmt: skip
+        assert compose([*BASE, word]).id == base, word
+    for word in (
+        "training.steps=7", "training.lr=0.1", "sampling.frames=17", "sampling.test_clips=all", "data.split=2",
+        "data.validation=0.5", "data.data_seed=1", "data.flow.bound=9", "data.clips.order=3", "model.size=small",
+        "model.dropout=0.3", "trainer.precision=bf16-mixed", "trainer.devices=2", "clip=lecture",
         "data.undecodable=skip",
-    ],
-)  # fmt: skip
-def test_settings_that_change_the_numbers_change_the_id(word):
-    changed = compose([*BASE, word]).id != compose(BASE).id
-    assert changed == (word != "training.select=last")  # that one is the default
+    ):  # fmt: skip
+        assert compose([*BASE, word]).id != base, word
 
 
-def test_every_setting_is_a_place_or_part_of_the_identity():
-    """The split of the settings into the two, whole: a new setting must be put on one side here."""
-    run = compose(BASE)
-    leaves = set()
-
-    def walk(node, prefix):
-        for field in dataclasses.fields(node):
-            value = getattr(node, field.name)
-            if dataclasses.is_dataclass(value):
-                walk(value, f"{prefix}{field.name}.")
-            else:
-                leaves.add(prefix + field.name)
-
-    walk(run, "")
-    places = {name for name in leaves if is_place(name)}
-    assert places == {
+def test_these_settings_and_no_others_are_places():
+    settings = flat(dataclasses.asdict(compose(BASE)))
+    assert {name for name in settings if is_place(name)} == {
         "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
         "data.root", "data.stores", "data.max_store",
         "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
         "wandb.mode", "wandb.project", "wandb.entity", "wandb.private", "wandb.film_strips",
-    }  # fmt: skip
-    assert {place.split(".")[0] for place in PLACES} <= {name.split(".")[0] for name in leaves}
-    assert leaves - places == {
-        *(f"model.{name}" for name in (
-            "size", "dropout", "batch_norm", "head", "backbone", "pretrained", "weights", "channel_order", "mean",
-            "std", "layout", "temporal_depths", "pool5")),
-        *(f"sampling.{name}" for name in (
-            "frames", "flow_frames", "flow_direction", "stride", "fps", "span", "train_clips", "test_clips",
-            "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour",
-            "balanced", "train_labels")),
-        *(f"data.{name}" for name in (
-            "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
-            "flow.encoding", "encoding", "quality", "store_fps",
-            "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
-        *(f"training.{name}" for name in (
-            "steps", "multiply_adds", "batch_size", "optimizer", "lr", "head_lr_factor", "bias_lr_factor", "momentum",
-            "nesterov", "weight_decay", "schedule", "milestones",
-            "gamma", "warmup", "label_smoothing", "clip_norm", "init", "trained_layers", "select")),
-        *(f"trainer.{name}" for name in ("devices", "precision", "threads", "channels_last", "compile")),
     }  # fmt: skip
 
 
