@@ -244,6 +244,8 @@ def save_run(results, record, scores, labels, *, groups=7, shift=0.0, held_out=N
     usual. `held_out` are scores and labels of videos that the run left out of training.
     """
     names, target = [row.name for row in record.rows], labelled(labels)
+    scored = len(target) - int(np.isnan(scores).any((0, 2, 3)).sum())
+    record.videos = Videos(len(target), scored, len(target) - scored, 0, 0)
     for row, own in zip(record.rows, scores, strict=True):
         mean = own.astype(np.float64).mean(1)
         right = target[np.arange(len(target)), mean.argmax(1)] & ~np.isnan(mean).any(1)
@@ -281,7 +283,7 @@ def save_scores(path, rows, scores, target, prefix, groups=7, shift=0.0):
 def random_scores(name, labels, clips=3):
     """Probabilities (videos, clips, CLASSES) that favour the label a little; the same for the same name."""
     rng = np.random.default_rng(list(name.encode()))
-    logits = rng.normal(size=(len(labels), clips, len(CLASSES))) + 1.5 * one_hot(labels)[:, None]
+    logits = rng.normal(size=(len(labels), clips, len(CLASSES))) + 1.5 * labelled(labels)[:, None]
     return softmax(logits).astype(np.float32)
 
 

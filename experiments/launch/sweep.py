@@ -91,6 +91,6 @@ def _tables(results: Path, final: bool = False) -> list[Section]:
 
 def _report(name: str, runs: Sequence[RunConfig], results: Path, sections: list[Section]) -> None:
     """Show the sections that have rows of these runs as a run of W&B."""
-    ids = {run.id for run in runs}
-    own = [section for section in sections if any(ids & set(str(row.get("runs")).split(",")) for row in section.csv)]
+    shown = [(section, "".join(f",{row.get('runs')}," for row in section.csv)) for section in sections]
+    own = [section for section, ids in shown if any(f",{run.id}," in ids for run in runs)]
     log_report(runs[0].wandb, name, own, results)
