@@ -82,8 +82,9 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
 def _protocol(run: RunConfig, data: VideoDataModule) -> Protocol:
     clips = run.sampling
     views = f"{clips.test_views} view" + ("" if data.dataset.mirror else ", no mirror images")
-    text = f"{clips.test_sampling} clips x {views}; a clip's score is the mean probability over its views, a video's "
-    return Protocol(clips.test_sampling, clips.test_views, f"{text}the mean over its clips")
+    time = "" if clips.test_time == "forward" else f" played {clips.test_time}"
+    text = f"{clips.test_sampling} clips{time} x {views}; a clip's score is the mean probability over its views, "
+    return Protocol(clips.test_sampling, clips.test_views, f"{text}a video's the mean over its clips")
 
 
 def _videos(data: VideoDataModule) -> Videos:
