@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
         goes_on = (
             ""
             if options.test or options.predict or options.table or options.sync
-            else (f"; the same command{' without --force' * options.force} goes on from the last checkpoint")
+            else (f"; the same command{' without --force' * options.force} goes on with what is not finished")
         )
         print(f"stopped by {stopped}{goes_on}", file=sys.stderr)
         return stopped.exit_code

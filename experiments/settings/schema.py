@@ -21,7 +21,7 @@ PLACES = (
     "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides", "wandb",
     "data.root", "data.stores", "data.max_store",
     "model.second_data.root",
-    "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
+    "trainer.workers", "trainer.test_batch_size", "trainer.accelerator", "trainer.checkpoint_minutes",
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ class TrainerConfig:
     compile:     translate the network with torch.compile, which takes minutes and then saves time on a GPU
     workers:     processes that load clips, per device (0: the training process itself)
     test_batch_size: views scored at once, which bounds memory and does not change scores
+    checkpoint_minutes: a training writes a checkpoint at least that often
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -63,6 +64,7 @@ class TrainerConfig:
     compile: bool = False
     workers: int = 0
     test_batch_size: int = 64
+    checkpoint_minutes: float = 10.0
 
 
 @dataclass

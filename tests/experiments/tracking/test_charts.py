@@ -46,9 +46,7 @@ TARGETS = np.eye(3, dtype=bool)[[0, 0, 1, 1, 0]]
 
 def test_offline_run_reads_back_as_the_record_says(tmp_path):
     with track(tmp_path) as logger:
-        log_record(
-            logger, finished(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS, best={"val/video_hit1": 0.625}
-        )
+        log_record(logger, finished(row("early_fusion", 0.4)), CLASSES, SCORES, TARGETS, best={"val/video_hit1": 0.625})
     (back,) = read_runs(tmp_path)
     ours = ("test/", "best/", "model/", "speed/", "record")
     assert {key: value for key, value in back.summary.items() if key.startswith(ours)} == {
