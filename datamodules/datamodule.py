@@ -174,7 +174,7 @@ class VideoDataModule(L.LightningDataModule):
         order = self._train_order(*self._process())
         loader = self._loader(self.train_clips, order, self.batch_size)
         # Lightning opens the loader of a resumed run before it says which epoch it is, and workers draw at once.
-        order.set_epoch(self.trainer.global_step // len(loader) if self.trainer else 0)
+        order.start_at(*divmod(self.trainer.global_step if self.trainer else 0, len(loader)), self.batch_size)
         return loader
 
     def view_loader(self, views: TestViews) -> DataLoader:

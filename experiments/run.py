@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         _check(options)
         return _do(options)
     except Stopped as stopped:
-        again = f"; the same command{' without --force' * options.force} goes on from the last checkpoint"
+        again = f"; the same command{' without --force' * options.force} goes on with what is not finished"
         print(f"stopped by {stopped}{again * _trains(options)}", file=sys.stderr)
         return stopped.exit_code
     except (ValueError, OSError) as error:

@@ -2,10 +2,10 @@
 
 running       `lock` is held by a living process
 failed        error.txt says why
-finished      record.json, made by this code from these data (compared as far as the data are here)
-stale         record.json or last.ckpt, made by other code or from other data
-interrupted   last.ckpt, and none of the files above
-to do         none of these files
+finished      record.json, made by this code of these data, as far as these are here
+stale         record.json or unfinished/last.ckpt made by other code or of other data
+interrupted   unfinished/last.ckpt of this code and these data, also where there is an earlier record
+to do         none of these
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from experiments.records.provenance import code_hash
 from experiments.settings.schema import RunConfig
 from experiments.training.build import make_data
 from experiments.training.checkpoint import read_progress
+from experiments.training.folder import unfinished
 
 STATES = ("finished", "running", "failed", "interrupted", "stale", "to do")
 
@@ -95,12 +96,17 @@ def state_of(run: RunConfig, now: Ingredients) -> State:
         return State("running", process)
     if (error := error_of(folder)) is not None:
         return State("failed", error)
-    if record := read_record(folder):
-        return _compared(State("finished"), record.made_of, record.data.files, now)
-    if progress := read_progress(folder / "last.ckpt"):
-        made, step = progress
-        return _compared(State("interrupted", f"after step {step}"), made, None, now)
-    return State("stale", "last.ckpt cannot be read") if (folder / "last.ckpt").exists() else State("to do")
+    kept = "".join(f"; {aside.name}/ is kept" for aside in sorted(folder.glob("stale-*")))
+    stopped, last = State("to do"), unfinished(folder) / "last.ckpt"
+    if saved := read_progress(last):
+        step = f"after step {saved.step} of {saved.steps}"
+        stopped = _compared(State("interrupted", step), saved.made_of, None, now)
+    elif last.exists():
+        stopped = State("stale", "last.ckpt cannot be read")
+    record = read_record(folder)
+    if record is not None and stopped.name != "interrupted":
+        stopped = _compared(State("finished"), record.made_of, record.data.files, now)
+    return State(stopped.name, (stopped.detail + kept).removeprefix("; "))
 
 
 def _compared(state: State, made: list[str], files: str | None, now: Ingredients) -> State:

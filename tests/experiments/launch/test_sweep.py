@@ -174,7 +174,7 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
         patch.setattr("experiments.launch.status.code_hash", lambda run: "other")
         assert without("/nowhere", "/nowhere").startswith("stale"), "the code can be compared anywhere"
     (folder / "record.json").unlink()
-    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
+    (folder / "unfinished/last.ckpt").write_bytes((folder / "unfinished/last.ckpt").read_bytes()[:1000])
     assert shown().startswith("stale") and "last.ckpt cannot be read" in shown()
     run_point(run)  # from the start
 
@@ -290,7 +290,7 @@ def test_a_sweep_that_is_cut_off_ends_as_if_it_had_not_been(place, undisturbed, 
         assert done.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), done.stderr
         assert "Traceback" not in done.stderr
     if moments[-1].signal == "SIGTERM":
-        assert "stopped by SIGTERM; the same command goes on from the last checkpoint" in done.stderr
+        assert "stopped by SIGTERM; the same command goes on with what is not finished" in done.stderr
     done = run_sweep(words, tmp_path / "hook")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "goes on from its last checkpoint" in done.stdout
