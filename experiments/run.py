@@ -19,6 +19,7 @@ from pathlib import Path
 
 from experiments.launch.server import point_server
 from experiments.launch.signals import Stopped, end_with_rank_0, stop_on_signals
+from experiments.records.world import check_world
 
 # Imports are inside the functions, so that a command pays only for what it uses.
 
@@ -38,6 +39,8 @@ def main(arguments: list[str]) -> int:
             from experiments.launch.ensemble import run_ensemble
 
             return run_ensemble(options.ensemble, options.settings, dry_run=options.dry_run, force=options.force)
+        if options.test or options.predict:
+            check_world(1)
         if options.test:
             from experiments.trained.test import test
 

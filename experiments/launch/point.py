@@ -18,6 +18,7 @@ from experiments.launch.processes import in_processes, usual_jobs
 from experiments.launch.status import error_of
 from experiments.records.lock import Busy, holder
 from experiments.records.make import command
+from experiments.records.world import forget_launcher
 from experiments.settings.schema import RunConfig
 
 BUSY = 75  # exit code of a point that another process is making
@@ -49,6 +50,7 @@ def points_in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool
 def run_on_ray(run: RunConfig, force: bool, folder: str) -> tuple[int, str]:
     """Run a point in a task of Ray. Returns its exit code and the name of the machine."""
     os.chdir(folder)
+    forget_launcher()
     return _attempt(run, force), platform.node()
 
 

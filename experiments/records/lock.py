@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experiments.records.world import rank
+
 try:
     import fcntl
 except ImportError:  # not on Windows: there, nothing keeps two processes from making the same run
@@ -30,7 +32,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     The lock is on the file, not on its being there: what a dead process leaves behind is free.
     """
-    if fcntl is None or os.environ.get("LOCAL_RANK", "0") != "0":  # other processes of a run share its first one's lock
+    if fcntl is None or rank() > 0:  # the first process of a run holds the lock for all
         yield
         return
     with (folder / LOCK).open("a+") as file:

@@ -22,6 +22,7 @@ from experiments.records.lock import locked
 from experiments.records.make import make_record, row_names
 from experiments.records.provenance import code_hash
 from experiments.records.scores import write_scores
+from experiments.records.world import check_world
 from experiments.settings.schema import RunConfig
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
@@ -48,6 +49,7 @@ def run_point(run: RunConfig, force: bool = False) -> bool:
     traceback in the run's folder. Raises Busy where another process makes this run, and ValueError or OSError for
     anything wrong with settings, files or data.
     """
+    check_world(run.trainer.devices)
     folder = run.folder
     with ExitStack() as stack:
         try:
