@@ -98,6 +98,7 @@ def _ended(task: _Task) -> Ended:
     task.process.join()
     exit_code = task.process.exitcode
     assert exit_code is not None, "the process has ended"
+    task.process.close()
     with task.receiver:
         try:
             result = task.receiver.recv() if task.receiver.poll() else None

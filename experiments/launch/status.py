@@ -10,6 +10,7 @@ to do         none of these files
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from experiments.records.provenance import code_hash
 from experiments.settings.schema import RunConfig
 from experiments.training.build import make_data
 from experiments.training.checkpoint import read_progress
+
+LONGEST_ERROR, LONGEST_LINE = 10**6, 500  # what is read of an error.txt, and shown of a line
 
 STATES = ("finished", "running", "failed", "interrupted", "stale", "to do")
 
@@ -75,11 +78,22 @@ class Surroundings:
 
 
 def error_of(folder: Path) -> str | None:
-    """The last line of a failed run's error.txt; None if there is no such file."""
+    """The first line of the error in a failed run's error.txt, after its traceback. None if there is no such file."""
     try:
-        return (folder / "error.txt").read_text().strip().splitlines()[-1]
-    except (OSError, IndexError):
+        with (folder / "error.txt").open("rb") as file:
+            text = file.read(LONGEST_ERROR).decode(errors="replace")
+    except OSError:
         return None
+    return first_line(text)
+
+
+def first_line(text: str) -> str:
+    """The first line of the error that a text ends with, which may begin with a traceback."""
+    _, _, error = text.rpartition("Traceback (most recent call last):\n")
+    # A traceback's own lines are indented, the error below it is not.
+    lines = [line for line in error.splitlines() if line.strip() and not line.startswith(" ")]
+    said = lines[0] if lines else "the error says nothing"
+    return re.sub(r"^[\w.]*(DataError|ValueError|OSError): ", "", said)[:LONGEST_LINE]
 
 
 def states_of(runs: Sequence[RunConfig]) -> list[State]:
@@ -91,15 +105,19 @@ def states_of(runs: Sequence[RunConfig]) -> list[State]:
 def state_of(run: RunConfig, now: Ingredients) -> State:
     """Where a run stands, compared with what it would be made from now."""
     folder = run.folder
+    progress = read_progress(folder / "last.ckpt")
+    steps = "" if run.training.multiply_adds else f" of {run.training.steps}"  # or only the network says how many
     if process := holder(folder):
-        return State("running", process)
+        return State("running", f"{process}; last saved after step {progress[1]}{steps}" if progress else process)
     if (error := error_of(folder)) is not None:
         return State("failed", error)
-    if record := read_record(folder):
-        return _compared(State("finished"), made_of(record), record["data"].get("files"), now)
-    if progress := read_progress(folder / "last.ckpt"):
-        made, step = progress
-        return _compared(State("interrupted", f"after step {step}"), made, None, now)
+    try:
+        if record := read_record(folder):
+            return _compared(State("finished"), made_of(record), record["data"].get("files"), now)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return State("stale", "record.json cannot be read")
+    if progress:
+        return _compared(State("interrupted", f"after step {progress[1]}{steps}"), progress[0], None, now)
     return State("stale", "last.ckpt cannot be read") if (folder / "last.ckpt").exists() else State("to do")
 
 

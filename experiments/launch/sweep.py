@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +56,8 @@ def run_all(
             table_time = time.monotonic()
             table_seconds = table_time - now
         left = (time.monotonic() - started) / done * (len(todo) - done)
-        print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
+        failed = f", {len(unfinished)} not finished" if unfinished else ""
+        print(f"{name}: {done} of {len(todo)} points done{failed}, about {left:.0f} s left", flush=True)
     for path in _update_tables(results):
         print(f"wrote {path}")
     _report(name, runs, results)
@@ -67,9 +69,17 @@ def run_all(
 
 def _explain(unfinished: Sequence[Outcome], force: bool) -> None:
     """Say on standard error which points are not finished, why, and what to do."""
+    by_reason: dict[str, list[RunConfig]] = defaultdict(list)
     for run, exit_code, why in unfinished:
-        line = f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}"
-        print(line, file=sys.stderr)
+        if exit_code == BUSY:
+            print(f"not run: {run.id}: {why}", file=sys.stderr)
+        else:
+            by_reason[why].append(run)
+    for why, runs in by_reason.items():
+        if len(runs) == 1:
+            print(f"failed: {command(runs[0])}\n    {why}", file=sys.stderr)
+        else:
+            print(f"failed: {len(runs)} points: {why}", *map(command, runs), sep="\n    ", file=sys.stderr)
     if unfinished:
         again = "the same command without --force" if force else "the same command"
         print(f"{len(unfinished)} points are not finished; {again} tries only these again", file=sys.stderr)
@@ -85,8 +95,8 @@ def _prepare(runs: Sequence[RunConfig]) -> None:
 def _update_tables(results: Path) -> list[Path]:
     try:
         return update_tables(results)
-    except (ValueError, OSError) as error:  # such as a record that is being copied here
-        print(f"no tables: {error}", file=sys.stderr, flush=True)
+    except Exception as error:  # such as a full disk; nothing that happens here may stop the points
+        print(f"no tables: {str(error) or type(error).__name__}", file=sys.stderr, flush=True)
         return []
 
 
@@ -94,8 +104,8 @@ def _report(name: str, runs: Sequence[RunConfig], results: Path) -> None:
     """Show the sections of the tables that have rows of these points as a run of W&B."""
     try:
         sections = tables(read_records(results), read_published(), read_comparisons(results))
-    except ValueError:
-        return  # said before
+    except Exception:  # said before
+        return
     ids = {run.id for run in runs}
     own = [section for section in sections if any(ids & set(str(row.get("runs")).split(",")) for row in section.csv)]
     log_report(runs[0].wandb, name, own, results)

@@ -37,8 +37,10 @@ def environment() -> ClusterEnvironment:
     if known.TorchElasticEnvironment.detect():  # also used inside SLURM
         return known.TorchElasticEnvironment()
     if known.SLURMEnvironment.detect():
-        # Lightning wants to know it, and a run uses one machine.
-        os.environ.setdefault("SLURM_NTASKS_PER_NODE", os.environ["SLURM_NTASKS"])
+        # Lightning asks for these, which a job's script may lack. A run uses one machine.
+        tasks = os.environ["SLURM_NTASKS"]
+        for name, usual in (("SLURM_NTASKS_PER_NODE", tasks), ("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0")):
+            os.environ.setdefault(name, usual)
         return known.SLURMEnvironment(auto_requeue=False)
     for other in (known.LSFEnvironment, known.MPIEnvironment):
         if other.detect():

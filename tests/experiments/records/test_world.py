@@ -20,8 +20,9 @@ def launched(monkeypatch):
     """Sets a launcher's variables, and no others."""
     for name in world.launch_words():
         monkeypatch.delenv(name)
-    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "0")  # restored afterwards
-    monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
+    for name in ("SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID"):  # restored afterwards
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
     return lambda words: [monkeypatch.setenv(name, value) for name, value in words.items()]
 
 
@@ -55,9 +56,11 @@ def test_lightning_does_not_put_a_slurm_job_back_into_the_queue(launched):
     assert not environment().auto_requeue
 
 
-@pytest.mark.parametrize("words", [TORCHRUN, SLURM, LIGHTNING])
+@pytest.mark.parametrize("words", [TORCHRUN, SLURM, LIGHTNING, {"SLURM_NTASKS": "2"}])
 def test_a_point_forgets_the_launcher_of_its_sweep(launched, words):
     launched(words)
+    with pytest.raises(ValueError, match="this run has 2 processes"):
+        check_world(1)
     forget_launcher()
     assert world.launch_words() == [] and rank() == 0
     check_world(1)
@@ -67,7 +70,7 @@ def test_a_point_forgets_the_launcher_of_its_sweep(launched, words):
 @pytest.mark.parametrize("words", [["strategy=c3d", "trainer.devices=2"], ["--predict", "last.ckpt", "a.mp4"]])
 def test_a_world_that_does_not_fit_is_refused_in_one_line_before_anything_is_written(tmp_path, words):
     command = [sys.executable, str(ROOT / "experiments" / "run.py"), *words]
-    environment = {**os.environ, "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "SLURM_NTASKS": "4", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "SLURM_NTASKS=4" in done.stderr
     assert list(tmp_path.iterdir()) == []
