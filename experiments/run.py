@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from experiments.launch.server import point_server
 from experiments.launch.signals import Stopped, end_with_rank_0, stop_on_signals
+from experiments.records.world import check_world
 
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
@@ -121,6 +122,8 @@ def _do(options: argparse.Namespace) -> int:
         from experiments.launch.ensemble import run_ensemble
 
         return run_ensemble(options.ensemble, options.settings, dry_run=options.dry_run, force=options.force)
+    if options.test or options.predict:
+        check_world(1)
     if options.test:
         from experiments.trained.test import test
 
