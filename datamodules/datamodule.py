@@ -86,6 +86,8 @@ class VideoDataModule(L.LightningDataModule):
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
         if self._store is None:
             self.dataset.prepare(available_cores())  # before its lists are read
+            if len(classes := self.lists.classes) < 2:
+                raise DataError(f"{self.dataset.folder()}: found 1 class, {classes[0]}; expected 2 or more")
             store = prepare_store(self.dataset, self.tracks, available_cores(), self.lists)
             self.dataset.report(self.lists, store.videos)
 
@@ -172,7 +174,7 @@ class VideoDataModule(L.LightningDataModule):
         order = self._train_order(*self._process())
         loader = self._loader(self.train_clips, order, self.batch_size)
         # Lightning opens the loader of a resumed run before it says which epoch it is, and workers draw at once.
-        order.set_epoch(self.trainer.global_step // len(loader) if self.trainer else 0)
+        order.start_at(*divmod(self.trainer.global_step if self.trainer else 0, len(loader)), self.batch_size)
         return loader
 
     def view_loader(self, views: TestViews) -> DataLoader:

@@ -32,7 +32,7 @@ from datamodules.store.jobs import INDEX_CLAIM, Job, claim, missing_tracks, shar
 from datamodules.store.key import LISTING, listing_of, store_folder
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import INDEX, SHARDS, merge_shards, read_shards
-from datamodules.store.size import announce_build, expected_bytes
+from datamodules.store.size import announce_build, expected_bytes, free_bytes
 from datamodules.store.tracks import Track
 from datamodules.store.writing import ShardWriter
 
@@ -64,42 +64,18 @@ def build_tracks(
                 FlowEstimator(track.flow)  # says now that this OpenCV lacks the method
         sizes = expected_bytes(work.jobs, root, work.readable, tracks)
         announce_build(work.folder, work.jobs, tracks, *sizes, max_store)
-        _build(work.jobs, work.folder, workers, launcher)
-    for track in work.unmerged:  # a store that is only read may be on a read-only disk
-        with _named_errors(work.folder) if work.jobs else suppress(OSError):
+        with _named_errors(work.folder, sizes[1]):
+            _build(work.jobs, work.folder, workers, launcher)
+            for track in work.unmerged:
+                _write_index(work.folder, track, len(set(files)))
+    for track in () if work.jobs else work.unmerged:
+        with suppress(OSError):  # a store that is only read may be on a read-only disk
             _write_index(work.folder, track, len(set(files)))
     with suppress(OSError):
         known = work.folder / LISTING
         if not known.exists() or known.read_text() != work.listing:
             write_atomically(known, work.listing)
     return work.folder
-
-
-class StorePlan(NamedTuple):
-    """What is missing of a store: a job for each shard that lacks some of the tracks.
-
-    whole, missing: about how many bytes all the tracks take, and how many are to be written
-    """
-
-    folder: Path
-    jobs: list[Job]
-    whole: float
-    missing: float
-
-
-def plan_store(
-    root: Path, files: Sequence[str], stores: Path, name: str, tracks: Sequence[Track],
-    known_bad: Mapping[str, str] | None = None,
-) -> StorePlan:  # fmt: skip
-    """What `build_tracks` would build now, by the headers of the videos. Nothing is written.
-
-    Nothing is decoded either, but a few frames for JPEG. Raises DataError where none of the videos is there.
-    """
-    work = _survey(root, files, stores, name, tracks, known_bad or {})
-    if work.jobs:
-        return StorePlan(work.folder, work.jobs, *expected_bytes(work.jobs, root, work.readable, tracks))
-    whole = sum(file.stat().st_size for track in tracks for file in (work.folder / track.name).iterdir())
-    return StorePlan(work.folder, [], whole, 0.0)
 
 
 class _Work(NamedTuple):
@@ -130,23 +106,22 @@ def _survey(
 def _build(jobs: list[Job], folder: Path, workers: int, launcher: Launcher) -> None:
     """Make the missing shards: first those that no other builder is at, then what the others have left undone."""
     started, videos, undecodable = time.monotonic(), sum(len(job.files) for job in jobs), 0
-    with _named_errors(folder):
-        for job in jobs:
-            for track in job.tracks:
-                (folder / track.name).mkdir(parents=True, exist_ok=True)
-        with Progress(videos, "decode") as progress:
-            busy = []
-            for function in (build_shard, finish_shard):
-                for job, errors in _results(launcher, function, jobs, workers):
-                    if errors is None:
-                        busy.append(job)
-                        continue
-                    undecodable += errors
-                    progress.update(len(job.files))
-                if not busy:
-                    break
-                progress.write(f"Waiting for {len(busy)} shards that another process is at", sys.stderr)
-                jobs, busy = busy, []
+    for job in jobs:
+        for track in job.tracks:
+            (folder / track.name).mkdir(parents=True, exist_ok=True)
+    with Progress(videos, "decode") as progress:
+        busy = []
+        for function in (build_shard, finish_shard):
+            for job, errors in _results(launcher, function, jobs, workers):
+                if errors is None:
+                    busy.append(job)
+                    continue
+                undecodable += errors
+                progress.update(len(job.files))
+            if not busy:
+                break
+            progress.write(f"Waiting for {len(busy)} shards that another process is at", sys.stderr)
+            jobs, busy = busy, []
     seconds = time.monotonic() - started
     print(f"Built frame store {folder} in {seconds:.0f} s; {undecodable} videos cannot be decoded", flush=True)
 
@@ -164,8 +139,8 @@ def _results(
 
 
 @contextmanager
-def _named_errors(folder: Path) -> Iterator[None]:
-    """Errors of the disk and of the processes as DataErrors that say what to do."""
+def _named_errors(folder: Path, needed: float) -> Iterator[None]:
+    """Errors of the disk and of the processes as DataErrors that say what to do; `needed` are bytes to be written."""
     try:
         yield
     except WorkerDied as error:
@@ -175,8 +150,9 @@ def _named_errors(folder: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot write the frame store: {error.strerror or error}; point data.stores to a folder that "
-            "you may write to, on a disk with room"
+            f"{folder}: cannot write the frame store: {error.strerror or error}; about {needed / 1e9:.2f} GB are "
+            f"needed, {free_bytes(folder) / 1e9:.2f} GB are free; make room and start again to continue, or point "
+            "data.stores to a folder that you may write to"
         ) from error
 
 
@@ -199,15 +175,6 @@ def build_shard(job: Job, wait: bool = False) -> int | None:
 def finish_shard(job: Job) -> int | None:
     """`build_shard` of a shard that another builder is at, or was until it died."""
     return build_shard(job, wait=True)
-
-
-def time_shard(job: Job) -> float:
-    """Seconds that `build_shard` takes for a shard of a store that is not there yet."""
-    started = time.monotonic()
-    for track in job.tracks:
-        (job.folder / track.name).mkdir(parents=True)
-    build_shard(job)
-    return time.monotonic() - started
 
 
 def _store_video(job: Job, path: str, shards: list[ShardWriter]) -> bool:

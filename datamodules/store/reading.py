@@ -49,7 +49,7 @@ class StoredVideos(Mapping[str, StoredVideo]):
         for kind, index in store.indices.items():
             found, said = _entry(_loaded(index), path), {}
             if found["timed"] or not found["frames"]:  # the index has neither times nor errors
-                said = _said(store.folder, store.tracks[kind], found["shard"])[path]
+                said = _said(shard_file(store.folder, store.tracks[kind], found["shard"], ".json"))[path]
             if not found["frames"]:
                 return StoredVideo(0, 0, 0.0, said["error"])
         names = ("frames", "header_frames", "corrupt", "drift")
@@ -196,10 +196,9 @@ def _loaded(index: Path | np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _said(folder: Path, track: Track, shard: int) -> dict[str, dict]:
+def _said(file: Path) -> dict[str, dict]:
     """What a shard's .json says of its videos, by path."""
-    said = read_json(shard_file(folder, track, shard, ".json"))
-    return {entry["path"]: entry for entry in said["videos"]}
+    return {entry["path"]: entry for entry in read_json(file)["videos"]}
 
 
 def _entry(index: np.ndarray, path: str) -> dict:
