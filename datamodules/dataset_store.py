@@ -72,5 +72,5 @@ def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: Sp
 
 
 def _condemned(dataset: Dataset) -> dict[str, str]:
-    bad = known_bad(dataset.folder(), Path(dataset.stores), dataset.identity())
+    bad = known_bad(dataset.folder(), Path(dataset.stores))
     return {path: f"{path}: {why}" for path, why in bad.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import stat
 from pathlib import Path
 
@@ -18,24 +19,41 @@ def check_file(root: Path, stores: Path, identity: str = "") -> Path:
     return stores / "-".join(filter(None, [root.absolute().name, identity, "check.csv"]))
 
 
-def known_bad(root: Path, stores: Path, identity: str = "") -> dict[str, str]:
+def check_files(root: Path, stores: Path, ending: str = "check.csv") -> list[Path]:
+    """The CSVs of all data sets whose folder has the name of this one, oldest first.
+
+    A row says which content it is about, so the rows of another data set do no harm.
+    """
+    found = stores.glob(f"{glob.escape(root.absolute().name)}-*{ending}")
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def known_bad(root: Path, stores: Path) -> dict[str, str]:
     """Why each file must not be opened again, by its path: it crashed or hung a decoder when it was checked.
 
-    A file that has changed since then is not among them. Raises DataError for a CSV that is no table of a check.
+    A file that has changed since then is not among them. Of several tables the newest counts. Raises DataError for a
+    CSV that is no table of a check.
     """
-    path = check_file(root, stores, identity)
+    rows = {row["path"]: row for table in check_files(root, stores) for row in _rows(table)}
+    return {
+        path: row["message"]
+        for path, row in rows.items()
+        if row["status"] in ("crash", "hang")
+        and is_unchanged(root / path, int(row["size"]), int(row["modified"]), row["sha256"])
+    }
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["status"] in ("crash", "hang")]
-        return {
-            row["path"]: row["message"]
-            for row in rows
-            if is_unchanged(root / row["path"], int(row["size"]), int(row["modified"]), row["sha256"])
-        }
-    except FileNotFoundError:
-        return {}
+        with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            int(row["size"]), int(row["modified"]), row["path"], row["status"], row["message"], row["sha256"]
     except (KeyError, TypeError, ValueError, csv.Error):
-        raise DataError(f"{path}: not a table of experiments/check.py; delete it, or check the data set anew") from None
+        raise DataError(
+            f"{table}: not a table of experiments/check.py; delete it, or check the data set anew"
+        ) from None
+    return rows
 
 
 def is_unchanged(file: Path, size: int, modified: int, sha256: str) -> bool:

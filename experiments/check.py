@@ -5,8 +5,8 @@ python experiments/check.py dataset=hmdb51 --summary           and print the dat
 
 Every listed video is decoded to its end in a child process, so a file that crashes or hangs its decoder stops nothing
 else. The findings go into <data.stores>/<name>-check.csv, one row per video. Training and tests do not open the files
-that crashed or hung; delete a row to have its file checked again. A stopped check goes on where it was. A finished one
-only looks at new files. Exit code: 0 sound, 1 not sound, 2 wrong usage or it could not be checked.
+that crashed or hung; delete the tables of this name to have all files checked again. A stopped check goes on where it
+was. A finished one only looks at new files. Exit code: 0 sound, 1 not sound, 2 wrong usage or it could not be checked.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from datamodules.doctor.children import examine_all
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey, survey_lists
 from datamodules.files import write_csv
-from datamodules.known_bad import check_file, is_unchanged
+from datamodules.known_bad import check_file, check_files, is_unchanged
 from datamodules.progress import Progress
 
 COLUMNS = ("path", "splits", "labels", "group", *(column.name for column in fields(Finding)))
@@ -27,10 +27,15 @@ def check(data: Dataset, workers: int, patience: float = 60.0) -> tuple[Survey, 
     """
     data.prepare(workers)
     survey = survey_lists(data)
-    table = check_file(data.folder(), Path(data.stores), data.identity())
+    stores = Path(data.stores)
+    table = check_file(data.folder(), stores, data.identity())
     journal = table.with_suffix(".partial.jsonl")
-    table.parent.mkdir(parents=True, exist_ok=True)
-    earlier = _read_table(table) | _read_journal(journal)
+    stores.mkdir(parents=True, exist_ok=True)
+    earlier: dict[str, Finding] = {}
+    for file in check_files(data.folder(), stores):
+        earlier |= _read_table(file)
+    for file in check_files(data.folder(), stores, "check.partial.jsonl"):
+        earlier |= _read_journal(file)
     findings = dict(survey.absent)
     for path in survey.entries.keys() - findings.keys():
         if (known := _still_true(earlier.get(path), data.folder() / path)) is not None:

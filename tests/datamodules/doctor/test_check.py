@@ -71,7 +71,7 @@ def stopped_check(data: Folder, lines: int) -> None:
     script.write_text(code)
     command = [sys.executable, str(script), data.root, data.stores]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
-    journal = check_file(data.folder(), Path(data.stores)).with_suffix(".partial.jsonl")
+    journal = check_file(data.folder(), Path(data.stores), data.identity()).with_suffix(".partial.jsonl")
     deadline = time.monotonic() + 60
     while not journal.exists() or journal.read_text().count("path") < lines:
         assert time.monotonic() < deadline and process.poll() is None
@@ -87,9 +87,9 @@ def test_a_killed_check_goes_on_where_it_was(tmp_path, monkeypatch):
         side = "test" if number % 4 == 0 else "train"
         write_clip(tmp_path / "videos" / side / "x" / f"{number:02d}.mp4", 60, "libx264", (120, 160), seed=number)
     data = Folder(root=str(tmp_path / "videos"), stores=str(tmp_path / "stores"))
-    journal = check_file(data.folder(), Path(data.stores)).with_suffix(".partial.jsonl")
+    journal = check_file(data.folder(), Path(data.stores), data.identity()).with_suffix(".partial.jsonl")
     stopped_check(data, 3)
-    assert not check_file(data.folder(), Path(data.stores)).exists()
+    assert not check_file(data.folder(), Path(data.stores), data.identity()).exists()
     lines = journal.read_text()
     with journal.open("a") as file:
         file.write('{"path": "train/x/01.mp4", "status": "unde')  # killed in the middle of a line
@@ -102,21 +102,20 @@ def test_a_killed_check_goes_on_where_it_was(tmp_path, monkeypatch):
     )
     _, findings = check(data, 1)
     assert asked == [findings.keys() - done] and len(findings) == 24
-    resumed = check_file(data.folder(), Path(data.stores)).read_bytes()
+    resumed = check_file(data.folder(), Path(data.stores), data.identity()).read_bytes()
     assert not journal.exists()
-    check_file(data.folder(), Path(data.stores)).unlink()
+    check_file(data.folder(), Path(data.stores), data.identity()).unlink()
     check(data, 2)
-    assert check_file(data.folder(), Path(data.stores)).read_bytes() == resumed
+    assert check_file(data.folder(), Path(data.stores), data.identity()).read_bytes() == resumed
     assert asked[1] == findings.keys()
 
     # A file that changed, or only its time did, or that is new; a row that was deleted.
+    path = check_file(data.folder(), Path(data.stores), data.identity())  # a new file gives the lists another identity
+    table = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in table if not line.startswith("train/x/03.mp4")))
     write_clip(tmp_path / "videos" / "train" / "x" / "new.mp4")
     write_clip(tmp_path / "videos" / "train" / "x" / "01.mp4", 7, "libx264")
     os.utime(tmp_path / "videos" / "train" / "x" / "02.mp4", (1, 1))
-    table = check_file(data.folder(), Path(data.stores)).read_text().splitlines()
-    check_file(data.folder(), Path(data.stores)).write_text(
-        "\n".join(line for line in table if not line.startswith("train/x/03.mp4"))
-    )
     _, findings = check(data, 1)
     assert asked[2] == {"train/x/new.mp4", "train/x/01.mp4", "train/x/03.mp4"}
     assert findings["train/x/01.mp4"].frames == 7
@@ -124,8 +123,8 @@ def test_a_killed_check_goes_on_where_it_was(tmp_path, monkeypatch):
 
 def condemn(data: Folder, *paths: str, status: str = "hang") -> None:
     """A table that says that these files hung the decoder."""
-    check_file(data.folder(), Path(data.stores)).parent.mkdir(exist_ok=True)
-    with check_file(data.folder(), Path(data.stores)).open("w", newline="") as file:
+    check_file(data.folder(), Path(data.stores), data.identity()).parent.mkdir(exist_ok=True)
+    with check_file(data.folder(), Path(data.stores), data.identity()).open("w", newline="") as file:
         writer = csv.DictWriter(file, check_module.COLUMNS)
         writer.writeheader()
         for path in paths:
@@ -171,6 +170,16 @@ def test_only_what_breaks_decoders_is_kept_from_the_store_and_only_while_it_is_t
     assert known_bad(data.folder(), Path(data.stores)) == {}
     condemn(data, "c.avi", status="undecodable")
     assert known_bad(data.folder(), Path(data.stores)) == {}  # the store finds out by itself
-    check_file(data.folder(), Path(data.stores)).write_text("path,status\na.avi,hang\n")
-    with pytest.raises(DataError, match=r"videos-check\.csv: not a table of experiments/check\.py; delete it"):
+    check_file(data.folder(), Path(data.stores), data.identity()).write_text("path,status\na.avi,hang\n")
+    with pytest.raises(DataError, match=r"videos-\w+-check\.csv: not a table of experiments/check\.py; delete it"):
         known_bad(data.folder(), Path(data.stores))
+
+
+def test_data_sets_whose_folders_share_a_name_keep_their_tables(tmp_path):
+    one, other = four_videos(tmp_path / "a"), four_videos(tmp_path / "b", SOUND.replace(",1,", ",7,"))
+    one.stores = other.stores = str(tmp_path / "stores")
+    check(one, 1)
+    (table,) = (tmp_path / "stores").glob("*check.csv")
+    before = table.read_bytes()
+    check(other, 1)
+    assert len(list((tmp_path / "stores").glob("videos-*-check.csv"))) == 2 and table.read_bytes() == before

@@ -14,7 +14,7 @@ from datamodules.doctor.report import report
 from datamodules.doctor.summary import summary
 from datamodules.doctor.survey import survey_lists
 from datamodules.videos import Listing, Video
-from tests.factories import SOUND, four_videos
+from tests.factories import SOUND, four_videos, touch
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,7 @@ def test_every_split_is_checked(tmp_path, monkeypatch):
     )
     sound = {f"run/{name}": root / "run" / name for name in names[:2]} | {f"walk/{walk}": root / "walk" / walk}
     sound = {path: Finding("ok", sha256="0", modified=file.stat().st_mtime_ns) for path, file in sound.items()}
+    touch(tmp_path, "stores/hmdb-check.csv")
     monkeypatch.setattr(check_module, "_read_table", lambda _: sound)
     survey, findings = check(data, 1)
     lines, reasons = report(data, survey, findings)

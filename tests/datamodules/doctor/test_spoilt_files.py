@@ -169,7 +169,7 @@ def test_facts_of_a_file_are_those_it_was_made_with(spoilt):
 
 def test_the_table_has_a_row_per_video_and_says_what_was_found(spoilt):
     data, survey, findings = spoilt
-    with check_file(data.folder(), Path(data.stores)).open(
+    with check_file(data.folder(), Path(data.stores), data.identity()).open(
         encoding="utf-8", errors="surrogateescape", newline=""
     ) as file:
         rows = {row["path"].removeprefix("train/a/"): row for row in csv.DictReader(file)}
@@ -200,13 +200,13 @@ def test_what_is_unsound_is_counted(spoilt):
 
 def test_a_finished_check_decodes_nothing_again(spoilt, monkeypatch):
     data, _, findings = spoilt
-    before = check_file(data.folder(), Path(data.stores)).read_bytes()
+    before = check_file(data.folder(), Path(data.stores), data.identity()).read_bytes()
     again = {}
     monkeypatch.setattr(check_module, "examine_all", lambda files, *_: again.update(files) or iter(()))
     with pytest.raises(KeyError):  # what is not decoded now is in no earlier check either
         check(data, workers=2)
     assert all(findings[path.removeprefix("train/a/")].sha256 == "" for path in again)  # the pipe, the loop, ...
-    assert check_file(data.folder(), Path(data.stores)).read_bytes() == before
+    assert check_file(data.folder(), Path(data.stores), data.identity()).read_bytes() == before
 
 
 def test_it_prints_safely(spoilt, capfd):
