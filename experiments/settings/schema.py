@@ -23,7 +23,7 @@ PLACES = (
     "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides", "wandb",
     "data.root", "data.manifest", "data.stores", "data.max_store",
     "model.second_data.root",
-    "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
+    "trainer.workers", "trainer.test_batch_size", "trainer.accelerator", "trainer.checkpoint_minutes",
 )  # fmt: skip
 
 # Of settings of data sets, each of which has some of these.
@@ -65,6 +65,7 @@ class TrainerConfig(Ranged):
     compile:         translate the network with torch.compile; that takes minutes and then saves time on a GPU
     workers:         processes that load clips, per device (0: the training process loads them)
     test_batch_size: views scored at once; it bounds the memory and does not change scores
+    checkpoint_minutes: a training writes a checkpoint at least that often
     """
 
     NODE: ClassVar[str] = "trainer"
@@ -77,6 +78,7 @@ class TrainerConfig(Ranged):
     compile: bool = False
     workers: int = number(0, least=0)
     test_batch_size: int = number(64, least=1)
+    checkpoint_minutes: float = number(10.0, above=0)
 
 
 @dataclass
