@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Optional
 
-# Imports are inside the functions, so that --help does not pay for them.
+# Other imports are inside the functions, so that --help does not pay for them.
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
     from vidfusion.classifier import VideoClassifier
@@ -63,34 +63,29 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+@dataclass
+class Own:
+    """This command's own settings; `num_classes` is the data set's where it is not given."""
+
+    num_classes: Optional[int] = None  # noqa: UP045 - OmegaConf resolves this at run time on Python 3.10 too
+    video_fps: float = 25.0
+    video_frames: int = 180
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}={value}: expected a number above 0")
+
+
 def _compose(settings: list[str]) -> tuple[RunConfig, dict[str, Any]]:
     """The run that the words describe, and the values of this command's own words."""
-    from datamodules.clips import check
-    from experiments.settings.compose import compose, parse
+    from experiments.settings.compose import compose
+    from experiments.settings.words import take_words
 
-    own = {"num_classes": 101, "video_fps": 25.0, "video_frames": 180}
-    given, others = {}, []
-    for key, value in parse(settings).items():
-        if close := difflib.get_close_matches(key, own, n=1, cutoff=0.8):
-            if key not in own:
-                raise ValueError(f"{key}: no such setting. Did you mean {close[0]}?")
-            given[key] = _positive(key, value, type(own[key]))
-        else:
-            others.append(f"{key}={value}")
+    own, others = take_words(Own(), settings)
     run = compose(others)
-    check(run.sampling)
-    return run, own | {"num_classes": NUM_CLASSES.get(run.dataset, own["num_classes"])} | given
-
-
-def _positive(key: str, value: str, kind: Callable[[str], float]) -> float:
-    try:
-        number = kind(value)
-    except ValueError:
-        number = 0
-    if not 0 < number < float("inf"):
-        expected = "a whole number from 1 on" if kind is int else "a number above 0"
-        raise ValueError(f"{key}={value}: expected {expected}")
-    return number
+    own.num_classes = own.num_classes or NUM_CLASSES.get(run.dataset, 101)
+    return run, vars(own)
 
 
 # -- the layers --------------------------------------------------------------------------------------------------------

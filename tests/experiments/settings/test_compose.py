@@ -121,7 +121,7 @@ def test_folders_of_one_name_and_other_videos_are_two_data_sets(monkeypatch):
     """And the same lists are one data set wherever the folder lies, whatever the manifest is called."""
     calls = []
     kind = DATASETS["folder"]
-    monkeypatch.setattr(kind, "identity", lambda data: calls.append(data) or data.root.split("/")[1], raising=False)
+    monkeypatch.setattr(kind, "identity", lambda data: calls.append(data) or data.root.split("/")[1])
     words = [*BASE, "dataset=folder"]
     one, other = (compose([*words, f"data.root=/{disk}/weizmann"]) for disk in ("a", "b"))
     assert not calls, "videos are not looked for before an id is asked for"
@@ -247,7 +247,7 @@ def test_these_settings_and_no_others_are_places():
     assert {name for name in settings if is_place(name)} == {
         "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
         "data.root", "data.stores", "data.max_store",
-        "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
+        "trainer.workers", "trainer.test_batch_size", "trainer.accelerator", "trainer.checkpoint_minutes",
         "wandb.mode", "wandb.project", "wandb.entity", "wandb.private", "wandb.film_strips",
     }  # fmt: skip
 

@@ -358,7 +358,7 @@ def test_upload_needs_credentials_and_takes_no_key(ran, tmp_path):
     requests = len(server.received)
     variables = environment(tmp_path, server)
     done = call(["experiments/run.py", "--sync", f"key={KEY}"], variables)
-    assert done.returncode == 1 and "expected nothing but results=FOLDER" in done.stderr
+    assert done.returncode == 1 and "no such setting. Known: results" in done.stderr
     del variables["WANDB_API_KEY"]
     done = call(["experiments/run.py", "--sync", f"results={tmp_path}/results"], variables)
     assert done.returncode == 1 and done.stdout == ""

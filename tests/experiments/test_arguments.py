@@ -1,0 +1,49 @@
+"""The arguments of run.py: every wrong one gets one line, and nothing is computed or written."""
+
+import shlex
+
+import pytest
+
+from experiments.run import main
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--sweep fuson", "--sweep fuson: no such sweep. Did you mean fusion?"),
+        ("--sweep=fusion seed", "'seed': expected key=value"),
+        ("--sweep fusion --dry-run seed=0,one", "seed=one: expected a whole number"),
+        ("fusion", "'fusion': expected key=value"),
+        ("strategy", "'strategy': expected key=value"),
+        ("", "strategy= is missing. Known: "),
+        ("strategy=c3d --dry-run training.steps=many", "training.steps=many: expected a whole number"),
+        ("--table strategy=c3d", "strategy: no such setting. Known: results"),
+        ("--table result=x", "result: no such setting. Did you mean results?"),
+        ("--table results=", "results=: expected a file or folder"),
+        ("--sync results", "'results': expected key=value"),
+        ("--table --plan", "--plan does nothing here"),
+        ("--test x.ckpt --status", "--status does nothing here"),
+        ("--ensemble x --plan", "--plan does nothing here"),
+        ("--table --dry-run", "--dry-run does nothing here"),
+        ("--sweep fusion --plan --force", "--force does nothing here"),
+        ("strategy=c3d --only seed=1", "--only does nothing here"),
+        ("strategy=c3d --jobs 2", "--jobs does nothing here"),
+        ("strategy=c3d --launcher ray", "--launcher does nothing here"),
+        ("strategy=c3d --other-data", "--other-data does nothing here"),
+        ("strategy=c3d --json", "--json does nothing here"),
+        ("--sweep fusion --jobs 0", "--jobs 0: expected 1 or more"),
+        ("strategy=c3d 'data.root=${oc.env:HOME}'", "data.root=${oc.env:HOME}: expected the value itself"),
+    ],
+)
+def test_a_wrong_argument_gets_one_line(line, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(line)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_may_stand_on_both_sides_of_an_option(capsys):
+    assert main(shlex.split("strategy=c3d --dry-run training.steps=5 'results=my results #1'")) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert shlex.split(line)[6:] == ["results=my results #1", "training.steps=5"]
