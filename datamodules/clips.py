@@ -39,6 +39,8 @@ class ClipSpec:
     test_views:    crops of each test clip: `center`; `flip` adds its mirror image; `3crop` along the longer side;
                    `4crop` centre and one random crop, each mirrored (Karpathy et al. 2014 pass a clip 4 times);
                    `10crop` corners and centre, each mirrored. Nothing is mirrored where data.mirror is false.
+    test_time:     how test clips are played: `forward`, `reversed`, `shuffled` in an order seeded by the video's path,
+                   or `frozen`, the middle frame throughout, without motion
     short:         a video shorter than its clip is repeated (`loop`), holds its last frame (`hold`), or is an `error`
     resize:        height and width of the stored frames, in pixels (unset: the network's own)
     crop:          side of the square that the network sees, in pixels (unset: the network's own)
@@ -61,6 +63,7 @@ class ClipSpec:
     test_step: int = 8
     test_sampling: Literal["even", "random"] = "even"
     test_views: Literal["center", "flip", "3crop", "4crop", "10crop"] = "center"
+    test_time: Literal["forward", "reversed", "shuffled", "frozen"] = "forward"
     short: Literal["loop", "hold", "error"] = "loop"
     resize: Optional[list[int]] = None  # noqa: UP045
     crop: Optional[int] = None  # noqa: UP045

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +11,8 @@ from torch.utils.data import Dataset as TorchDataset
 from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
 from datamodules.errors import DataError
+from datamodules.playback import path_seed, played
+from datamodules.processes import die_with_parent
 from datamodules.store.reading import FrameStore
 from datamodules.store.shards import StoredVideo
 from datamodules.transforms import (
@@ -147,7 +147,7 @@ class TestViews(StoredClips):
         """The clips of a video that decodes, and the random generator after drawing them."""
         path = self.videos[index].path
         stored = self.store.videos[path]
-        rng = np.random.default_rng(list(hashlib.sha256(os.fsencode(path)).digest()[:8]))
+        rng = np.random.default_rng(path_seed(path))
         starts = self.starts(stored, rng)
         return clip_rules.clip_indices(self.spec, stored.frames, stored.rate, starts, stored.piece), rng
 
@@ -168,7 +168,8 @@ class TestViews(StoredClips):
             self._last = index, clips, [view_windows(*crops, rng) for _ in clips.center]
         _, clips, windows = self._last
         center = np.float32(clips.seconds[clip])
-        return {**self._cut(video.path, clips, clip, windows[clip][view]), **place, "center": center}
+        cut = self._cut(video.path, clips, clip, windows[clip][view])
+        return {**played(cut, self.spec, video.path), **place, "center": center}
 
     @property
     def num_clips(self) -> int:
@@ -180,6 +181,11 @@ class TestViews(StoredClips):
         """Number of clips that reach beyond the end of their video, or of its stored piece."""
         decodable = (i for i, video in enumerate(self.videos) if self.store.videos[video.path].frames)
         return sum(int(self._clips(index)[0].padded.sum()) for index in decodable)
+
+
+def start_loading(_: int) -> None:
+    """Let a loading process end with the process that started it, even if that was killed."""
+    die_with_parent()
 
 
 def collate(examples: list[Example]) -> dict[str, torch.Tensor]:

@@ -3,11 +3,13 @@
 A section a subject. Everything here is deterministic and takes milliseconds.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -269,7 +271,9 @@ def save_run(results, record, scores, labels, *, groups=7, shift=0.0, held_out=N
     `labels` holds one class per video, or a bool array (videos, classes). Clips are 1 s apart, `shift` later than
     usual. `held_out` are scores and labels of videos that the run left out of training.
     """
-    names, target = [row.name for row in record.rows], one_hot(labels)
+    names, target = [row.name for row in record.rows], labelled(labels)
+    scored = len(target) - int(np.isnan(scores).any((0, 2, 3)).sum())
+    record.videos = Videos(len(target), scored, len(target) - scored, 0, 0)
     for row, own in zip(record.rows, scores, strict=True):
         mean = own.astype(np.float64).mean(1)
         right = target[np.arange(len(target)), mean.argmax(1)] & ~np.isnan(mean).any(1)
@@ -278,11 +282,11 @@ def save_run(results, record, scores, labels, *, groups=7, shift=0.0, held_out=N
     save_scores(folder / "scores.npz", names, scores, target, f"test{record.split}", groups, shift)
     if held_out is not None:
         known, own = held_out
-        save_scores(folder / "validation.npz", names, known, one_hot(own), f"held out {record.id}", groups)
+        save_scores(folder / "validation.npz", names, known, labelled(own), f"held out {record.id}", groups)
     return record
 
 
-def one_hot(labels):
+def labelled(labels):
     """Bool labels (videos, classes) of one class per video; those that are so already stay."""
     labels = np.asarray(labels)
     return labels if labels.ndim == 2 else np.eye(len(CLASSES), dtype=bool)[labels]
@@ -307,7 +311,7 @@ def save_scores(path, rows, scores, target, prefix, groups=7, shift=0.0):
 def random_scores(name, labels, clips=3):
     """Probabilities (videos, clips, CLASSES) that favour the label a little; the same for the same name."""
     rng = np.random.default_rng(list(name.encode()))
-    logits = rng.normal(size=(len(labels), clips, len(CLASSES))) + 1.5 * one_hot(labels)[:, None]
+    logits = rng.normal(size=(len(labels), clips, len(CLASSES))) + 1.5 * labelled(labels)[:, None]
     return softmax(logits).astype(np.float32)
 
 
@@ -318,3 +322,30 @@ def softmax(logits):
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
+
+
+def small_run(folder: Path) -> list[str]:
+    """Settings of a run of seconds: 150 generated videos of 32 pixels and 6 steps. All it makes lies in `folder`."""
+    return [
+        f"data.root={folder}/data", f"data.stores={folder}/stores", f"results={folder}/results",
+        "data.families=[motion]", "data.clips.motion=1", "data.size=32",
+        "training.steps=6", "training.batch_size=8", "training.warmup=2", "sampling.test_clips=2",
+    ]  # fmt: skip
+
+
+def quiet_environment(home: Path) -> dict[str, str]:
+    """The environment of a process that sees no W&B account, setting or log of the user."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    return {**kept, "HOME": str(home), "NETRC": str(home / "none"), "WANDB_MODE": "offline"}
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    """What the record in a run's folder says."""
+    return json.loads((folder / "record.json").read_text())
+
+
+def weights_in(folder: Path, name: str = "last.ckpt") -> dict[str, Any]:
+    """The weights of a checkpoint in a run's folder, as tensors by name."""
+    import torch
+
+    return torch.load(folder / name, weights_only=True)["state_dict"]

@@ -23,6 +23,7 @@ from vidfusion.optimisation import (
     freeze_all_but_last,
     keep_frozen_statistics,
     optimizer_and_schedule,
+    remedy,
 )
 from vidfusion.votes import ViewVotes, Votes, of_all_processes
 
@@ -148,6 +149,10 @@ class VideoClassifier(L.LightningModule):
             for part in [getattr(self, stream) for stream in self.streams] or [self]:
                 freeze_all_but_last(part, layers)
 
+    def on_train_start(self) -> None:
+        """Frozen norms keep their statistics also where a stopped run goes on within an epoch."""
+        keep_frozen_statistics(self)
+
     def on_train_epoch_start(self) -> None:
         """Frozen norms keep their statistics."""
         keep_frozen_statistics(self)
@@ -169,6 +174,11 @@ class VideoClassifier(L.LightningModule):
 
     def _vote(self, batch: dict[str, Tensor]) -> None:
         scores = self.probabilities(self(**self.inputs(batch)))
+        if not scores[batch["valid"]].isfinite().all():  # NaN is what a video that cannot be decoded has
+            raise ValueError(
+                f"the network's scores are not finite, so they are no result: its training has diverged; train again, "
+                f"and {remedy(self.training_config)}"
+            )
         scores[~batch["valid"]] = torch.nan
         fields = (batch["video"], batch["clip"], batch["center"], batch["target"], scores)
         self._views.add(Votes(*(field.cpu() for field in fields)))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
 from vidfusion.nets.blocks import Classifier
+from vidfusion.ranges import Ranged, number
 
 CLASSIFIER_SIGMA = 0.01  # of the weights drawn for the layer under the softmax
 
 
 @dataclass
-class TrainingConfig:
+class TrainingConfig(Ranged):
     """How a network is trained (config node `training`, filled by `recipe=`).
 
     steps:           optimiser steps in all
@@ -39,25 +40,33 @@ class TrainingConfig:
     select:          test the `last` checkpoint, or the `best` on validation by Video Hit@1 (needs data.validation)
     """
 
-    steps: int = 1000
-    multiply_adds: float = 0.0
-    batch_size: int = 32
+    NODE: ClassVar[str] = "training"
+
+    steps: int = number(1000, least=1)
+    multiply_adds: float = number(0.0, least=0)
+    batch_size: int = number(32, least=1)
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.01
-    head_lr_factor: float = 1.0
-    bias_lr_factor: float = 1.0
-    momentum: float = 0.9
+    lr: float = number(0.01, above=0)
+    head_lr_factor: float = number(1.0, least=0)
+    bias_lr_factor: float = number(1.0, least=0)
+    momentum: float = number(0.9, least=0, below=1)
     nesterov: bool = False
-    weight_decay: float = 5e-4
+    weight_decay: float = number(5e-4, least=0)
     schedule: Literal["constant", "step", "cosine"] = "constant"
-    milestones: list[int] = field(default_factory=list)
-    gamma: float = 0.1
-    warmup: int = 0
-    label_smoothing: float = 0.0
-    clip_norm: float = 0.0
+    milestones: list[int] = number(default_factory=list, least=1)
+    gamma: float = number(0.1, above=0)
+    warmup: int = number(0, least=0)
+    label_smoothing: float = number(0.0, least=0, below=1)
+    clip_norm: float = number(0.0, least=0)
     init: Literal["torch", "gaussian", "kaiming"] = "torch"
-    trained_layers: int = 0
+    trained_layers: int = number(0, least=0)
     select: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number out of its range, and for settings that do not fit each other."""
+        super().__post_init__()
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("training.nesterov=true: Nesterov's form needs training.momentum above 0")
 
 
 def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_channels: Sequence[int]) -> None:
@@ -141,3 +150,9 @@ def lr_factor(config: TrainingConfig, step: int) -> float:
     if config.schedule == "step":
         return config.gamma ** sum(step >= milestone for milestone in config.milestones)
     return 1.0
+
+
+def remedy(config: TrainingConfig) -> str:
+    """What to try against a training that diverges."""
+    clipped = f"lower training.clip_norm (now {config.clip_norm:g})" if config.clip_norm else "set training.clip_norm"
+    return f"lower training.lr (now {config.lr:g}), or {clipped}"

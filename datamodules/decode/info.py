@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import av
@@ -90,7 +90,8 @@ def probe(path: Path, each_frame: Callable[[], object] = lambda: None) -> VideoI
             raise decode_error(path, f"{first_line(error)}{after}") from error
         if first is None:
             raise decode_error(path, "its video stream holds no frame")
-        return packets.info(pts, corrupt, orientation(first))
+        info = packets.info(pts, corrupt, orientation(first))
+        return replace(info, header_frames=0, fps=0.0, times=None) if path.is_dir() else info  # images say no rate
 
 
 class Packets:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 
+from datamodules.decode.images import images_in, sequence
 from datamodules.errors import DecodeError
 
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")  # how texts begin that FFmpeg follows to other files
@@ -21,9 +22,14 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
     The stream decodes in one thread: whoever decodes many videos runs processes. What FFmpeg raises becomes a
     DecodeError.
     """
-    name = openable_name(path)
+    name, options = openable_name(path), {}
+    if path.is_dir():
+        try:
+            name, options = sequence(path)
+        except ValueError as error:
+            raise decode_error(path, str(error)) from None
     try:
-        with av.open(name) as container:
+        with av.open(name, format="image2" if options else None, options=options) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise decode_error(path, "it has no video stream")
@@ -39,7 +45,7 @@ def openable_name(path: Path) -> str:
     Raises DecodeError for what a decoder would wait for without end, such as a named pipe; for a playlist, whatever its
     name, since its frames are not in the file; and for names that are not UTF-8.
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file() and not images_in(path):
         raise decode_error(path, "it is not a regular file")
     with suppress(OSError), path.open("rb") as file:  # what cannot be read, the decoder will name
         if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):

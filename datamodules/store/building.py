@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from datamodules.decode.frames import pick_frames
+from datamodules.decode.images import images_in
 from datamodules.decode.info import VideoInfo, probe
 from datamodules.decode.seek import frame_index, seek_frames
 from datamodules.errors import DataError, DecodeError
@@ -77,33 +78,6 @@ def build_tracks(
     return work.folder
 
 
-class StorePlan(NamedTuple):
-    """What is missing of a store: a job for each shard that lacks some of the tracks.
-
-    whole, missing: about how many bytes all the tracks take, and how many are to be written
-    """
-
-    folder: Path
-    jobs: list[Job]
-    whole: float
-    missing: float
-
-
-def plan_store(
-    root: Path, files: Sequence[str], stores: Path, name: str, tracks: Sequence[Track],
-    known_bad: Mapping[str, str] | None = None,
-) -> StorePlan:  # fmt: skip
-    """What `build_tracks` would build now, by the headers of the videos. Nothing is written.
-
-    Nothing is decoded either, but a few frames for JPEG. Raises DataError where none of the videos is there.
-    """
-    work = _survey(root, files, stores, name, tracks, known_bad or {})
-    if work.jobs:
-        return StorePlan(work.folder, work.jobs, *expected_bytes(work.jobs, root, work.readable, tracks))
-    whole = sum(file.stat().st_size for track in tracks for file in (work.folder / track.name).iterdir())
-    return StorePlan(work.folder, [], whole, 0.0)
-
-
 class _Work(NamedTuple):
     """A store as it lies there: its files that can be opened, its tracks without an index, its shards to be built."""
 
@@ -118,7 +92,7 @@ def _survey(
     root: Path, files: Sequence[str], stores: Path, name: str, tracks: Sequence[Track], known_bad: Mapping[str, str]
 ) -> _Work:
     files = sorted(set(files))
-    readable = [path for path in files if (root / path).is_file()]
+    readable = [path for path in files if (root / path).is_file() or images_in(root / path)]
     if not readable:
         raise DataError(f"{root}: holds none of the {len(files)} videos listed, such as {files[0]}; set data.root")
     listing = listing_of(root, files)  # before any file is read, so that a change meanwhile is noticed
@@ -203,15 +177,6 @@ def finish_shard(job: Job) -> int | None:
     return build_shard(job, wait=True)
 
 
-def time_shard(job: Job) -> float:
-    """Seconds that `build_shard` takes for a shard of a store that is not there yet."""
-    started = time.monotonic()
-    for track in job.tracks:
-        (job.folder / track.name).mkdir(parents=True)
-    build_shard(job)
-    return time.monotonic() - started
-
-
 def _store_video(job: Job, path: str, shards: list[ShardWriter]) -> bool:
     """Decode one video into all shards; whether one of them cannot hold it."""
     try:
@@ -227,7 +192,7 @@ def _decode_video(job: Job, path: str, shards: list[ShardWriter]) -> None:
     file = job.root / path
     if path in job.known_bad:
         raise DataError(job.known_bad[path])
-    if not file.is_file():  # a pipe would be waited for
+    if not file.is_file() and not images_in(file):  # a pipe would be waited for
         raise DataError(f"{path}: there is no such file; fetch it, or take it off the list")
     index = frame_index(file) if all(shard.track.sample is not None for shard in shards) else None
     if index is not None:

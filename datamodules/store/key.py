@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from datamodules.files import file_digest
+from datamodules.decode.images import content_digest, images_in
 from datamodules.processes import available_cores
 from datamodules.store.shards import FORMAT
 from datamodules.videos import encoded_path
@@ -39,7 +39,7 @@ def store_folder(root: Path, files: Sequence[str], stores: Path, name: str, list
 
 
 def _digest(file: Path) -> str:
-    return file_digest(file) if file.is_file() else "absent"
+    return content_digest(file) if file.is_file() or images_in(file) else "absent"
 
 
 def listing_of(root: Path, files: Sequence[str]) -> str:
@@ -48,7 +48,7 @@ def listing_of(root: Path, files: Sequence[str]) -> str:
     for path in files:
         known = "absent"
         with suppress(OSError):
-            found = os.stat(root / path)
-            known = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+            found = [os.stat(file) for file in [root / path, *images_in(root / path)]]
+            known = " ".join(f"{file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}" for file in found)
         digest.update(b"\n%s %s" % (encoded_path(path), known.encode()))
     return digest.hexdigest()

@@ -52,8 +52,9 @@ class StoredVideos(Mapping[str, StoredVideo]):
                 said = _said(shard_file(store.folder, store.tracks[kind], found["shard"], ".json"))[path]
             if not found["frames"]:
                 return StoredVideo(0, 0, 0.0, said["error"])
-        names = ("frames", "header_frames", "fps", "corrupt", "drift")
+        names = ("frames", "header_frames", "corrupt", "drift")
         return StoredVideo(
+            fps=found["fps"] or store.rates.get(path, 0.0),
             **{name: found[name] for name in names},
             decoded=None if found["decoded"] == found["frames"] else found["decoded"],
             piece=found["piece"] or None,
@@ -79,6 +80,7 @@ class FrameStore:
     indices:      of each track's videos, see `index_type`: a file, or the array where the store cannot be written to
     flow_seconds: CPU seconds that computing the flow took when it was built, 0 without flow
     versions:     of the libraries that built the tracks; several where shards were built by several
+    rates:        frames per second of videos that do not say them, by path
     videos:       what each file is, by its path relative to the data root
     """
 
@@ -88,6 +90,7 @@ class FrameStore:
     flow_seconds: float
     versions: tuple[str, ...] = ()
     known_bad: Mapping[str, str] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
     videos: Mapping[str, StoredVideo] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import io
 import re
 from dataclasses import dataclass, field
 
+from datamodules.doctor.words import printable
 from experiments.tables.text import aligned
 from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS
 
@@ -63,8 +64,23 @@ def _grid(columns: list[str], rows: list[list[str]]) -> list[str]:
     return aligned(titles, cells, markdown=True, words=TEXT_COLUMNS)
 
 
+# What Markdown reads as markup. A lone `*`, and `_` within a word, stand for themselves.
+MARKUP = re.compile(
+    r"[\\`|$]|~~|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)"  # code, formulas, emphasis, columns
+    r"|(?<=\])\(|://|(?<=www)\.|&(?=#?\w+;)"  # links and entities
+    r"|^[#>]|^[-+](?=\s)|(?<=^\d)[.)](?=\s)"  # titles and lists
+)
+
+
 def _plain(text: str) -> str:
-    return " ".join(text.replace("<", "&lt;").replace("|", "\\|").split())
+    """Text that Markdown shows as it is, on one line."""
+    escaped = MARKUP.sub(lambda found: "\\" + found[0], _clean(text).replace("<", "\0"))
+    return escaped.replace("\0", "&lt;")
+
+
+def _clean(text: str) -> str:
+    """Text on one line, without what a terminal or browser would obey."""
+    return printable(" ".join(text.split()))
 
 
 def to_csv(sections: list[Section]) -> str:
@@ -73,9 +89,17 @@ def to_csv(sections: list[Section]) -> str:
     text = io.StringIO()
     names = list(dict.fromkeys([*HEAD, *(key for row in rows for key in row)]))
     writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({name: _cell(name) for name in names})
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value of the CSV; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    if not isinstance(value, str):
+        return value
+    text = _clean(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 STYLE = """
@@ -94,7 +118,9 @@ th.number { white-space: normal }
 
 def to_html(sections: list[Section]) -> str:
     """One self-contained page."""
-    escape = html.escape
+
+    def escape(text: str) -> str:
+        return html.escape(_clean(text))
 
     def line(cells: list[str], columns: list[str], tag: str) -> str:
         kinds = ["" if name in TEXT_COLUMNS else ' class="number"' for name in columns]
@@ -143,5 +169,5 @@ def to_latex(sections: list[Section]) -> str:
 
 def _latex(text: str) -> str:
     """Text as plain LaTeX prints it; a hyphen before a number is a minus."""
-    parts = re.split(r"((?<![\w.])-(?=\d))", " ".join(text.split()))
+    parts = re.split(r"((?<![\w.])-(?=\d))", _clean(text))
     return "".join("$-$" if n % 2 else "".join(LATEX.get(c, c) for c in part) for n, part in enumerate(parts))

@@ -224,6 +224,15 @@ def test_a_video_that_cannot_be_decoded_is_scored_nan_and_counts_as_wrong(whole)
     assert found["validation"]["val/clip_hit5"] == pytest.approx(int(hits) / 9)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_scores_that_are_not_finite_are_no_result(value):
+    model = network("single_frame", classes=CLASSES, crop=SIDE)
+    model.head[-1].bias.data[0] = value
+    for evaluate in ("validate", "test"):
+        with pytest.raises(ValueError, match=r"scores are not finite, .*train again, and lower training\.lr"):
+            getattr(L.Trainer(**QUIET), evaluate)(model, datamodule=Views(2), verbose=False)
+
+
 def test_two_processes_find_what_one_finds(whole, tmp_path):
     command = [sys.executable, __file__, str(tmp_path)]  # Lightning starts the second one
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from typing import Literal, Optional, Protocol
+from typing import ClassVar, Literal, Optional, Protocol
 
 from torch import nn
 
 from vidfusion.nets.frame_net import FrameNet, PerChannel
+from vidfusion.ranges import Ranged, number
 
 
 @dataclass
-class StrategyConfig:
+class StrategyConfig(Ranged):
     """Settings that every strategy has (config node `model`); a strategy adds its own.
 
     size:          `tiny` (32 pixels, for the embedded data set), `small`, or `published`
@@ -30,16 +31,18 @@ class StrategyConfig:
     mean, std:     by which pixels 0-255 are normalised, one value or one for each channel (unset: the network's own)
     """
 
+    NODE: ClassVar[str] = "model"
+
     size: Literal["tiny", "small", "published"] = "tiny"
-    dropout: Optional[float] = None  # noqa: UP045 - OmegaConf resolves these at run time on Python 3.10 too
+    dropout: Optional[float] = number(least=0, below=1)  # noqa: UP045 - OmegaConf resolves these at run time on Python 3.10 too
     batch_norm: bool = False
     head: Literal["own", "gap"] = "own"
     backbone: Optional[str] = None  # noqa: UP045
     pretrained: Optional[str] = None  # noqa: UP045
     weights: Optional[str] = None  # noqa: UP045
     channel_order: Literal["rgb", "bgr"] = "rgb"
-    mean: Optional[list[float]] = None  # noqa: UP045
-    std: Optional[list[float]] = None  # noqa: UP045
+    mean: Optional[list[float]] = number()  # noqa: UP045
+    std: Optional[list[float]] = number(above=0)  # noqa: UP045
 
 
 class Net(Protocol):

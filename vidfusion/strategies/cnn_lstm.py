@@ -35,6 +35,7 @@ from vidfusion.nets.blocks import Classifier, feature_shape, frame_cnn, fully_co
 from vidfusion.nets.frame_net import Conv, FrameNet
 from vidfusion.nets.karpathy import KARPATHY
 from vidfusion.nets.lrcn import LRCN_HYBRID
+from vidfusion.ranges import number
 
 NETS = {
     "published": LRCN_HYBRID,
@@ -55,8 +56,8 @@ class CNNLSTMConfig(StrategyConfig):
             `weighted` by t / T; the max is divided by its sum
     """
 
-    hidden: Optional[int] = None  # noqa: UP045 - see StrategyConfig
-    layers: Optional[int] = None  # noqa: UP045
+    hidden: Optional[int] = number(least=1)  # noqa: UP045 - see StrategyConfig
+    layers: Optional[int] = number(least=1)  # noqa: UP045
     gain: Literal["constant", "linear"] = "constant"
     answer: Literal["mean", "last", "max", "weighted"] = "mean"
 

@@ -44,6 +44,7 @@ from vidfusion.nets.blocks import classifier_head, frame_cnn
 from vidfusion.nets.cnn_m import CNN_M_2048
 from vidfusion.nets.frame_net import FrameNet
 from vidfusion.optimisation import freeze_all_but_last
+from vidfusion.ranges import number
 
 
 @dataclass
@@ -56,28 +57,8 @@ class TwoStreamConfig(StrategyConfig):
 
     stacking: Literal["flow", "trajectory"] = "flow"
     mean_subtraction: bool = True
-    spatial_dropout: Optional[float] = None  # noqa: UP045 - see StrategyConfig
+    spatial_dropout: Optional[float] = number(least=0, below=1)  # noqa: UP045 - see StrategyConfig
     spatial_training: Literal["all", "last_layer"] = "all"
-
-
-def trajectory_stack(flow: Tensor) -> Tensor:
-    """Displacements along each pixel's path instead of at its place: (N, 2, L, H, W) -> the same, in pixels.
-
-    Point p_1 is the pixel; p_k = p_{k-1} + d_{k-1}(p_{k-1}), and entry k is d_k(p_k), between pixels bilinear
-    (Simonyan & Zisserman 2014, equation 2). Paths that leave the window go on from its edge.
-    """
-    height, width = flow.shape[-2:]
-    rows, columns = torch.meshgrid(
-        torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij"
-    )
-    points = torch.stack([columns, rows], -1).to(flow)  # (H, W, 2), x then y
-    largest = points.new_tensor([max(width - 1, 1), max(height - 1, 1)])
-    along = []
-    for field in flow.unbind(2):
-        grid = (2 * points / largest - 1).expand(len(flow), height, width, 2)
-        along.append(F.grid_sample(field, grid, padding_mode="border", align_corners=True))
-        points = points + along[-1].permute(0, 2, 3, 1)
-    return torch.stack(along, 2)
 
 
 class TwoStream(VideoClassifier):
@@ -90,7 +71,7 @@ class TwoStream(VideoClassifier):
 
     def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
         """One network on 3 channels and one on 2L; the temporal one lacks the second normalisation (section 5)."""
-        self._check(self.config, clip)
+        _check(self.config, clip)
         spatial, temporal, channels = net, net, 2 * clip.flow_frames
         if self.config.spatial_dropout is not None:
             spatial = dataclasses.replace(net, dropout=self.config.spatial_dropout)
@@ -98,33 +79,8 @@ class TwoStream(VideoClassifier):
             conv1, conv2, *others = net.convs
             temporal = dataclasses.replace(net, convs=(conv1, dataclasses.replace(conv2, norm=False), *others))
         self.input_channels = (3, channels)
-        self.spatial = self._stream(spatial, (3, 1, clip.crop, clip.crop), num_classes)
-        self.temporal = self._stream(temporal, (channels, 1, clip.crop, clip.crop), num_classes)
-
-    @staticmethod
-    def _stream(net: FrameNet, image: tuple[int, int, int, int], num_classes: int) -> nn.Sequential:
-        layers = frame_cnn(net, image[0])
-        head = classifier_head(layers, net, image, num_classes)
-        # A torchvision network stays whole, for its ImageNet weights.
-        return nn.Sequential(*([layers] if net.backbone else layers), *head)
-
-    @staticmethod
-    def _check(config: TwoStreamConfig, clip: ClipShape) -> None:
-        if clip.frames != 1 or clip.flow_frames < 1:
-            raise ValueError(
-                "two_stream needs sampling.frames=1 and sampling.flow_frames >= 1, got "
-                f"{clip.frames} and {clip.flow_frames}"
-            )
-        if config.stacking == "trajectory" and not clip.flow_follows:
-            raise ValueError(
-                "model.stacking=trajectory: a path leads from one flow field to the next, but these do not follow each "
-                "other; expected sampling.flow_direction=forward, stride=1, fps=null and span=fixed"
-            )
-        if config.spatial_training == "last_layer" and not (config.weights or config.pretrained):
-            raise ValueError(
-                "model.spatial_training=last_layer: the layers below would stay as they were drawn; give trained ones "
-                "with model.weights=, or with model.backbone= and model.pretrained="
-            )
+        self.spatial = _network(spatial, (3, 1, clip.crop, clip.crop), num_classes)
+        self.temporal = _network(temporal, (channels, 1, clip.crop, clip.crop), num_classes)
 
     def forward(self, rgb: Tensor, flow: Tensor) -> dict[str, Tensor]:
         """(N, 3, 1, H, W) and (N, 2, L, H, W) -> logits (N, C) of each stream."""
@@ -148,3 +104,48 @@ class TwoStream(VideoClassifier):
         super().freeze()
         if self.config.spatial_training == "last_layer":
             freeze_all_but_last(self.spatial, 1)
+
+
+def _network(net: FrameNet, image: tuple[int, int, int, int], num_classes: int) -> nn.Sequential:
+    layers = frame_cnn(net, image[0])
+    head = classifier_head(layers, net, image, num_classes)
+    # A torchvision network stays whole, for its ImageNet weights.
+    return nn.Sequential(*([layers] if net.backbone else layers), *head)
+
+
+def _check(config: TwoStreamConfig, clip: ClipShape) -> None:
+    if clip.frames != 1 or clip.flow_frames < 1:
+        raise ValueError(
+            "two_stream needs sampling.frames=1 and sampling.flow_frames >= 1, got "
+            f"{clip.frames} and {clip.flow_frames}"
+        )
+    if config.stacking == "trajectory" and not clip.flow_follows:
+        raise ValueError(
+            "model.stacking=trajectory: a path leads from one flow field to the next, but these do not follow each "
+            "other; expected sampling.flow_direction=forward, stride=1, fps=null and span=fixed"
+        )
+    if config.spatial_training == "last_layer" and not (config.weights or config.pretrained):
+        raise ValueError(
+            "model.spatial_training=last_layer: the layers below would stay as they were drawn; give trained ones "
+            "with model.weights=, or with model.backbone= and model.pretrained="
+        )
+
+
+def trajectory_stack(flow: Tensor) -> Tensor:
+    """Displacements along each pixel's path instead of at its place: (N, 2, L, H, W) -> the same, in pixels.
+
+    Point p_1 is the pixel; p_k = p_{k-1} + d_{k-1}(p_{k-1}), and entry k is d_k(p_k), between pixels bilinear
+    (Simonyan & Zisserman 2014, equation 2). Paths that leave the window go on from its edge.
+    """
+    height, width = flow.shape[-2:]
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij"
+    )
+    points = torch.stack([columns, rows], -1).to(flow)  # (H, W, 2), x then y
+    largest = points.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    along = []
+    for field in flow.unbind(2):
+        grid = (2 * points / largest - 1).expand(len(flow), height, width, 2)
+        along.append(F.grid_sample(field, grid, padding_mode="border", align_corners=True))
+        points = points + along[-1].permute(0, 2, 3, 1)
+    return torch.stack(along, 2)

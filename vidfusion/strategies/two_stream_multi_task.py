@@ -22,6 +22,7 @@ from torch import Tensor
 from vidfusion.classifier import ClipShape
 from vidfusion.nets.blocks import Classifier
 from vidfusion.nets.frame_net import FrameNet
+from vidfusion.ranges import number
 from vidfusion.strategies.two_stream import TwoStream, TwoStreamConfig
 
 
@@ -32,7 +33,7 @@ class TwoStreamMultiTaskConfig(TwoStreamConfig):
     """
 
     second_dataset: str = "hmdb51"
-    second_classes: int = 51
+    second_classes: int = number(51, least=2)
     second_data: dict[str, Any] = field(default_factory=dict)
 
 

@@ -443,27 +443,6 @@ def test_damage_names_the_file_and_both_numbers():
     assert StoredVideo(0, 0, 0.0, "a.avi: cannot be decoded").damage("a.avi") == "a.avi: cannot be decoded"
 
 
-def test_a_plan_says_what_a_build_would_write(clips, built, tmp_path):
-    """20 clips of 1 to 20 frames in two shards; the headers of two promise frames that do not decode."""
-    here = (clips, files(clips), tmp_path / "stores", "test")
-    plan = building.plan_store(*here, [RGB, FLOW])
-    assert [len(job.files) for job in plan.jobs] == [16, 4] and all(job.tracks == (RGB, FLOW) for job in plan.jobs)
-    assert not (tmp_path / "stores").exists(), "it only says"
-    frames, whole = 20 * 24 * 3, sum(range(1, CLIPS + 1))
-    fields = 20 * 24 * 2
-    assert plan.missing == plan.whole == pytest.approx(whole * (frames + fields), rel=0.1)
-    shutil.copytree(built.folder, plan.folder)
-    for path in (plan.folder / RGB.name).glob("00001.*"):
-        path.unlink()
-    plan = building.plan_store(*here, [RGB, FLOW])
-    assert [(job.number, job.tracks) for job in plan.jobs] == [(1, (RGB,))]
-    assert plan.missing == pytest.approx(4 / CLIPS * whole * frames, rel=0.1)  # about: by the mean of all
-    shutil.copytree(built.folder, plan.folder, dirs_exist_ok=True)
-    plan = building.plan_store(*here, [RGB, FLOW])
-    on_disk = sum(path.stat().st_size for path in plan.folder.glob("*/*"))
-    assert plan.jobs == [] and plan.missing == 0 and plan.whole == on_disk
-
-
 def test_the_key_sees_the_whole_of_a_file(tmp_path):
     """A download that was completed in the middle has the same size, beginning and end."""
     (tmp_path / "a.avi").write_bytes(bytes(10**6))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from experiments.training.bookkeeping import DropoutSeeds, bookkeeping
+from experiments.training.bookkeeping import DropoutSeeds, StopOnDivergence, bookkeeping
 from tests.factories import QUIET, clips_of, network, one_hot
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import hits_at_k
@@ -132,3 +132,62 @@ def test_dropout_is_another_at_each_step_process_and_seed_and_the_same_when_repe
         logits = tuple(model(rgb).flatten().tolist())
         assert drawn.setdefault(case, logits) == logits
     assert len(set(drawn.values())) == 4
+
+
+class Poison(L.Callback):
+    """Makes the loss, a weight or a running statistic not finite at some step."""
+
+    def __init__(self, what: str, at: int) -> None:
+        self.what, self.at = what, at
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: VideoClassifier, *_: object) -> None:
+        if (self.what, self.at) == ("loss", trainer.global_step + 1):
+            model.loss = lambda *_: model.head[-1].bias.sum() * math.nan
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: VideoClassifier, *_: object) -> None:
+        if trainer.global_step + 1 == self.at and self.what != "loss":
+            norm = next(layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm3d))
+            with torch.no_grad():
+                (norm.running_var if self.what == "statistic" else model.head[-1].bias)[0] = math.inf
+
+
+def train_poisoned(model: VideoClassifier, what: str, at: int) -> None:
+    trainer = L.Trainer(max_epochs=2, callbacks=[Poison(what, at), *bookkeeping(0)], **QUIET)
+    trainer.fit(model, DataLoader(toy_batches(model, 3), batch_size=None))
+
+
+@pytest.mark.parametrize("at", [1, 3, 4])
+@pytest.mark.parametrize("what", ["loss", "weight", "statistic"])
+def test_a_training_that_diverges_stops_at_that_step(at, what):
+    model = network("late_fusion", crop=SIDE, training={"lr": 0.05, "clip_norm": 3.0})
+    found = f"loss is nan at step {at}" if what == "loss" else f"the weights are not finite after step {at}"
+    with pytest.raises(ValueError, match=f"^{found}: lower training.lr .now 0.05., or lower training.clip_norm .now 3"):
+        train_poisoned(model, what, at)
+    assert model.trainer.global_step == at
+
+
+def test_on_a_gpu_a_step_is_looked_at_when_the_next_is_done(monkeypatch):
+    model, watch = network("late_fusion", crop=SIDE), StopOnDivergence()
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    watch.on_train_start(SimpleNamespace(), model)
+    watch.on_train_batch_end(SimpleNamespace(global_step=1), model, {"loss": torch.tensor(math.nan)})
+    with pytest.raises(ValueError, match="loss is nan at step 1"):
+        watch.on_train_batch_end(SimpleNamespace(global_step=2), model, {"loss": torch.tensor(1.0)})
+    watch.on_train_start(SimpleNamespace(), model)
+    watch.on_train_batch_end(SimpleNamespace(global_step=3), model, {"loss": torch.tensor(math.inf)})
+    with pytest.raises(ValueError, match="loss is inf at step 3"):  # the epoch's last step, before its checkpoint
+        watch.on_train_epoch_end(SimpleNamespace(), model)
+
+
+def test_weights_that_are_not_finite_are_not_trained_on():
+    model = network("late_fusion", crop=SIDE)
+    model.config.weights = "other.ckpt"
+    model.head[-1].bias.data[0] = math.nan
+    with pytest.raises(ValueError, match=r"^the weights of other\.ckpt are not finite"):
+        fit(model, toy_batches(model, 3), 1)
+
+
+def test_a_learning_rate_that_is_far_too_high_is_noticed():
+    model = network("late_fusion", crop=SIDE, training={"lr": 1e30})
+    with pytest.raises(ValueError, match=r"step \d+: lower training\.lr \(now 1e\+30\), or set training\.clip_norm"):
+        fit(model, toy_batches(model, 3), 5)
