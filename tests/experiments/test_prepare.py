@@ -73,7 +73,7 @@ def test_every_size_and_the_second_data_set_are_prepared_for():
         (["--sweep", "fusion", "strategy=c3d"], "--sweep fusion and strategy=c3d both say for which runs; give one"),
         (["--jobs", "0"], "--jobs 0: expected 1 or more"),
         (["data.encoding=png"], "expected one of ['raw', 'jpeg']"),
-        (["data.quality=101"], "data.quality=101: expected a JPEG quality of 1 to 100"),
+        (["data.quality=101"], "data.quality=101: expected 1 or more, below 101"),
         (["data.root=/nowhere"], "data.root=/nowhere: no such folder"),
     ],
 )
