@@ -89,8 +89,8 @@ def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, 
     errors = [video.error for video in stored if video.error]
     cut, damaged_videos = sum(video.truncated for video in stored), sum(video.damaged for video in stored)
     print(
-        f"{folder}: {num_videos} videos, {len(errors)} cannot be decoded, {cut} are cut short, "
-        f"{damaged_videos} are damaged in most frames"
+        f"{folder}: {num_videos} videos, {len(errors)} cannot be decoded, {cut} are cut short"
+        + f", {damaged_videos} are damaged in most frames" * (damaged_videos > 0)
     )
     for error in errors[:10]:
         print(f"  {error}")

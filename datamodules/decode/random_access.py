@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,3 @@ def seeks_exactly(path: Path, frames: Mapping[int, np.ndarray]) -> bool:
         return all(np.array_equal(reader[number].asnumpy(), frame) for number, frame in frames.items())
     except (decord.DECORDError, RuntimeError, IndexError):
         return False
-
-
-def frames_at(path: Path, numbers: Sequence[int]) -> np.ndarray:
-    """Frames by decord's random access, uint8 (n, H, W, 3)."""
-    assert decord is not None, "decord is not installed"
-    return decord.VideoReader(openable_name(path), ctx=decord.cpu(0), num_threads=1).get_batch(list(numbers)).asnumpy()

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
-import av
 import numpy as np
 
-from datamodules.decode.frames import iter_frames
+from datamodules.decode.frames import pick_frames
 from datamodules.decode.info import probe
+from datamodules.decode.opening import opened
 from datamodules.flow import resize
 from datamodules.store.reading import FrameStore
 
@@ -24,17 +24,14 @@ probed = lru_cache(maxsize=None)(probe)  # the number of frames is known before 
 
 def exact(path: Path, indices: list[int]) -> Iterator[np.ndarray]:
     """From the first frame on, as the frame store is built."""
-    wanted = set(indices)
-    frames = zip(range(indices[-1] + 1), iter_frames(path, probed(path)), strict=False)
-    return (frame for number, frame in frames if number in wanted)
+    return (frame for _, frame in pick_frames(path, probed(path), indices))
 
 
 def with_pyav(path: Path, indices: list[int]) -> Iterator[np.ndarray]:
     """From the first frame on. Only the wanted ones become pictures, as in video toolboxes."""
     wanted = set(indices)
-    with av.open(str(path)) as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        for number, frame in zip(range(indices[-1] + 1), container.decode(video=0), strict=False):
+    with opened(path) as (container, stream):
+        for number, frame in zip(range(indices[-1] + 1), container.decode(stream), strict=False):
             if number in wanted:
                 yield frame.to_ndarray(format="rgb24")
 

@@ -27,11 +27,11 @@ def place(tmp_path_factory) -> tuple[Path, list[str]]:
 def test_runs_find_the_store_that_was_prepared(place, capsys, monkeypatch):
     folder, words = place
     words = [*words, "data.encoding=jpeg", "data.max_store=0.0000001", "data.undecodable=skip"]
-    assert main([*words, "strategy=c3d,two_stream", "strategy=late_fusion", "--jobs", "2", "--checksums"]) == 0
+    assert main([*words, "strategy=c3d,two_stream", "strategy=late_fusion", "--jobs", "2", "--verify"]) == 0
     said = capsys.readouterr()
     assert "5 videos to decode, about 0.00 GB" in said.out
     assert "5 videos, 1 cannot be decoded, 0 are cut short\n  train/b/3.avi: cannot be decoded" in said.out
-    assert "checksums of 2 shards written or compared, 0 files differ" in said.out and "100%" in said.err
+    assert "2 shards compared with their checksums, 0 files differ" in said.out and "100%" in said.err
 
     monkeypatch.setattr(building, "_build", lambda *_: pytest.fail("decoded again"))
     for strategy in ("c3d", "two_stream", "late_fusion"):
@@ -48,7 +48,7 @@ def test_runs_find_the_store_that_was_prepared(place, capsys, monkeypatch):
     spoilt = bytearray(array.read_bytes())
     spoilt[100] ^= 1
     array.write_bytes(spoilt)
-    assert main([*words, "strategy=c3d", "--checksums"]) == 1
+    assert main([*words, "strategy=c3d", "--verify"]) == 1
     assert f"error: 1 files differ from their checksums, {array}; delete them" in capsys.readouterr().err
 
 
@@ -73,7 +73,7 @@ def test_every_size_and_the_second_data_set_are_prepared_for():
         (["--sweep", "fusion", "strategy=c3d"], "--sweep fusion and strategy=c3d both say for which runs; give one"),
         (["--jobs", "0"], "--jobs 0: expected 1 or more"),
         (["data.encoding=png"], "expected one of ['raw', 'jpeg']"),
-        (["data.quality=101"], "data.quality=101: expected a JPEG quality of 1 to 100"),
+        (["data.quality=101"], "data.quality=101: expected 1 or more, below 101"),
         (["data.root=/nowhere"], "data.root=/nowhere: no such folder"),
     ],
 )
