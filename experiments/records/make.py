@@ -71,7 +71,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
             families={family: list(members) for family, members in lists.families.items()},
             training_videos=len(data.train_clips.videos),
             store=data.store.settings,
-            built_with=list(getattr(data.store, "versions", ())) or None,
+            built_with=list(data.store.versions),
             notes=list(lists.notes),
         ),
         device=torch.cuda.get_device_name() if model.device.type == "cuda" else platform.processor() or "cpu",
@@ -90,16 +90,16 @@ def _protocol(run: RunConfig, data: VideoDataModule) -> Protocol:
 def _videos(data: VideoDataModule) -> Videos:
     stored = [data.store.videos[video.path] for video in data.lists.test]
     undecodable = sum(not video.frames for video in stored)
-    drifting = [video for video in stored if getattr(video, "times", None) is not None]
+    drifting = [video for video in stored if video.times is not None]
     return Videos(
         expected=len(stored),
         scored=len(stored) - undecodable,
         undecodable=undecodable,
         truncated=sum(video.truncated for video in stored),
         padded_clips=data.test_views.padded_clips,
-        damaged=sum(getattr(video, "damaged", False) for video in stored),
+        damaged=sum(video.damaged for video in stored),
         drifting=len(drifting),
-        drift=round(max((getattr(video, "drift", 0.0) for video in drifting), default=0.0), 3),
+        drift=round(max((video.drift for video in drifting), default=0.0), 3),
     )
 
 
