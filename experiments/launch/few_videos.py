@@ -79,7 +79,7 @@ def shrink(data: Dataset, tracks: Sequence[Track], scratch: Path) -> Small:
     if not few:
         raise DataError(f"{root}: holds none of the {len(files)} videos listed, such as {files[0]}; set data.root")
     train, validation = hold_out(data, lists.train)
-    here = {"stores": str(scratch / "stores"), "max_store": math.inf, "undecodable": "skip"}
+    here = {"stores": str(scratch / "stores"), "max_store": 1e9, "undecodable": "skip"}
     small = replace(source, **here, validation=0.0, folds=0, fold=0)
     stand_ins = Split(lists.classes, _listed(train, few), _listed(spread(lists.test, LISTED), few), few)
     small = with_lists(small, stand_ins)

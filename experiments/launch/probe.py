@@ -9,12 +9,13 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from experiments.launch.few_videos import with_datasets, with_lists
 from experiments.records.files import read_record
+from experiments.records.record import Record
 from experiments.settings.schema import RunConfig
 from experiments.training.train import run_point
 
@@ -63,22 +64,22 @@ def first_line(error: BaseException) -> str:
 def _measure(run: RunConfig, folder: Path) -> Measured:
     first, wall = _short_run(run, FIRST, FIRST, folder)
     steps, videos = (
-        FIRST + min(MOST, max(LEAST, int(SECONDS * FIRST / first["seconds"][part]))) for part in ("train", "test")
+        FIRST + min(MOST, max(LEAST, int(SECONDS * FIRST / first.seconds[part]))) for part in ("train", "test")
     )
     second, _ = _short_run(run, steps, videos, folder)
-    step = _each(first["seconds"]["train"], second["seconds"]["train"], steps)
-    video = _each(first["seconds"]["test"], second["seconds"]["test"], videos)
-    files = [path for path in (folder / "runs" / second["id"]).rglob("*") if path.is_file()]
+    step = _each(first.seconds["train"], second.seconds["train"], steps)
+    video = _each(first.seconds["test"], second.seconds["test"], videos)
+    files = [path for path in (folder / "runs" / second.id).rglob("*") if path.is_file()]
     sizes = {path.name: path.stat().st_size for path in files}
     on_gpu = run.trainer.accelerator != "cpu" and torch.cuda.is_available()
     devices, budget = run.trainer.devices, run.training.multiply_adds
-    macs_per_step = second["rows"][-1]["macs_training"] * devices / steps
+    macs_per_step = second.rows[-1].macs_training * devices / steps
     return Measured(
         start=max(0.0, wall - FIRST * (step + video)),
         step=step,
         video=video / devices,
         steps=max(1, round(budget / macs_per_step)) if budget else run.training.steps,
-        memory=second["memory_mb"] * 2**20 * devices,
+        memory=second.memory_mb * 2**20 * devices,
         gpu_memory=torch.cuda.max_memory_reserved() if on_gpu else 0,
         gpu_whole=torch.cuda.mem_get_info()[1] if on_gpu else 0,
         checkpoint=sum(size for name, size in sizes.items() if name != "scores.npz"),
@@ -86,7 +87,7 @@ def _measure(run: RunConfig, folder: Path) -> Measured:
     )
 
 
-def _short_run(run: RunConfig, steps: int, videos: int, results: Path) -> tuple[dict[str, Any], float]:
+def _short_run(run: RunConfig, steps: int, videos: int, results: Path) -> tuple[Record, float]:
     """Train for some steps on one device and test on some videos. The record, and the seconds of all this."""
     main, *others = run.datasets()
     lists = main.read()
