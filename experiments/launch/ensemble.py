@@ -12,22 +12,47 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shlex
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Optional
 
-import yaml
-
-from experiments.records.files import read_records
-from experiments.records.record import Ensemble, Member, Record
+from datamodules.doctor.words import printable
+from experiments.records.record import NAME, Ensemble, Member, Record
+from experiments.settings.words import read_words
 from experiments.tables.ensembles import alike_runs, ensemble_id, read_ensembles
+from experiments.tables.recount import sound_records
 from experiments.tables.update import update
 
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
 
-SETTINGS = ["members", "fuse", "fit", "folds", "cost", "results"]  # of the command
+# Of the words on W&B in a record, which may be of somebody else, those that send less are taken, and no others.
+KEPT_OF_WANDB = ("wandb.private=", "wandb.mode=disabled", "wandb.mode=offline")
+
+
+@dataclass
+class Request:
+    """What the command can be told, besides the ensemble's name.
+
+    members: runs, rows of runs (`RUN/ROW`) or rows of the table
+    fuse:    `mean` of class probabilities, or `svm`; for a name of `ensembles.yaml`, both are left out
+    fit:     what an SVM is fitted on: `validation`, the videos that the members held out, or `oof`, folds in turn
+    folds:   how many folds `fit=oof` trains
+    cost:    C of the SVM
+    """
+
+    members: list[str] = field(default_factory=list)
+    fuse: Optional[Literal["mean", "svm"]] = None  # noqa: UP045 - OmegaConf resolves this at run time
+    fit: Literal["validation", "oof"] = "validation"
+    folds: int = 5
+    cost: float = 1.0
+    results: str = "results"
+
+
+SETTINGS = [setting.name for setting in dataclasses.fields(Request)]
 
 
 def run_ensemble(name: str, words: list[str], *, dry_run: bool, force: bool) -> int:
@@ -36,29 +61,51 @@ def run_ensemble(name: str, words: list[str], *, dry_run: bool, force: bool) -> 
     With `dry_run` it only prints what it would derive and train. With `force` it repeats trainings that are finished.
     Raises ValueError for a key, value or member that does not exist.
     """
-    from experiments.settings.compose import parse
-    from experiments.settings.presets import did_you_mean
-
-    given = parse(words)
-    for key in given:
-        if key not in SETTINGS:
-            raise ValueError(f"{key}: no such setting of --ensemble. {did_you_mean(key, SETTINGS)}")
-    results = Path(given.get("results", "results"))
-    records = {record.id: record for record in read_records(results)[0]}
-    asked, fuse = _asked(name, given)
-    num_folds, cost = _fit(given, fuse)
+    request = read_words(Request(), words)
+    _complete(name, request)
+    results = Path(request.results)
+    found, problems = sound_records(results)
+    records = {record.id: record for record in found}
+    try:
+        choices = _choices(name, request.members, found)
+    except ValueError as error:  # the member that lacks may be one that was left out
+        raise ValueError(printable("; ".join([str(error), *problems]))) from None
     failed = False
-    for members in _choices(name, asked, list(records.values())):
-        ensemble = Ensemble(name, members, fuse, cost)
+    for members in choices:
+        ensemble = Ensemble(name, members, request.fuse, request.cost)
         try:
-            if num_folds:
-                ensemble = _train_folds(results, ensemble, records, num_folds, dry_run, force)
+            if request.fit == "oof":
+                ensemble = _train_folds(results, ensemble, records, request.folds, dry_run, force)
             print(_describe(ensemble, records) if dry_run else _derive(results, ensemble), flush=True)
         except ValueError as error:
             failed = True
             print(f"error: {name}: {error}", file=sys.stderr, flush=True)
     left_out = 0 if dry_run else update(results).show()
     return 1 if failed else left_out
+
+
+def _complete(name: str, request: Request) -> None:
+    """Fill in what `ensembles.yaml` says of an ensemble. Raises ValueError for words that make no sense together."""
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"--ensemble {name}: expected a name for a row and for files, without /")
+    named = read_ensembles()
+    if name in named:
+        if request.members or request.fuse:
+            raise ValueError(f"members=, fuse=: ensembles.yaml says what {name} is; choose another name")
+        request.members, request.fuse = named[name].members, named[name].fuse
+    if not request.members or request.fuse is None:
+        raise ValueError(f"--ensemble {name}: give members= and fuse=, or a name of ensembles.yaml: {', '.join(named)}")
+    if len(set(request.members)) < max(2, len(request.members)):
+        members = ",".join(request.members)
+        raise ValueError(f"members=[{members}]: expected 2 or more, none twice, such as [single_frame,c3d]")
+    if request.fuse == "mean" and (request.fit, request.cost) != ("validation", 1.0):
+        raise ValueError("fit=, cost=: a mean has nothing to fit; leave them out or set fuse=svm")
+    if request.fit != "oof" and request.folds != 5:
+        raise ValueError(f"folds={request.folds}: only fit=oof trains folds; add that or leave folds out")
+    if request.folds < 2:
+        raise ValueError(f"folds={request.folds}: expected a whole number, 2 or more")
+    if not 0 < request.cost < math.inf:
+        raise ValueError(f"cost={request.cost:g}: expected a number above 0")
 
 
 def _describe(ensemble: Ensemble, records: dict[str, Record]) -> str:
@@ -72,48 +119,6 @@ def _derive(results: Path, ensemble: Ensemble) -> str:
     record = derive(results, ensemble)
     assert record.ensemble is not None
     return f"{record.id}: Video Hit@1 {record.rows[0].metrics['test/video_hit1']:.1%}, {record.ensemble.text}"
-
-
-# -- the command's words -----------------------------------------------------------------------------------------------
-
-
-def _asked(name: str, given: dict[str, str]) -> tuple[list[str], str]:
-    """The members, as words, and the fusion that the command asks for. Raises ValueError."""
-    named = read_ensembles()
-    if name in named:
-        for key in ("members", "fuse"):
-            if key in given:
-                raise ValueError(f"{key}={given[key]}: ensembles.yaml says what {name} is; choose another name")
-        return named[name]
-    if "members" not in given or "fuse" not in given:
-        raise ValueError(f"--ensemble {name}: give members= and fuse=, or a name of ensembles.yaml: {', '.join(named)}")
-    asked = yaml.safe_load(given["members"])
-    if not isinstance(asked, list) or len({str(word) for word in asked}) < max(2, len(asked)):
-        raise ValueError(f"members={given['members']}: expected 2 or more, none twice, such as [single_frame,c3d]")
-    if given["fuse"] not in ("mean", "svm"):
-        raise ValueError(f"fuse={given['fuse']}: expected mean or svm")
-    return [str(word) for word in asked], given["fuse"]
-
-
-def _fit(given: dict[str, str], fuse: str) -> tuple[int, float]:
-    """Number of folds (0: the SVM is fitted on what the members held out) and C of the SVM. Raises ValueError."""
-    fit, folds, cost = given.get("fit", "validation"), given.get("folds", "5"), given.get("cost", "1")
-    for key in ("fit", "folds", "cost"):
-        if key in given and fuse == "mean":
-            raise ValueError(f"{key}={given[key]}: a mean has nothing to fit; leave it out or set fuse=svm")
-    if fit not in ("validation", "oof"):
-        raise ValueError(f"fit={fit}: expected validation or oof")
-    if "folds" in given and fit != "oof":
-        raise ValueError(f"folds={folds}: only fit=oof trains folds; add that or leave folds out")
-    if not folds.isdecimal() or int(folds) < 2:
-        raise ValueError(f"folds={folds}: expected a whole number, 2 or more")
-    try:
-        in_range = 0 < float(cost) < math.inf
-    except ValueError:
-        in_range = False
-    if not in_range:
-        raise ValueError(f"cost={cost}: expected a number above 0")
-    return int(folds) if fit == "oof" else 0, float(cost)
 
 
 # -- the members -------------------------------------------------------------------------------------------------------
@@ -195,7 +200,9 @@ def _fold_runs(results: Path, name: str, record: Record, num_folds: int) -> list
     from experiments.records.provenance import code_hash
     from experiments.settings.compose import compose
 
-    words = [*shlex.split(record.command)[2:], f"results={results}"]
+    given = shlex.split(record.command)[2:]
+    words = [word for word in given if not word.startswith("wandb.") or word.startswith(KEPT_OF_WANDB)]
+    words.append(f"results={results}")
     whole = compose(words)
     if whole.data.validation:
         raise ValueError(f"{record.id} held out groups of its own (data.validation); leave fit=oof out to fit on these")

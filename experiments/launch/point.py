@@ -1,4 +1,4 @@
-"""One point of a sweep in a process of its own, and its outcome."""
+"""One point of a sweep: running it in its process, and what its end means."""
 
 from __future__ import annotations
 
@@ -9,71 +9,80 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
 
 from datamodules.files import write_atomically
-from datamodules.processes import die_with_parent
 from experiments import ROOT
-from experiments.launch.signals import Stopped, stop_on_signals
-from experiments.launch.status import error_of
+from experiments.launch.processes import in_processes, usual_jobs
+from experiments.launch.status import error_of, first_line
 from experiments.records.lock import Busy, holder
 from experiments.records.make import command
+from experiments.records.world import forget_launcher
 from experiments.settings.schema import RunConfig
 
 BUSY = 75  # exit code of a point that another process is making
 
-Outcome = tuple[RunConfig, int, str]  # a point, its exit code, and why if that is not 0
+
+class Outcome(NamedTuple):
+    """A point, its exit code, and the reason if that is not 0."""
+
+    run: RunConfig
+    exit_code: int
+    why: str = ""
+
+
+# Runs points, yields the outcome of each as it ends: (points, number side by side, whether also finished ones).
 Launcher = Callable[[Sequence[RunConfig], int | None, bool], Iterator[Outcome]]
 
 
-def outcome_of(run: RunConfig, exit_code: int | None, why: str = "") -> Outcome:
-    """What a point's end means. One that could not leave an error itself gets it here."""
-    assert exit_code is not None, "the point has ended"
+def points_in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
+    """Run points in processes of this machine, `jobs` at a time (None: as many as fit)."""
+
+    def announce(number: int, run: RunConfig) -> None:
+        print(f"[{number} of {len(runs)}] {command(run)}", flush=True)
+
+    if runs:
+        for ended in in_processes(partial(_attempt, force), runs, jobs or usual_jobs(runs), announce):
+            yield outcome_of(ended.run, *(ended.result or (ended.exit_code, "")))
+
+
+def run_on_ray(run: RunConfig, force: bool, folder: str) -> tuple[int, str, str]:
+    """Run a point in a task of Ray. Returns its exit code, the reason if that is not 0, and the machine's name."""
+    os.chdir(folder)
+    forget_launcher()
+    return *_attempt(force, run), platform.node()
+
+
+def outcome_of(run: RunConfig, exit_code: int, why: str = "") -> Outcome:
+    """What a point's exit code means. Writes error.txt for a point that could not do so itself."""
     folder = run.folder
     if exit_code == 0:
-        return run, 0, ""
+        return Outcome(run, 0)
     if exit_code == BUSY:
-        return run, BUSY, f"is being run by {holder(folder) or 'another process'}"
+        return Outcome(run, BUSY, f"is being run by {holder(folder) or 'another process'}")
     if exit_code - 128 in (signal.SIGINT, signal.SIGTERM):  # its checkpoint remains, and no error
-        return run, exit_code, f"stopped by {signal.Signals(exit_code - 128).name}"
+        return Outcome(run, exit_code, f"stopped by {signal.Signals(exit_code - 128).name}")
     if exit_code < 0:
         why = f"ended by {signal.Signals(-exit_code).name}" + ", perhaps for want of memory" * (exit_code == -9)
     if error_of(folder) is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "error.txt", why or f"ended with exit code {exit_code}")
-    return run, exit_code, error_of(folder) or why
+        why = why or f"ended with exit code {exit_code}"
+        with suppress(OSError):  # a full disk: the sweep goes on with the other points
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "error.txt", why)
+    return Outcome(run, exit_code, why or error_of(folder) or "")
 
 
-def run_in_process(run: RunConfig, force: bool, device: str | None) -> None:
-    """The process of one point."""
-    stop_on_signals()
-    die_with_parent()
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    try:
-        sys.exit(_attempt(run, force))
-    except Stopped as stopped:
-        sys.exit(stopped.exit_code)
-
-
-def run_on_ray(run: RunConfig, force: bool, folder: str) -> tuple[int, str]:
-    """The task of one point: its exit code, and the machine that it ran on."""
-    os.chdir(folder)
-    return _attempt(run, force), platform.node()
-
-
-def _attempt(run: RunConfig, force: bool) -> int:
+def _attempt(force: bool, run: RunConfig) -> tuple[int, str]:
     from experiments.training.train import run_point
 
-    # What a second process under DDP is started with.
+    # Lightning starts the other processes of DDP with these words.
     sys.argv = [str(ROOT / "experiments" / "run.py"), *shlex.split(command(run))[2:], *["--force"] * force]
     try:
         run_point(run, force)
     except Busy:
-        return BUSY
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
-    except Exception:  # which stands in error.txt too
-        traceback.print_exc()
-        return 1
-    return 0
+        return BUSY, ""
+    except Exception as error:  # error.txt has all of it, unless the disk is full
+        return 1, first_line(traceback.format_exception_only(error)[-1])
+    return 0, ""

@@ -1,69 +1,130 @@
-"""Points in processes of this machine."""
+"""The one pool of processes for runs: a function of each run, some at a time, each in a process of its own."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from multiprocessing.connection import wait
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple
 
 import torch
 
-from datamodules.processes import available_cores
-from experiments.launch.point import Outcome, outcome_of, run_in_process
+from datamodules.processes import available_cores, die_with_parent
 from experiments.launch.server import point_server
-from experiments.records.make import command
+from experiments.launch.signals import Stopped, end_with_parent, stop_on_signals
+from experiments.records.world import forget_launcher
 from experiments.settings.schema import RunConfig
 
-GRACE = 75.0  # seconds that a stopped point has to end its W&B run, which may take 60
+GRACE = 75.0  # seconds that a stopped process has to end its W&B run, which may take 60
 
 
-def in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
-    """Run points in processes of this machine; each with its outcome as it ends.
+class Ended(NamedTuple):
+    """How the process of a run ended. `number` counts the runs from 1. `result` is what the function returned, None if
+    it did not return."""
 
-    Each is forked from a server that has imported everything once, so that a crash costs one point only. Points have
-    the GPUs in turn.
+    number: int
+    run: RunConfig
+    exit_code: int
+    result: Any
+
+
+class _Task(NamedTuple):
+    process: BaseProcess
+    receiver: Connection
+    number: int
+    run: RunConfig
+    slot: int
+
+
+def in_processes(
+    function: Callable[[RunConfig], Any],
+    runs: Sequence[RunConfig],
+    jobs: int,
+    announce: Callable[[int, RunConfig], None],
+) -> Iterator[Ended]:
+    """Call a function of each run, `jobs` at a time. Yields how each process ended, in the order of their ends.
+
+    Every process is forked from a server that has imported everything once. A crash costs one run only. The runs take
+    the GPUs in turn. `announce(number, run)` is called before each one, counted from 1. What the function returns goes
+    through a pipe and stays below 64 kB.
     """
-    if not runs:
-        return
-    context, devices = point_server(), device_groups(runs)
-    waiting = list(enumerate(runs, start=1))
-    free = list(range(jobs or usual_jobs(runs)))
-    running: dict[int, tuple[BaseProcess, RunConfig, int]] = {}  # by what tells that the process has ended
+    devices = device_groups(runs)
+    waiting, free = list(enumerate(runs, start=1)), list(range(jobs))
+    running: dict[int, _Task] = {}  # keyed by process sentinel
     try:
         while waiting or running:
             while waiting and free:
                 number, run = waiting.pop(0)
+                announce(number, run)
                 slot = free.pop(0)
-                print(f"[{number} of {len(runs)}] {command(run)}", flush=True)
                 device = devices[slot % len(devices)] if devices else None
-                process = context.Process(target=run_in_process, args=(run, force, device))
-                process.start()
-                running[process.sentinel] = process, run, slot
-            for ended in wait(list(running)):
-                process, run, slot = running.pop(ended)
-                process.join()
-                free.append(slot)
-                yield outcome_of(run, process.exitcode)
-    except BaseException:  # a sweep that is stopped takes its points along, also one that is just being started
-        points = multiprocessing.active_children()
-        for process in points:
-            process.terminate()
-        for process in points:
-            process.join(GRACE)
-            process.kill()
-            process.join()
+                process, receiver = _start(function, run, device)
+                running[process.sentinel] = _Task(process, receiver, number, run, slot)
+            for sentinel in wait(list(running)):
+                task = running.pop(sentinel)
+                free.append(task.slot)
+                yield _ended(task)
+    except BaseException:
+        _stop_all()
         raise
 
 
+def _start(function: Callable[[RunConfig], Any], run: RunConfig, device: str | None) -> tuple[BaseProcess, Connection]:
+    context = point_server()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_call, args=(function, run, device, sender))
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def _call(function: Callable[[RunConfig], Any], run: RunConfig, device: str | None, sender: Connection) -> None:
+    stop_on_signals()
+    die_with_parent()
+    end_with_parent()
+    forget_launcher()
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    try:
+        sender.send(function(run))
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+
+
+def _ended(task: _Task) -> Ended:
+    task.process.join()
+    exit_code = task.process.exitcode
+    assert exit_code is not None, "the process has ended"
+    task.process.close()
+    with task.receiver:
+        try:
+            result = task.receiver.recv() if task.receiver.poll() else None
+        except EOFError:
+            result = None
+    return Ended(task.number, task.run, exit_code, result)
+
+
+def _stop_all() -> None:
+    """Stop the processes, also one that is just being started, and wait for their end."""
+    processes = multiprocessing.active_children()
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(GRACE)
+        process.kill()
+        process.join()
+
+
 def usual_jobs(runs: Sequence[RunConfig]) -> int:
-    """How many points run side by side: as many as there are devices, or without a GPU cores for their threads."""
+    """How many runs go side by side: one per group of GPUs, without a GPU one per `trainer.threads` cores."""
     return len(device_groups(runs)) or max(1, available_cores() // max(run.trainer.threads for run in runs))
 
 
 def device_groups(runs: Sequence[RunConfig]) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES can be for a point, one choice after the other; none where no point uses a GPU."""
+    """The values of CUDA_VISIBLE_DEVICES that runs take in turn. Empty if no run uses a GPU."""
     if not torch.cuda.is_available() or all(run.trainer.accelerator == "cpu" for run in runs):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))

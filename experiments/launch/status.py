@@ -1,4 +1,4 @@
-"""Where a point of a sweep stands, derived from what lies in its folder: nothing else remembers it.
+"""Where each point of a sweep stands. The state follows from what lies in the point's folder alone.
 
 running       `lock` is held by a living process
 failed        error.txt says why
@@ -10,6 +10,7 @@ to do         none of these
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,20 +24,25 @@ from experiments.training.build import make_data
 from experiments.training.checkpoint import read_progress
 from experiments.training.folder import unfinished
 
+LONGEST_ERROR, LONGEST_LINE = 10**6, 500  # what is read of an error.txt, and shown of a line
+
 STATES = ("finished", "running", "failed", "interrupted", "stale", "to do")
 
 
 class State(NamedTuple):
-    """One of STATES, and what there is to say about it."""
+    """One of STATES, and a remark on it."""
 
     name: str
     detail: str = ""
 
 
 class Ingredients(NamedTuple):
-    """What a record or checkpoint must have been made of: hash of the code, fingerprints of the data sets; or in place
-    of these `files`, the key of the videos' files, where the frame stores are not built; or neither, where the data are
-    not here."""
+    """What a record or checkpoint is made from.
+
+    code:   hash of the code
+    data:   fingerprints of the data sets; None if a frame store is not built
+    files:  key of the videos' files, if a frame store is not built; None also if the data are not here
+    """
 
     code: str
     data: list[str] | None = None
@@ -44,13 +50,13 @@ class Ingredients(NamedTuple):
 
 
 class Surroundings:
-    """What is there for runs to be made of; data sets that runs share are looked at once."""
+    """The code and data that are here. Data sets that runs share are looked at once."""
 
     def __init__(self) -> None:
         self._data: dict[str, tuple[list[str] | None, str | None]] = {}
 
     def of(self, run: RunConfig) -> Ingredients:
-        """What a run would be made of here and now."""
+        """What a run would be made from here and now."""
         key = repr((run.datasets(), run.sampling))
         if key not in self._data:
             self._data[key] = self._look(run)
@@ -73,11 +79,22 @@ class Surroundings:
 
 
 def error_of(folder: Path) -> str | None:
-    """The last line of what a run that failed left behind; None where it left nothing."""
+    """The first line of the error in a failed run's error.txt, after its traceback. None if there is no such file."""
     try:
-        return (folder / "error.txt").read_text().strip().splitlines()[-1]
-    except (OSError, IndexError):
+        with (folder / "error.txt").open("rb") as file:
+            text = file.read(LONGEST_ERROR).decode(errors="replace")
+    except OSError:
         return None
+    return first_line(text)
+
+
+def first_line(text: str) -> str:
+    """The first line of the error that a text ends with, which may begin with a traceback."""
+    _, _, error = text.rpartition("Traceback (most recent call last):\n")
+    # A traceback's own lines are indented, the error below it is not.
+    lines = [line for line in error.splitlines() if line.strip() and not line.startswith(" ")]
+    said = lines[0] if lines else "the error says nothing"
+    return re.sub(r"^[\w.]*(DataError|ValueError|OSError): ", "", said)[:LONGEST_LINE]
 
 
 def states_of(runs: Sequence[RunConfig]) -> list[State]:
@@ -87,16 +104,17 @@ def states_of(runs: Sequence[RunConfig]) -> list[State]:
 
 
 def state_of(run: RunConfig, now: Ingredients) -> State:
-    """Where a run stands, compared with what it would be made of now."""
+    """Where a run stands, compared with what it would be made from now."""
     folder = run.folder
+    stopped, last = State("to do"), unfinished(folder) / "last.ckpt"
+    saved = read_progress(last)
+    step = f"after step {saved.step} of {saved.steps}" if saved else ""
     if process := holder(folder):
-        return State("running", process)
+        return State("running", f"{process}; last saved {step}" if saved else process)
     if (error := error_of(folder)) is not None:
         return State("failed", error)
     kept = "".join(f"; {aside.name}/ is kept" for aside in sorted(folder.glob("stale-*")))
-    stopped, last = State("to do"), unfinished(folder) / "last.ckpt"
-    if saved := read_progress(last):
-        step = f"after step {saved.step} of {saved.steps}"
+    if saved:
         stopped = _compared(State("interrupted", step), saved.made_of, None, now)
     elif last.exists():
         stopped = State("stale", "last.ckpt cannot be read")
@@ -117,7 +135,7 @@ def _compared(state: State, made: list[str], files: str | None, now: Ingredients
 
 
 def show_status(name: str, runs: Sequence[RunConfig]) -> int:
-    """Print where each point stands, and how many stand there."""
+    """Print the state of each point, and how many points there are of each."""
     states = states_of(runs)
     width = max(len(run.id) for run in runs)
     for run, state in zip(runs, states, strict=True):

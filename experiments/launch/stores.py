@@ -1,4 +1,4 @@
-"""The frame stores that some runs need."""
+"""The frame stores that runs need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def needed(runs: Sequence[RunConfig]) -> list[tuple[Dataset, list[Track]]]:
-    """Every data set of some runs, with all that these need of its frame store."""
+    """Each data set of some runs, with all tracks that these need of its frame store."""
     from datamodules.dataset_store import tracks
 
     found: dict[tuple, tuple[Dataset, list[Track]]] = {}

@@ -1,20 +1,20 @@
 """A sweep: every point of a W&B sweep file, each in a process of its own, here or on a Ray cluster.
 
-What is finished is skipped, what was interrupted goes on, what failed is tried again (`state.py` says which is which).
+A finished point is skipped, an interrupted one goes on, a failed one is tried again. `status.py` explains the states.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from datamodules.dataset_store import prepare_tracks
 from datamodules.processes import available_cores
-from experiments.launch.point import BUSY, Launcher, Outcome
-from experiments.launch.processes import in_processes
+from experiments.launch.point import BUSY, Launcher, Outcome, points_in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
 from experiments.records.make import command
@@ -23,15 +23,19 @@ from experiments.tables.render import Section
 from experiments.tables.update import update
 from experiments.tracking.sweep_report import log_report
 
-TABLE_SHARE = 0.05  # of a sweep's time at most is spent on tables before its end
+TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end
 
 
 def run_all(
-    name: str, runs: Sequence[RunConfig], force: bool, jobs: int | None = None, launcher: Launcher = in_processes
+    name: str,
+    runs: Sequence[RunConfig],
+    force: bool,
+    jobs: int | None = None,
+    launcher: Launcher = points_in_processes,
 ) -> list[RunConfig]:
-    """Run what is not finished of these points and regenerate the tables; returns those that are not finished then.
+    """Run the points that are not finished and write the tables. Returns the points that are still not finished.
 
-    A point that fails does not stop the others; the last lines say which failed and why, and the command for each.
+    A point that fails does not stop the others. The last lines give the command and the reason of each failure.
     `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
     """
     started = time.monotonic()
@@ -42,31 +46,44 @@ def run_all(
     unfinished: list[Outcome] = []
     results, table_seconds, table_time = Path(runs[0].results), 0.0, started
     for done, outcome in enumerate(launcher(todo, jobs, force), start=1):
-        if outcome[1]:
+        if outcome.exit_code:
             unfinished.append(outcome)
         elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
             _tables(results)
             table_time = time.monotonic()
             table_seconds = table_time - now
         left = (time.monotonic() - started) / done * (len(todo) - done)
-        print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
+        failed = f", {len(unfinished)} not finished" if unfinished else ""
+        print(f"{name}: {done} of {len(todo)} points done{failed}, about {left:.0f} s left", flush=True)
     _report(name, runs, results, _tables(results, final=True))
     finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
+    _explain(unfinished, force)
+    return [outcome.run for outcome in unfinished]
+
+
+def _explain(unfinished: Sequence[Outcome], force: bool) -> None:
+    """Say on standard error which points are not finished, why, and what to do."""
+    by_reason: dict[str, list[RunConfig]] = defaultdict(list)
     for run, exit_code, why in unfinished:
-        print(
-            f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}", file=sys.stderr
-        )
+        if exit_code == BUSY:
+            print(f"not run: {run.id}: {why}", file=sys.stderr)
+        else:
+            by_reason[why].append(run)
+    for why, runs in by_reason.items():
+        if len(runs) == 1:
+            print(f"failed: {command(runs[0])}\n    {why}", file=sys.stderr)
+        else:
+            print(f"failed: {len(runs)} points: {why}", *map(command, runs), sep="\n    ", file=sys.stderr)
     if unfinished:
         again = "the same command without --force" if force else "the same command"
         print(f"{len(unfinished)} points are not finished; {again} tries only these again", file=sys.stderr)
-    return [run for run, _, _ in unfinished]
 
 
 def _prepare(runs: Sequence[RunConfig]) -> None:
     """Build each data set's frame store once, with all that the points need of it."""
     for data, tracks in needed(runs):
-        with suppress(ValueError, OSError):  # what is wrong with it, each of its points says, and others can run
+        with suppress(ValueError, OSError):  # each point says what is wrong with its data, and others can run
             prepare_tracks(data, tracks, available_cores(), max_store=data.max_store)
 
 
@@ -74,8 +91,8 @@ def _tables(results: Path, final: bool = False) -> list[Section]:
     """Update the tables; returns their sections. The last time, print their paths and what is left out."""
     try:
         updated = update(results)
-    except (ValueError, OSError) as error:  # such as a full disk
-        print(f"no tables: {error}", file=sys.stderr, flush=True)
+    except Exception as error:  # such as a full disk; nothing that happens here may stop the points
+        print(f"no tables: {str(error) or type(error).__name__}", file=sys.stderr, flush=True)
         return []
     if final:
         updated.show()
@@ -84,6 +101,6 @@ def _tables(results: Path, final: bool = False) -> list[Section]:
 
 def _report(name: str, runs: Sequence[RunConfig], results: Path, sections: list[Section]) -> None:
     """Show the sections that have rows of these runs as a run of W&B."""
-    ids = {run.id for run in runs}
-    own = [section for section in sections if any(ids & set(str(row.get("runs")).split(",")) for row in section.csv)]
+    shown = [(section, "".join(f",{row.get('runs')}," for row in section.csv)) for section in sections]
+    own = [section for section, ids in shown if any(f",{run.id}," in ids for run in runs)]
     log_report(runs[0].wandb, name, own, results)

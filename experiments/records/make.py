@@ -71,6 +71,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
             families={family: list(members) for family, members in lists.families.items()},
             training_videos=len(data.train_clips.videos),
             store=data.store.settings,
+            built_with=list(getattr(data.store, "versions", ())) or None,
             notes=list(lists.notes),
         ),
         device=torch.cuda.get_device_name() if model.device.type == "cuda" else platform.processor() or "cpu",
@@ -81,19 +82,24 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
 def _protocol(run: RunConfig, data: VideoDataModule) -> Protocol:
     clips = run.sampling
     views = f"{clips.test_views} view" + ("" if data.dataset.mirror else ", no mirror images")
-    text = f"{clips.test_sampling} clips x {views}; a clip's score is the mean probability over its views, a video's "
-    return Protocol(clips.test_sampling, clips.test_views, f"{text}the mean over its clips")
+    time = "" if clips.test_time == "forward" else f" played {clips.test_time}"
+    text = f"{clips.test_sampling} clips{time} x {views}; a clip's score is the mean probability over its views, "
+    return Protocol(clips.test_sampling, clips.test_views, f"{text}a video's the mean over its clips")
 
 
 def _videos(data: VideoDataModule) -> Videos:
     stored = [data.store.videos[video.path] for video in data.lists.test]
     undecodable = sum(not video.frames for video in stored)
+    drifting = [video for video in stored if getattr(video, "times", None) is not None]
     return Videos(
         expected=len(stored),
         scored=len(stored) - undecodable,
         undecodable=undecodable,
         truncated=sum(video.truncated for video in stored),
         padded_clips=data.test_views.padded_clips,
+        damaged=sum(getattr(video, "damaged", False) for video in stored),
+        drifting=len(drifting),
+        drift=round(max((getattr(video, "drift", 0.0) for video in drifting), default=0.0), 3),
     )
 
 

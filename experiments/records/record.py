@@ -17,15 +17,19 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import FiniteFloat, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, PositiveInt, StringConstraints, TypeAdapter, ValidationError
 
 from datamodules.files import write_atomically
 
 FORMAT = 1  # of record.json; raise it when the meaning or the default of a setting changes
 
-# A name that becomes part of a path: no separator, no control character, no hidden file.
-Name = Annotated[str, StringConstraints(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,199}$")]
-Metrics = dict[str, FiniteFloat | None]
+# A name that becomes part of a path: it holds no separator and no NUL, and is neither `.` nor `..`.
+NAME = r"^[^/\x00]*[^./\x00][^/\x00]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Count = Annotated[int, Field(ge=0, le=10**30)]
+Share = Annotated[float, Field(ge=0, le=1)]  # neither NaN nor infinite
+Amount = Annotated[float, Field(ge=0, le=1e30)]  # such as of seconds
+Metrics = dict[str, Share | None]
 Member = tuple[Name, Name]  # the id of a run and the name of one of its rows
 
 
@@ -45,22 +49,34 @@ class Protocol:
 
 @dataclass
 class Videos:
-    """How many test videos there were, and how many clips were longer than their video."""
+    """How many test videos there were, and how many clips were longer than their video.
 
-    expected: int
-    scored: int
-    undecodable: int
-    truncated: int
-    padded_clips: int
+    `damaged`: of half of their frames or more, the decoder made up a part. `drifting`: the frame rate varies, so that
+    times by frame number are off by up to `drift` seconds. The file leaves these out where they are 0.
+    """
+
+    expected: Count
+    scored: Count
+    undecodable: Count
+    truncated: Count
+    padded_clips: Count
+    damaged: Count = 0
+    drifting: Count = 0
+    drift: Amount = 0.0
+
+    def plain(self) -> dict[str, int | float]:
+        """All counts, without those of rare damage that are 0."""
+        rare = ("damaged", "drifting", "drift")
+        return {name: value for name, value in vars(self).items() if value or name not in rare}
 
 
 @dataclass
 class Family:
     """Hits among the videos of one family of classes."""
 
-    videos: int
-    video_hit1: FiniteFloat | None
-    train_clip_hit1: FiniteFloat | None
+    videos: Count
+    video_hit1: Share | None
+    train_clip_hit1: Share | None
 
 
 @dataclass(kw_only=True)
@@ -70,12 +86,12 @@ class RunRow:
     name: Name
     metrics: Metrics
     families: dict[str, Family]
-    parameters: int
-    macs_per_clip: int
-    macs_training: int
-    frames_per_clip: int
-    clips_per_video: FiniteFloat | None  # None for an ensemble whose members differ
-    frames_per_video: FiniteFloat
+    parameters: Count
+    macs_per_clip: Count
+    macs_training: Count
+    frames_per_clip: Count
+    clips_per_video: Amount | None  # None for an ensemble whose members differ
+    frames_per_video: Amount
 
 
 @dataclass
@@ -92,6 +108,7 @@ class Data:
     """The data that the run was trained and tested on. Old records lack `fingerprints`, `files` and `families`.
 
     `fingerprint` is of the data set that is tested; `fingerprints` are of all that are trained on, that one first.
+    `built_with` holds the versions of the libraries that decoded the frame store.
     """
 
     fingerprint: str
@@ -101,6 +118,7 @@ class Data:
     families: dict[str, list[str]] = field(default_factory=dict)
     training_videos: int | None = None
     store: dict[str, Any] | None = None
+    built_with: list[str] | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -117,7 +135,7 @@ class Ensemble:
     """
 
     name: Name
-    members: list[Member]
+    members: Annotated[list[Member], Field(min_length=1)]
     fuse: Literal["mean", "svm"] = "mean"
     cost: FiniteFloat = 1.0
     folds: dict[Name, list[Name]] = field(default_factory=dict)
@@ -164,7 +182,7 @@ class NetworkTest:
 
 @dataclass(kw_only=True)
 class Record:
-    """One finished run. The file leaves out `given`, `ensemble`, `test` and `config` where they are None."""
+    """One finished run. The file leaves out what is None, but for metrics and other numbers of rows."""
 
     format: int = FORMAT
     id: Name
@@ -172,7 +190,7 @@ class Record:
     sweep: str
     command: str
     strategy: Name
-    dataset: str
+    dataset: Name
     split: int | str
     seed: int | str
     settings: str
@@ -184,14 +202,14 @@ class Record:
     given: list[str] | None = None  # None: an old record, which does not say
     ensemble: Fused | None = None
     test: NetworkTest | None = None
-    num_classes: int
-    families: dict[str, int]
-    chance: dict[str, FiniteFloat]
+    num_classes: PositiveInt
+    families: dict[str, PositiveInt]
+    chance: dict[str, Share]
     protocol: Protocol
     videos: Videos
-    rows: list[RunRow]
-    seconds: dict[str, FiniteFloat]  # train, waiting (for clips, a part of train), test, flow
-    memory_mb: int
+    rows: Annotated[list[RunRow], Field(min_length=1)]
+    seconds: dict[str, Amount]  # train, waiting (for clips, a part of train), test, flow
+    memory_mb: Count
     code: Code
     data: Data
     device: str
@@ -227,8 +245,11 @@ class Record:
         """The content of the file."""
         content = dataclasses.asdict(self)
         del content["digest"], content["file_digest"]
-        optional = ("given", "ensemble", "test", "config")
-        return {key: value for key, value in content.items() if value is not None or key not in optional}
+        content["videos"] = self.videos.plain()
+        for part in (content, content["data"], content["ensemble"] or {}):  # None is a value in rows only
+            for key in [key for key, value in part.items() if value is None]:
+                del part[key]
+        return content
 
     @property
     def made_of(self) -> list[str]:

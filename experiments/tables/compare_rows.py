@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.records.scores import read_clusters, read_scores
+from experiments.records.scores import read_scores
 from experiments.tables.significance import Outcome, compare
 from vidfusion.metrics import hits_at_k
 
@@ -27,12 +27,10 @@ def read_right(path: Path, row: str) -> tuple[np.ndarray, str]:
     A video of several labels is right with any of them. One that could not be scored is wrong. Raises ValueError for
     scores that are not whole.
     """
-    votes, names = read_scores(path, row)
-    videos = votes.videos()
-    if len(videos.video) != len(names):
-        raise ValueError(f"{path} has scores of {len(videos.video)} of {len(names)} videos: run that point again")
+    saved = read_scores(path)
+    videos = saved.of(row).videos()
     target = videos.target.numpy()
-    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape") + np.packbits(target).tobytes())
+    digest = hashlib.sha256("\n".join(saved.videos).encode(errors="surrogateescape") + np.packbits(target).tobytes())
     return hits_at_k(videos.scores[:, 0], videos.target, 1).numpy(), digest.hexdigest()
 
 
@@ -58,7 +56,7 @@ def compare_rows(
 
     ours, theirs = right(row), right(baseline)
     groups = {str(record.split): record.id for record in reversed(baseline.records)}
-    clusters = {split: np.array(read_clusters(_scores(results, run_id))) for split, run_id in groups.items()}
+    clusters = {split: np.array(read_scores(_scores(results, run_id)).groups()) for split, run_id in groups.items()}
     splits, networks, others = sorted(ours), _networks(row), _networks(baseline)
     paired = networks.keys() == others.keys() and all(networks[place] & others[place] for place in networks)
     outcome = compare(*([of[split] for split in splits] for of in (ours, theirs, clusters)), paired=paired)

@@ -14,13 +14,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import FiniteFloat, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from datamodules.files import write_atomically
 from experiments import ROOT
-from experiments.records.record import Name, digest
+from experiments.records.record import Count, Name, Share, digest, first_problem
 
 if TYPE_CHECKING:
     from experiments.tables.rows import Row
@@ -33,12 +33,15 @@ SOURCES = [
 CODE = hashlib.sha256("".join(ast.dump(ast.parse(path.read_bytes())) for path in SOURCES).encode()).hexdigest()[:16]
 
 
+Difference = Annotated[float, Field(ge=-10, le=10)]  # of shares; an interval may reach beyond -1 and 1
+
+
 @dataclass
 class Seeds:
     """The number of seeds of each row."""
 
-    row: int
-    baseline: int
+    row: Count
+    baseline: Count
 
 
 @dataclass
@@ -60,12 +63,12 @@ class Comparison:
     inputs: dict[str, str]
     code: str
     method: str
-    clusters: int
-    draws: int | None
-    difference: FiniteFloat
-    low: FiniteFloat | None
-    high: FiniteFloat | None
-    p: FiniteFloat | None
+    clusters: Count
+    draws: Count | None
+    difference: Difference
+    low: Difference | None
+    high: Difference | None
+    p: Share | None
     seeds: Seeds
     paired: bool
 
@@ -76,15 +79,15 @@ def comparison_id(row: Row, baseline: Row) -> str:
     return f"{row.name}-vs-{baseline.name}-{digest(runs)}"
 
 
-def read_comparisons(results: Path) -> dict[str, Comparison]:
-    """The comparisons that are stored, by id. A file that is not a whole one counts as none."""
-    reader, found = TypeAdapter(Comparison), {}
+def read_comparisons(results: Path) -> tuple[dict[str, Comparison], list[str]]:
+    """The comparisons that are stored, by id, and a line for each file that is none and is left out."""
+    reader, found, problems = TypeAdapter(Comparison), {}, []
     for path in sorted((results / "comparisons").glob("*.json")):
         try:
             found[path.stem] = reader.validate_json(path.read_bytes())
-        except (OSError, ValueError):
-            continue
-    return found
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} is no comparison: {first_problem(error)}; it is left out: delete it")
+    return found, problems
 
 
 def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
@@ -94,7 +97,7 @@ def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
     changed.
     """
     wanted = {comparison_id(row, baseline): (row, baseline) for row, baseline in pairs}
-    stored, folder = read_comparisons(results), results / "comparisons"
+    (stored, _), folder = read_comparisons(results), results / "comparisons"
     scored = {path.parent.name for path in (results / "runs").glob("*/scores.npz")}
     for name, known in stored.items():
         if name not in wanted and known.inputs.keys() <= scored:

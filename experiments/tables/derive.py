@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from experiments.records.files import read_record
 from experiments.records.make import accuracies
 from experiments.records.record import Code, Data, Ensemble, Fused, Protocol, Record, RunRow, Videos, digest
-from experiments.records.scores import read_clusters, read_scores, write_scores
+from experiments.records.scores import Scores, read_scores, write_scores
 from experiments.tables.ensembles import CODE, ensemble_id, read_ensembles, score_files, together
 from experiments.tables.rows import COSTS
 from experiments.tables.score_fusion import alignment, mean, svm
@@ -25,42 +25,71 @@ from vidfusion.votes import Votes
 SHARED = ("sweep", "dataset", "split", "seed", "recipe", "size", "clip", "selection", "pretrained", "device")
 
 
+@dataclass(frozen=True)
+class Fusion:
+    """Fused scores: of clips where these are aligned, and of videos. `facts` say whether clips were fused, or why not;
+    `fit` says what an SVM was fitted on."""
+
+    clips: Votes | None
+    videos: Votes
+    facts: dict[str, Any]
+    fit: dict[str, Any] | None = None
+
+
 def derive(results: Path, ensemble: Ensemble) -> Record:
     """Fuse the members' scores and write the ensemble's record and scores; returns the record.
 
     The same inputs give the same record, byte for byte. Raises ValueError where members or their scores are missing, or
     where they were not tested on the same videos, and says how they differ.
     """
+    runs = results / "runs"
     by_id = {run_id: _record_of(results, run_id) for run_id in ensemble.inputs}
     records = [by_id[run_id] for run_id, _ in ensemble.members]
     _check_comparable(records)
     _check_scores(score_files(results, ensemble))
-    runs = results / "runs"
-    saved = [read_scores(runs / run_id / "scores.npz", row) for run_id, row in ensemble.members]
-    _check_same_videos("test", records, saved)
-    members, names = [votes for votes, _ in saved], saved[0][1]
-    clusters = read_clusters(runs / ensemble.members[0][0] / "scores.npz")
-    fit = None
+    saved = {run_id: read_scores(runs / run_id / "scores.npz") for run_id in ensemble.runs}
+    members = [saved[run_id].of(row) for run_id, row in ensemble.members]
+    _check_same_videos("test", records, members, [saved[run_id].videos for run_id, _ in ensemble.members])
+    names, groups = saved[ensemble.runs[0]].videos, saved[ensemble.runs[0]].groups()
     if ensemble.fuse == "mean":
-        apart, reason = alignment(members, names)
-        clips = None if reason else mean(members)
-        videos = mean([votes.videos() for votes in members])
+        fusion = _mean(members, names)
     else:
-        held_out = [
-            _together([read_scores(runs / fold / "validation.npz", row) for fold in ensemble.fitted_on(run_id)])
-            for run_id, row in ensemble.members
-        ]
-        _check_same_videos("validation", records, held_out)
-        clips, apart, reason = None, None, "an SVM fuses scores of videos"
-        videos, fit = svm([votes for votes, _ in held_out], members, ensemble.cost)
-    videos = videos._replace(clip=videos.clip * 0, center=videos.center * math.nan)
-    facts = {"fused": clips is not None, "apart": apart, "reason": reason}
-    record = _make_record(ensemble, by_id, clips, videos, facts, fit)
+        fusion = _svm(members, _held_out(runs, ensemble, records), ensemble.cost)
+    record = _make_record(ensemble, by_id, fusion)
     folder = runs / record.id
     folder.mkdir(parents=True, exist_ok=True)
-    write_scores(folder / "scores.npz", videos if clips is None else clips, [ensemble.name], names, clusters)
+    votes = fusion.videos if fusion.clips is None else fusion.clips
+    write_scores(folder / "scores.npz", votes, [ensemble.name], names, groups)
     record.write(folder / "record.json")
     return record
+
+
+def _mean(members: list[Votes], names: list[str]) -> Fusion:
+    apart, reason = alignment(members, names)
+    facts = {"fused": not reason, "apart": apart, "reason": reason}
+    return Fusion(None if reason else mean(members), _of_whole_videos(mean([of.videos() for of in members])), facts)
+
+
+def _svm(members: list[Votes], held_out: list[Votes], cost: float) -> Fusion:
+    videos, fit = svm(held_out, members, cost)
+    facts = {"fused": False, "apart": None, "reason": "an SVM fuses scores of videos"}
+    return Fusion(None, _of_whole_videos(videos), facts, fit)
+
+
+def _of_whole_videos(votes: Votes) -> Votes:
+    return votes._replace(clip=votes.clip * 0, center=votes.center * math.nan)
+
+
+def _held_out(runs: Path, ensemble: Ensemble, records: list[Record]) -> list[Votes]:
+    """The members' scores of the videos that the SVM is fitted on. Raises ValueError where these differ."""
+    parts = {
+        run_id: [read_scores(runs / fold / "validation.npz") for fold in ensemble.fitted_on(run_id)]
+        for run_id in ensemble.runs
+    }
+    held_out = [_joined(parts[run_id], row) for run_id, row in ensemble.members]
+    names = [[name for part in parts[run_id] for name in part.videos] for run_id, _ in ensemble.members]
+    _check_same_videos("validation", records, held_out, names)
+    return held_out
 
 
 def _record_of(results: Path, run_id: str) -> Record:
@@ -99,14 +128,13 @@ def _check_comparable(records: list[Record]) -> None:
             raise ValueError(f"{ids} do not share the test videos: their files have another content")
 
 
-def _check_same_videos(what: str, records: list[Record], saved: list[tuple[Votes, list[str]]]) -> None:
+def _check_same_videos(what: str, records: list[Record], members: list[Votes], videos: list[list[str]]) -> None:
     """Raise ValueError unless members have scores of the same videos with the same labels."""
-    votes, names = saved[0]
-    target = votes.videos().target
-    for record, (other, other_names) in zip(records[1:], saved[1:], strict=True):
+    target = members[0].videos().target
+    for record, votes, names in zip(records[1:], members[1:], videos[1:], strict=True):
         ids = f"{records[0].id} and {record.id}"
-        _check_same(ids, f"{what} videos", names, other_names)
-        differ = (other.videos().target != target).any(1)
+        _check_same(ids, f"{what} videos", videos[0], names)
+        differ = (votes.videos().target != target).any(1)
         if differ.any():
             raise ValueError(f"{ids} do not share the labels of {what} video {names[int(differ.int().argmax())]}")
 
@@ -118,32 +146,25 @@ def _check_same(ids: str, what: str, names: list[str], other: list[str]) -> None
         raise ValueError(f"{ids} do not share the {what}: {len(names)} and {len(other)}, {how}")
 
 
-def _together(parts: list[tuple[Votes, list[str]]]) -> tuple[Votes, list[str]]:
+def _joined(parts: list[Scores], row: str) -> Votes:
     """Scores of the videos that a run held out, or that the runs of all folds did, one after the other."""
-    names = [name for _, own in parts for name in own]
-    assert len(names) == len(set(names)), "a video is held out of one fold only"
-    videos = [votes.videos() for votes, _ in parts]
-    first = np.cumsum([0, *(len(own) for _, own in parts)])
+    names = [name for part in parts for name in part.videos]
+    if len(names) > len(set(names)):
+        raise ValueError(f"{parts[0].path} and others: a video is held out of several folds; train them again")
+    videos, first = [part.of(row).videos() for part in parts], np.cumsum([0, *(len(part.videos) for part in parts)])
     videos = [votes._replace(video=votes.video + int(start)) for votes, start in zip(videos, first, strict=False)]
-    return Votes(*(torch.cat(fields) for fields in zip(*videos, strict=True))), names
+    return Votes(*(torch.cat(fields) for fields in zip(*videos, strict=True)))
 
 
 # -- the record --------------------------------------------------------------------------------------------------------
 
 
-def _make_record(
-    ensemble: Ensemble,
-    by_id: dict[str, Record],
-    clips: Votes | None,
-    videos: Votes,
-    facts: dict[str, Any],
-    fit: dict[str, Any] | None,
-) -> Record:
+def _make_record(ensemble: Ensemble, by_id: dict[str, Record], fusion: Fusion) -> Record:
     """The record: numbers of the fused scores, costs summed over the members, and what these share."""
     runs, members = [by_id[run_id] for run_id in ensemble.runs], [by_id[run_id] for run_id, _ in ensemble.members]
-    rows = [next(row for row in by_id[run_id].rows if row.name == name) for run_id, name in ensemble.members]
-    first = runs[0]
+    rows = [_row_of(by_id[run_id], name) for run_id, name in ensemble.members]
     settings = [[row.name for row in rows], [record.settings for record in members], ensemble.fuse, ensemble.cost]
+    first, packages = runs[0], ["numpy", "torch"] + ["scikit-learn"] * (ensemble.fuse == "svm")
     return replace(
         first,
         **{key: together(getattr(run, key) for run in runs) for key in SHARED},
@@ -156,25 +177,25 @@ def _make_record(
         config=None,
         ensemble=Fused(
             of=ensemble,
-            text=_text(ensemble, facts, fit),
-            level="video" if clips is None else "clip",
-            clips=facts,
-            fit=fit,
+            text=_text(ensemble, fusion),
+            level="video" if fusion.clips is None else "clip",
+            clips=fusion.facts,
+            fit=fusion.fit,
             code=CODE,
             inputs={run_id: record.file_digest for run_id, record in by_id.items()},
         ),
         protocol=Protocol(*(together(own) for own in zip(*(astuple(run.protocol) for run in runs), strict=True))),
         videos=Videos(*(max(own) for own in zip(*(astuple(run.videos) for run in runs), strict=True))),
-        rows=[_row(ensemble.name, rows, first.data, clips, videos)],
+        rows=[_fused_row(ensemble.name, rows, first.data, fusion)],
         seconds={
             **{key: sum(run.seconds.get(key, 0.0) for run in runs) for key in ("train", "waiting", "test")},
-            "flow": max(run.seconds["flow"] for run in runs),  # it is computed once, into the store
+            "flow": max(run.seconds.get("flow", 0.0) for run in runs),  # it is computed once, into the store
         },
         memory_mb=max(run.memory_mb for run in runs),
         code=Code(
             hash=digest([CODE, [run.code.hash for run in runs]]),
             commit=together(run.code.commit for run in runs),
-            versions={name: version(name) for name in ("numpy", "torch", *["scikit-learn"] * (fit is not None))},
+            versions={name: version(name) for name in packages},
         ),
         data=Data(
             fingerprint=together(run.data.fingerprint for run in runs),
@@ -186,10 +207,17 @@ def _make_record(
     )
 
 
-def _row(name: str, rows: list[RunRow], data: Data, clips: Votes | None, videos: Votes) -> RunRow:
+def _row_of(record: Record, name: str) -> RunRow:
+    for row in record.rows:
+        if row.name == name:
+            return row
+    raise ValueError(f"run {record.id} has no row {name}")
+
+
+def _fused_row(name: str, rows: list[RunRow], data: Data, fusion: Fusion) -> RunRow:
     """Numbers of the fused scores; parameters, multiply-adds and frames are sums over the members' rows."""
-    families = {name: [data.classes.index(member) for member in own] for name, own in data.families.items()}
-    metrics, of_families = accuracies(clips, videos, 0, families, trained={})
+    families = {family: [data.classes.index(of) for of in members] for family, members in data.families.items()}
+    metrics, of_families = accuracies(fusion.clips, fusion.videos, 0, families, trained={})
     num_clips = together(row.clips_per_video for row in rows)
     return RunRow(
         name=name,
@@ -210,17 +238,17 @@ def _command(ensemble: Ensemble) -> str:
     return shlex.join(["python", "experiments/run.py", *words])
 
 
-def _text(ensemble: Ensemble, clips: dict[str, Any], fit: dict[str, Any] | None) -> str:
+def _text(ensemble: Ensemble, fusion: Fusion) -> str:
     """What a table says about the row."""
     rows = [row for _, row in ensemble.members]
     names = rows if len(set(rows)) == len(rows) else [f"{row} of {run_id}" for run_id, row in ensemble.members]
     members = f"{', '.join(names[:-1])} and {names[-1]}"
-    if fit is None:
+    if fusion.fit is None:
         what = f"mean of the class probabilities of {members}"
-        where = clips["reason"] or f"their clips' centres differ by {clips['apart']:.2g} s at most"
+        where = fusion.facts["reason"] or f"their clips' centres differ by {fusion.facts['apart']:.2g} s at most"
     else:
         what = f"linear SVM (Crammer & Singer, C = {ensemble.cost:g}) on the normalised probabilities of {members}"
         num_runs = sum(map(len, ensemble.folds.values()))
         held_out = f"left out in turn, for which {num_runs} networks were trained" if num_runs else "that they held out"
-        where = f"fitted on {fit['videos']} training videos {held_out}; it fuses scores of videos"
+        where = f"fitted on {fusion.fit['videos']} training videos {held_out}; it fuses scores of videos"
     return f"{what}; {where}. Parameters, multiply-adds and frames are sums over the members."

@@ -44,7 +44,7 @@ class Differences:
         if compared.low is None or compared.high is None:
             return f"{difference:+.1f}"
         interval = f"[{_points(compared.low):.1f}, {_points(compared.high):.1f}]"
-        return f"{difference:+.1f} {interval}" + " *" * (self.p_holm[label] < LEVEL)
+        return f"{difference:+.1f} {interval}" + " *" * (self.p_holm.get(label, 1.0) < LEVEL)
 
     def csv(self, label: str) -> dict[str, object]:
         """The same, unrounded, for the CSV."""

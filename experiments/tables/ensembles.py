@@ -15,22 +15,35 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import Field, TypeAdapter
 
 from experiments import ROOT
-from experiments.records.record import Ensemble, Member, Record, digest
+from experiments.records.record import Ensemble, Member, Name, Record, digest, first_problem
 
+ENSEMBLES = ROOT / "experiments" / "ensembles.yaml"
 SOURCES = [Path(__file__).with_name(f"{name}.py") for name in ("score_fusion", "derive")]
 CODE = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
 
 
-def read_ensembles() -> dict[str, tuple[list[str], str]]:
-    """The members (rows) and the fusion of every ensemble of `ensembles.yaml`."""
-    named = yaml.safe_load((ROOT / "experiments" / "ensembles.yaml").read_text(encoding="utf-8"))
-    return {name: (of["members"], of["fuse"]) for name, of in named.items()}
+@dataclass
+class Named:
+    """An ensemble of `ensembles.yaml`: rows, and how they are fused."""
+
+    members: Annotated[list[Name], Field(min_length=2)]
+    fuse: Literal["mean", "svm"]
+
+
+def read_ensembles() -> dict[str, Named]:
+    """The ensembles of `ensembles.yaml` by name. Raises ValueError for a file that does not hold such."""
+    try:
+        return TypeAdapter(dict[Name, Named]).validate_python(yaml.safe_load(ENSEMBLES.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(f"{ENSEMBLES}: {' '.join(first_problem(error).split())}; correct it") from None
 
 
 def ensemble_id(ensemble: Ensemble, records: Mapping[str, Record]) -> str:

@@ -8,11 +8,13 @@ import io
 import re
 from dataclasses import dataclass, field
 
+from datamodules.doctor.words import printable
 from experiments.tables.text import aligned
 from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS
 
 COMMAND = "python experiments/run.py --table"
 TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
+HIT = "Video Hit@1"  # how the names of the columns of a README begin
 LONG_COLUMNS = {"Protocol", "Paper", "Note"}  # whose cells LaTeX breaks into lines
 HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strategy")  # first columns of the CSV
 
@@ -40,10 +42,12 @@ def to_markdown(sections: list[Section]) -> str:
 
 
 def summary(section: Section) -> str:
-    """The hits of a section as a small Markdown table, with what must be known of them, for a README."""
-    columns, rows = _main_columns(section)
-    facts = [fact for fact in section.facts if fact.startswith(("Test:", SEVERAL_SEEDS, SPLITS, DIFFERENCE))]
-    return "\n".join([*_grid(columns, rows), "", " ".join(map(_plain, facts))])
+    """Video Hit@1, over all classes and in each family, as a small Markdown table for a README; and the protocol."""
+    kept = [place for place, name in enumerate(section.columns) if name == "Strategy" or name.startswith(HIT)]
+    columns = [section.columns[place].removeprefix(f"{HIT}, ") for place in kept]
+    rows = [[row[place] for place in kept] for row in section.rows]
+    facts = [fact for fact in section.facts if fact.startswith(("Test:", SEVERAL_SEEDS))]
+    return "\n".join([*_grid(columns, rows), "", " ".join(map(_plain, ["In percent.", *facts]))])
 
 
 def _main_columns(section: Section) -> tuple[list[str], list[list[str]]]:
@@ -63,8 +67,23 @@ def _grid(columns: list[str], rows: list[list[str]]) -> list[str]:
     return aligned(titles, cells, markdown=True, words=TEXT_COLUMNS)
 
 
+# What Markdown reads as markup. A lone `*`, and `_` within a word, stand for themselves.
+MARKUP = re.compile(
+    r"[\\`|$]|~~|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)"  # code, formulas, emphasis, columns
+    r"|(?<=\])\(|://|(?<=www)\.|&(?=#?\w+;)"  # links and entities
+    r"|^[#>]|^[-+](?=\s)|(?<=^\d)[.)](?=\s)"  # titles and lists
+)
+
+
 def _plain(text: str) -> str:
-    return " ".join(text.replace("<", "&lt;").replace("|", "\\|").split())
+    """Text that Markdown shows as it is, on one line."""
+    escaped = MARKUP.sub(lambda found: "\\" + found[0], _clean(text).replace("<", "\0"))
+    return escaped.replace("\0", "&lt;")
+
+
+def _clean(text: str) -> str:
+    """Text on one line, without what a terminal or browser would obey."""
+    return printable(" ".join(text.split()))
 
 
 def to_csv(sections: list[Section]) -> str:
@@ -73,9 +92,17 @@ def to_csv(sections: list[Section]) -> str:
     text = io.StringIO()
     names = list(dict.fromkeys([*HEAD, *(key for row in rows for key in row)]))
     writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({name: _cell(name) for name in names})
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value of the CSV; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    if not isinstance(value, str):
+        return value
+    text = _clean(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 STYLE = """
@@ -94,7 +121,9 @@ th.number { white-space: normal }
 
 def to_html(sections: list[Section]) -> str:
     """One self-contained page."""
-    escape = html.escape
+
+    def escape(text: str) -> str:
+        return html.escape(_clean(text))
 
     def line(cells: list[str], columns: list[str], tag: str) -> str:
         kinds = ["" if name in TEXT_COLUMNS else ' class="number"' for name in columns]
@@ -143,5 +172,5 @@ def to_latex(sections: list[Section]) -> str:
 
 def _latex(text: str) -> str:
     """Text as plain LaTeX prints it; a hyphen before a number is a minus."""
-    parts = re.split(r"((?<![\w.])-(?=\d))", " ".join(text.split()))
+    parts = re.split(r"((?<![\w.])-(?=\d))", _clean(text))
     return "".join("$-$" if n % 2 else "".join(LATEX.get(c, c) for c in part) for n, part in enumerate(parts))

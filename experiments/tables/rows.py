@@ -20,6 +20,7 @@ ORDER = (
 )
 # The first of these that a section has is its baseline, whatever the results are.
 BASELINES = ("single_frame", "lecture_late", "two_stream")
+PACKAGES = ("torch", "opencv-python-headless", "av", "decord")  # whose versions a row does not mix without a mark
 COSTS = ("parameters", "macs_per_clip", "macs_training", "frames_per_clip", "frames_per_video")
 
 
@@ -54,6 +55,12 @@ class Row:
     def num_seeds(self) -> int:
         """How many seeds the row is the mean of."""
         return len({record.seed for record in self.records})
+
+    @cached_property
+    def mixed_versions(self) -> list[str]:
+        """The packages of which the runs had several versions, such as `torch 2.13.0 and 2.14.1`."""
+        found = versions_of(self.records)
+        return [f"{name} {' and '.join(versions)}" for name, versions in found.items() if len(versions) > 1]
 
     @property
     def tested_again(self) -> bool:
@@ -92,6 +99,13 @@ class Row:
         if any(value is None for own in values.values() for value in own):
             return None
         return [mean(own) for own in values.values()]
+
+
+def versions_of(records: list[Record]) -> dict[str, list[str]]:
+    """The versions of the packages on which numbers depend, of those that are recorded."""
+    found = {name: sorted({record.code.versions.get(name, "") for record in records} - {""}) for name in PACKAGES}
+    found["frames by"] = sorted({text for record in records for text in record.data.built_with or []})
+    return {name: versions for name, versions in found.items() if versions}
 
 
 def make_rows(records: list[Record]) -> list[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 
 from experiments.records.record import Record
 from experiments.tables.comparisons import Comparison
@@ -122,7 +123,7 @@ def _labels(rows: list[Row]) -> list[str]:
         codes[row.name].add(row.first.code.hash)
     labels = []
     for row in rows:
-        first, marks = row.first, []
+        first, marks = row.first, list(row.mixed_versions)
         marks += [f"clip={first.clip}"] if first.clip != "native" else []
         marks += [f"pretrained={first.pretrained}"] if first.pretrained != "none" else []
         marks += [first.selection] if len(selections) > 1 else []
@@ -161,8 +162,8 @@ def _csv_row(row: Row) -> dict[str, object]:
     line["data"] = ",".join(sorted({record.data.fingerprint for record in records}))
     line["device"] = ",".join(sorted({record.device for record in records}))
     line["runs"] = ",".join(record.id for record in records)
-    videos = [vars(record.videos) for record in records]
-    line |= {f"videos/{key}": ",".join(str(of[key]) for of in videos) for key in videos[0]}
+    videos = [record.videos.plain() for record in records]
+    line |= {f"videos/{key}": ",".join(str(of.get(key, 0)) for of in videos) for key in dict.fromkeys(chain(*videos))}
     for key in row.numbers[0]:
         line[key], deviation = row.statistic(key)
         if "/" in key and not key.endswith("/videos"):

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.records.files import read_records
+from datamodules.doctor.words import printable
 from experiments.records.record import Ensemble, Record
 from experiments.tables.comparisons import read_comparisons, update_comparisons
-from experiments.tables.ensembles import CODE, alike_runs, ensemble_id, read_ensembles, score_files
+from experiments.tables.ensembles import CODE, Named, alike_runs, ensemble_id, read_ensembles, score_files
 from experiments.tables.published import read_published
+from experiments.tables.recount import sound_records
 from experiments.tables.render import Section
 from experiments.tables.rows import pairs
 from experiments.tables.table import tables
@@ -31,29 +32,39 @@ class Tables:
         for path in self.paths:
             print(f"wrote {path}", flush=True)
         for problem in self.problems:
-            print(problem, file=sys.stderr, flush=True)
+            print(printable(problem), file=sys.stderr, flush=True)
         return 1 if self.problems else 0
 
 
 def update(results: Path) -> Tables:
     """Derive ensembles and comparisons that are missing or out of date, then write the tables."""
-    records, problems = read_records(results)
-    if update_ensembles(results, records):
-        records, problems = read_records(results)
+    records, problems = sound_records(results)
+    named, unusable = _named()
+    if update_ensembles(results, records, named):
+        records, problems = sound_records(results)
     update_comparisons(results, pairs(records))
-    sections = tables(records, read_published(), read_comparisons(results))
-    return Tables(sections, write_tables(results, sections), problems)
+    comparisons, unreadable = read_comparisons(results)
+    sections = tables(records, read_published(), comparisons)
+    return Tables(sections, write_tables(results, sections), problems + unusable + unreadable)
 
 
-def update_ensembles(results: Path, found: Iterable[Record]) -> bool:
+def _named() -> tuple[dict[str, Named], list[str]]:
+    """The ensembles that are derived by themselves; none, and a line that says why, where they cannot be read."""
+    try:
+        return read_ensembles(), []
+    except ValueError as error:
+        return {}, [f"{error}; no new ensemble is derived"]
+
+
+def update_ensembles(results: Path, found: Iterable[Record], named: Mapping[str, Named]) -> bool:
     """Derive the ensembles of these records that are missing or out of date; returns whether records changed."""
     records = {record.id: record for record in found}
-    named, groups = read_ensembles(), alike_runs(records.values())
+    groups = alike_runs(records.values())
     wanted = {run_id: record.ensemble.of for run_id, record in records.items() if record.ensemble}
-    for name, (rows, fuse) in named.items():
+    for name, of in named.items():
         for group in groups:
-            if all(len(group.get(row, [])) == 1 for row in rows):  # each member is there, and only once
-                ensemble = Ensemble(name, [group[row][0] for row in rows], fuse)
+            if all(len(group.get(row, [])) == 1 for row in of.members):  # each member is there, and only once
+                ensemble = Ensemble(name, [group[row][0] for row in of.members], of.fuse)
                 wanted.setdefault(ensemble_id(ensemble, records), ensemble)
     changed = False
     for run_id, ensemble in wanted.items():

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from experiments.records.record import Record
+from experiments.tables.rows import versions_of
 
 DASH = "—"
 # How some facts and columns begin; a summary for a README keeps these beside the hits.
@@ -30,6 +31,8 @@ def section_facts(records: list[Record]) -> list[str]:
         facts.append(f"{SPLITS}: sample standard deviation of Video Hit@1 over splits, seeds averaged first.")
     commit, data = (_several(of) for of in zip(*((r.code.commit, r.data.fingerprint) for r in records), strict=True))
     device = _several(record.device for record in records)
+    mixed = [f"{name} {' and '.join(own)}" for name, own in versions_of(records).items() if len(own) > 1]
+    facts += [f"Versions differ between runs: {', '.join(mixed)}."] if mixed else []
     return [*facts, f"Commit {commit}; data {data}; device {device}. Hits and accuracy in percent."]
 
 
@@ -43,6 +46,13 @@ def _video_facts(records: list[Record]) -> list[str]:
         counts = ", ".join(f"{_span(getattr(of, state) for of in videos)} {state}" for state in states)
         padded = _span(of.padded_clips for of in videos)
         facts.append(f"Test videos of split {split}: {counts}; {padded} padded clips.")
+        if damaged := max(of.damaged for of in videos):
+            facts.append(f"Of the test videos of split {split}, {damaged} are damaged in half of their frames or more.")
+        if drifting := max(of.drifting for of in videos):
+            facts.append(
+                f"Of the test videos of split {split}, {drifting} have a frame rate that varies: times by frame number "
+                f"are off by up to {max(of.drift for of in videos):.2g} s."
+            )
     notes = dict.fromkeys(note for record in records for note in record.data.notes)
     facts += [f"Of the data: {note}." for note in notes]  # such as how many listed videos are gone
     if any(record.videos.undecodable for record in records):

@@ -26,6 +26,7 @@ from experiments.records.make import make_record, row_names
 from experiments.records.provenance import code_hash
 from experiments.records.record import Record
 from experiments.records.scores import write_scores
+from experiments.records.world import check_world
 from experiments.settings.schema import RunConfig
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
@@ -55,6 +56,7 @@ def run_point(run: RunConfig, force: bool = False) -> bool:
 
     Raises Busy where another process makes this run, and ValueError or OSError for wrong settings, files or data.
     """
+    check_world(run.trainer.devices)
     with ExitStack() as stack:
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +87,8 @@ def _train_and_test(run: RunConfig, force: bool) -> bool:
     data = make_data(run)
     data.prepare_data()
     data.setup()
+    if run.training.select == "best" and not data.validation_views.videos:
+        raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
     model = make_model(run, data.lists.classes)
     ingredients = [code_hash(run), *data.fingerprints()]
     resume = not force and _can_resume(run, ingredients)

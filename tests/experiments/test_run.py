@@ -164,7 +164,7 @@ def test_dry_run_lists_commands_and_touches_nothing(tmp_path, capsys):
         (["strategy=c3d", "dataset=ucf101", "data.root=/nowhere"], "data.root=/nowhere: no such folder; expected"),
         (["strategy=c3d", "results=/proc/nowhere"], "results=/proc/nowhere: cannot write"),
         (["strategy=c3d", "sampling.resize=[40,40]", "data.max_store=0.0001"], "raise data.max_store"),
-        (["--table", "strategy=c3d"], "expected nothing but results=FOLDER"),
+        (["--table", "strategy=c3d"], "strategy: no such setting. Known: results"),
     ],
 )
 def test_bad_input_ends_with_one_message_and_code_1(place, words, message, capsys):

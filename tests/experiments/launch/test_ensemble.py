@@ -74,9 +74,9 @@ def replace_scores(path, how):
         ({"files": "bb22"}, "do not share the test videos: their files have another content"),
         ({"given": None}, "is of an earlier version, run it again: python experiments/run.py strategy=c3d"),
         ("videos", "do not share the test videos: 40 and 40, only one has test1/7.mp4"),
-        ("labels", "do not share the labels of test video test1/2.mp4"),
+        ("labels", "videos right, the record says"),
         ("missing", "has no scores.npz: run it again"),
-        ("broken", "has no scores of c3d"),
+        ("broken", "holds no whole scores"),
     ],
     ids=str,
 )
@@ -109,18 +109,20 @@ def test_members_must_have_held_out_the_same_videos(tmp_path, capsys):
         ("mine", "--ensemble mine: give members= and fuse=, or a name of ensembles.yaml: cnn_average, two_stream_svm,"),
         ("mine members=[c3d] fuse=mean", "members=[c3d]: expected 2 or more"),
         ("mine members=[c3d,c3d] fuse=mean", "members=[c3d,c3d]: expected 2 or more, none twice"),
-        ("mine members=[c3d,slow_fusion] fuse=max", "fuse=max: expected mean or svm"),
-        ("mine member=[c3d,slow_fusion]", "member: no such setting of --ensemble. Did you mean members?"),
+        ("mine members=[c3d,slow_fusion] fuse=max", "fuse=max: expected one of ['mean', 'svm']"),
+        ("mine member=[c3d,slow_fusion]", "member: no such setting. Did you mean members?"),
         ("mine members=[c3d,slow_fushion] fuse=mean", "no finished run fills slow_fushion; rows there: c3d,"),
         ("mine members=[c3d,single_frame] fuse=mean", "several runs fill single_frame ("),
         ("mine members=[the_run/x,slow_fusion] fuse=mean", "the_run has no row x; it has c3d"),
-        ("mine members=[c3d,slow_fusion] fuse=mean cost=2", "cost=2: a mean has nothing to fit"),
+        ("mine members=[c3d,slow_fusion] fuse=mean cost=2", "fit=, cost=: a mean has nothing to fit"),
         ("mine members=[c3d,slow_fusion] fuse=svm cost=0", "cost=0: expected a number above 0"),
-        ("mine members=[c3d,slow_fusion] fuse=svm fit=test", "fit=test: expected validation or oof"),
-        ("mine members=[c3d,slow_fusion] fuse=svm folds=5", "folds=5: only fit=oof trains folds"),
+        ("mine members=[c3d,slow_fusion] fuse=svm fit=test", "fit=test: expected one of ['validation', 'oof']"),
+        ("mine members=[c3d,slow_fusion] fuse=svm folds=4", "folds=4: only fit=oof trains folds"),
         ("mine members=[c3d,slow_fusion] fuse=svm fit=oof folds=1", "folds=1: expected a whole number, 2 or more"),
         ("c3d members=[c3d,slow_fusion] fuse=mean", "--ensemble c3d: a run has a row of that name; choose another"),
-        ("cnn_average fuse=svm", "fuse=svm: ensembles.yaml says what cnn_average is"),
+        ("team/avg members=[c3d,slow_fusion] fuse=mean", "--ensemble team/avg: expected a name"),
+        (".. members=[c3d,slow_fusion] fuse=mean", "--ensemble ..: expected a name"),
+        ("cnn_average fuse=svm", "fuse=: ensembles.yaml says what cnn_average is"),
         ("two_stream_svm", "no finished run fills two_stream_spatial, two_stream_temporal"),
     ],
 )  # fmt: skip
@@ -157,7 +159,8 @@ def test_without_held_out_videos_the_table_lacks_the_row_and_the_command_says_wh
 
 def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypatch, capsys):
     """The trainings themselves are stood in for: what is asked of them, and what becomes of their scores."""
-    run_id = make_two_stream(tmp_path)
+    command = "python experiments/run.py strategy=two_stream wandb.entity=stranger wandb.private=true data.root=x"
+    run_id = make_two_stream(tmp_path, command=command)
     asked = []
 
     def make_fold(fold):
@@ -193,6 +196,8 @@ def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypat
     assert said.count("strategy=two_stream") == 3 and "data.folds=3 data.fold=2" in said and not asked
     assert run_ensemble("two_stream_svm", words, dry_run=False, force=False) == 0
     assert [(run.folds, run.fold) for run in asked] == [("3", "0"), ("3", "1"), ("3", "2")]
+    words = asked[0].words
+    assert "wandb.private=true" in words and not any("stranger" in word for word in words), "whose record it is"
     (record,) = ensembles(tmp_path)
     assert record.ensemble.of.folds == {run_id: ["fold-0", "fold-1", "fold-2"]}
     assert record.ensemble.fit["videos"] == VIDEOS

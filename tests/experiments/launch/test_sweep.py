@@ -1,15 +1,18 @@
 """Points of a sweep: which there are, where each stands, and that nothing is lost when they are killed or stopped."""
 
+import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from experiments.launch import point, sweep
+from experiments.launch import grid, point, sweep
 from experiments.launch.grid import read_points
 from experiments.launch.processes import device_groups
 from experiments.launch.signals import Stopped, stop_on_signals
@@ -18,11 +21,9 @@ from experiments.records.lock import Busy, holder
 from experiments.records.make import command
 from experiments.records.provenance import code_hash
 from experiments.run import main
-from experiments.settings.compose import _spelt, compose
+from experiments.settings.compose import compose
 from experiments.training.train import run_point
-
-sys.path.insert(0, str(Path(__file__).parent))
-from interruption import ROOT, Moment, run_sweep, what_came_out
+from tests.experiments.launch.interruption import ROOT, Moment, run_sweep, what_came_out
 
 SMALL = [
     "data.families=[motion]", "data.clips.motion=1", "data.size=32",
@@ -62,7 +63,7 @@ def test_every_point_is_the_run_that_its_command_makes():
 
 def test_points_that_differ_in_their_seeds_are_composed_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(sweep, "compose", lambda words: calls.append(words) or compose(words))
+    monkeypatch.setattr(grid, "compose", lambda words: calls.append(words) or compose(words))
     runs = read_points("fusion", ["strategy=single_frame,c3d", "seed=" + ",".join(map(str, range(500)))])
     assert len(runs) == len({run.id for run in runs}) == 1000 and len(calls) == 2
     assert [run.seed for run in runs if run.strategy == "c3d"] == list(range(500))
@@ -96,22 +97,6 @@ def test_the_order_of_words_changes_nothing():
     assert compose(words) == compose(words[::-1])
 
 
-@pytest.mark.parametrize(
-    ("written", "kept"),
-    [
-        ("['motion', 'order']", "[motion,order]"),  # as Python and so W&B's agent write a list of a sweep's file
-        ("[motion,order]", "[motion,order]"),
-        ("[20, 30]", "[20,30]"),
-        ("['20']", "['20']"),  # unquoted it would be a number
-        ("['a,b']", "['a,b']"),
-        ("[[1,2]]", "[[1,2]]"),
-        ("a, b", "a, b"),
-    ],
-)
-def test_lists_have_one_spelling(written, kept):
-    assert _spelt(written) == kept
-
-
 # -- where a point stands ----------------------------------------------------------------------------------------------
 
 
@@ -120,7 +105,7 @@ def held(run):
     """The run's folder, held by another process."""
     folder = run.folder
     folder.mkdir(parents=True)
-    program = "import sys, pathlib; from experiments.running import locked\n"
+    program = "import sys, pathlib; from experiments.records.lock import locked\n"
     program += "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program, str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -134,7 +119,7 @@ def test_a_run_that_another_process_makes_is_running_and_refused(run, held, caps
     with pytest.raises(Busy, match=f"is being run by process {held.pid}"):
         run_point(run)
     assert not (run.folder / "error.txt").exists()
-    assert point._attempt(run, False) == point.BUSY
+    assert point._attempt(False, run) == (point.BUSY, "")
     os.kill(held.pid, signal.SIGKILL)
     held.wait()
     assert (run.folder / "lock").exists() and holder(run.folder) is None
@@ -149,6 +134,7 @@ def test_a_sweep_goes_on_without_the_point_that_another_process_makes(run, held,
     assert f"not run: {run.id}: is being run by process {held.pid}" in captured.err
 
 
+@pytest.mark.slow
 def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
     folder = run.folder
     status = ["--status", "strategy=single_frame", *run.overrides]
@@ -196,6 +182,7 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
     run_point(run)  # from the start
 
 
+@pytest.mark.slow
 def test_what_is_run_again_does_not_stand_as_finished_meanwhile(run, monkeypatch):
     run_point(run)
     with monkeypatch.context() as patch:
@@ -210,9 +197,9 @@ def test_what_is_run_again_does_not_stand_as_finished_meanwhile(run, monkeypatch
 
 def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsys):
     run_point(run)
-    monkeypatch.setattr(sweep, "point_server", lambda: pytest.fail("started"))
-    monkeypatch.setattr("experiments.launch.sweep.prepare_tracks", lambda *_, **__: pytest.fail("prepared"))
-    assert sweep.run_all("one", [run], force=False, jobs=1, launcher=lambda runs, *_: iter(runs)) == []
+    monkeypatch.setattr("experiments.launch.processes.point_server", lambda: pytest.fail("started"))
+    monkeypatch.setattr(sweep, "prepare_tracks", lambda *_, **__: pytest.fail("prepared"))
+    assert sweep.run_all("one", [run], force=False, jobs=1) == []
     assert "one: 1 of 1 points were finished before" in capsys.readouterr().out
 
 
@@ -224,12 +211,47 @@ def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, 
     assert point.outcome_of(run, -9) == (run, -9, "ended by SIGKILL, perhaps for want of memory")
     assert states_of([run])[0] == ("failed", "ended by SIGKILL, perhaps for want of memory")
     (run.folder / "error.txt").write_text("Traceback\nValueError: why\n")
-    assert point.outcome_of(run, 1)[2] == point.outcome_of(run, -9)[2] == "ValueError: why"
+    assert point.outcome_of(run, 1).why == "why"
 
     assert sweep.run_all("one", [run], False, 1, lambda *_: iter([point.outcome_of(run, 1)])) == [run]
     captured = capsys.readouterr()
-    assert f"failed: {command(run)}\n    ValueError: why" in captured.err
+    assert f"failed: {command(run)}\n    why" in captured.err
     assert "1 points are not finished; the same command tries only these again" in captured.err
+
+
+def test_an_error_common_to_all_points_is_said_once(tmp_path, capsys):
+    words = [f"data.root={tmp_path}/no such folder", f"results={tmp_path}/results", "dataset=ucf101"]
+    runs = [compose(["strategy=single_frame", f"seed={seed}", *words]) for seed in range(3)]
+    why = f"data.root={tmp_path}/no such folder: no such folder; expected"
+    outcomes = [point.Outcome(run, 1, why) for run in runs] + [point.Outcome(replace(runs[0], seed=9), 1, "other")]
+    sweep.run_all("three", [outcome.run for outcome in outcomes], False, 1, lambda *_: iter(outcomes))
+    said = capsys.readouterr().err
+    assert said.count("no such folder; expected") == 1 and f"failed: 3 points: {why}\n" in said
+    for run in runs:  # each can be pasted
+        (line,) = (line for line in said.splitlines() if f"seed={run.seed}" in line)
+        assert compose(shlex.split(line)[2:]) == run
+    assert "\n    other\n" in said
+
+
+def test_a_point_without_data_says_the_setting_and_not_the_last_line_of_the_tree(tmp_path):
+    words = [f"data.root={tmp_path}/none", f"results={tmp_path}/results", "dataset=ucf101"]
+    run = compose(["strategy=single_frame", *words])
+    assert point._attempt(False, run) == (1, f"data.root={tmp_path}/none: no such folder; expected")
+    assert states_of([run])[0].detail == f"data.root={tmp_path}/none: no such folder; expected"
+
+
+def test_a_full_disk_of_one_point_does_not_end_the_sweep(run, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(point, "write_atomically", full)
+    monkeypatch.setattr(sweep, "update_tables", full)
+    other = replace(run, seed=5)
+    outcomes = [point.outcome_of(run, 1, "No space left on device"), point.outcome_of(other, -9)]
+    assert sweep.run_all("two", [run, other], False, 1, lambda *_: iter(outcomes)) == [run, other]
+    said = capsys.readouterr().err
+    assert "no tables: [Errno 28] No space left on device" in said
+    assert "No space left on device" in said and "ended by SIGKILL" in said
 
 
 def test_half_a_file_of_a_killed_process_is_cleared_away(run):
@@ -284,6 +306,7 @@ def undisturbed(place, tmp_path_factory):
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for orphans in /proc")
 @pytest.mark.parametrize(
     "moments",
@@ -319,6 +342,7 @@ def test_a_sweep_that_is_cut_off_ends_as_if_it_had_not_been(place, undisturbed, 
 # -- on Ray ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_points_on_ray_have_the_same_records(place, undisturbed, tmp_path):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     results = tmp_path / "results"

@@ -74,7 +74,7 @@ def test_a_record_with_a_number_that_is_none_is_left_out(tmp_path, number, where
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(plain).replace('"odd"', number))
     records, (problem,) = read_records(tmp_path)
-    assert records == [] and "finite" in problem and where in problem
+    assert records == [] and "Input should be" in problem and where in problem
 
 
 def test_a_copied_folder_does_not_count_twice(tmp_path):
@@ -87,8 +87,8 @@ def test_a_copied_folder_does_not_count_twice(tmp_path):
     assert len(records) == 1 and "(copy)" in problem and "not of its folder" in problem
 
 
-@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/x", "a/b", "a\\b", "a\0b", "a\nb", ".hidden", "", "x" * 300])
-@pytest.mark.parametrize("where", ["id", "strategy", "row", "member"])
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/x", "a/b", "a\0b", ".", "..", ""])
+@pytest.mark.parametrize("where", ["id", "strategy", "dataset", "row", "member"])
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name, where):
     plain = record_of().plain()
     if where == "row":

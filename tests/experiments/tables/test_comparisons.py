@@ -121,7 +121,7 @@ def test_facts_say_of_what_a_comparison_speaks(tmp_path, seeds, groups, said):
 def test_an_old_comparison_by_bootstrap_is_shown_as_what_it_was(tmp_path):
     make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9})
     update(tmp_path)
-    ((name, found),) = read_comparisons(tmp_path).items()
+    ((name, found),) = read_comparisons(tmp_path)[0].items()
     found.method = "cluster bootstrap"
     for draws, marks_nothing in ((39, True), (40, False), (10_000, False)):
         found.draws = draws
@@ -135,7 +135,7 @@ def test_a_video_without_scores_is_wrong(tmp_path):
     make_run(tmp_path, "single_frame", right)
     make_run(tmp_path, "c3d", right, unscored=range(30))
     update(tmp_path)
-    (found,) = read_comparisons(tmp_path).values()
+    (found,) = read_comparisons(tmp_path)[0].values()
     assert found.difference == pytest.approx(-0.25)
 
 
@@ -197,12 +197,12 @@ def test_seeds_are_paired_where_rows_share_trained_networks_in_each_and_never_by
         make_run(tmp_path, "fused", right, seed=seed, ensemble=ensemble)
         fused.append(right)
     update_comparisons(tmp_path, pairs_of(tmp_path))
-    found = {of.row: of for of in read_comparisons(tmp_path).values()}
+    found = {of.row: of for of in read_comparisons(tmp_path)[0].values()}
     assert (found["fused"].paired, found["c3d"].paired) == (shared, False)
     baseline = np.stack([made["single_frame", 1, seed] for seed in range(3)])
     outcome = compare([np.stack(fused)], [baseline], [groups_of(1)], paired=shared)
     assert (found["fused"].low, found["fused"].p) == (outcome.low, outcome.p)
-    facts = tables(read_records(tmp_path)[0], [], read_comparisons(tmp_path))[0].facts
+    facts = tables(read_records(tmp_path)[0], [], read_comparisons(tmp_path)[0])[0].facts
     apart, together = "of the seeds of each row (3, of the baseline 3)", "of the seeds, in pairs (3), since both"
     assert apart in facts[-1] and (together in facts[-1]) == shared
 
@@ -214,7 +214,7 @@ def test_rows_of_one_run_are_paired(tmp_path):
             tmp_path, "two_stream", np.random.default_rng(seed).random((2, NUM_VIDEOS)) < 0.5, seed=seed, rows=names
         )
     update(tmp_path)
-    (found,) = read_comparisons(tmp_path).values()
+    (found,) = read_comparisons(tmp_path)[0].values()
     assert (found.row, found.baseline, found.paired) == ("two_stream_spatial", "two_stream", True)
 
 
@@ -305,7 +305,7 @@ def test_a_file_of_another_shape_is_made_again(tmp_path, text):
     update(tmp_path)
     ((path, content),) = stored(tmp_path).items()
     path.write_bytes(text)
-    assert read_comparisons(tmp_path) == {}
+    assert read_comparisons(tmp_path)[0] == {}
     update(tmp_path)
     assert stored(tmp_path) == {path: content}
 

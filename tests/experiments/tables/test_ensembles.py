@@ -122,6 +122,15 @@ def test_scores_that_name_no_clusters_are_not_fused_and_the_tables_are_written_a
     assert re.search(r"^cnn_average-\S+: not derived: \S+ does not say which videos are alike: run that", said, re.M)
 
 
+def test_other_labels_of_the_same_videos_are_refused(tmp_path):
+    members = [(make_run(tmp_path, name), name) for name in ("c3d", "slow_fusion")]
+    path = tmp_path / "runs" / members[1][0] / "scores.npz"
+    saved = dict(np.load(path))
+    np.savez(path, **saved | {"target": saved["target"] ^ (saved["video"] == 2)[:, None]})
+    with pytest.raises(ValueError, match=r"do not share the labels of test video test1/2\.mp4"):
+        derive(tmp_path, Ensemble("mine", members))
+
+
 def test_undecodable_videos_stay_without_scores_and_count_as_wrong(tmp_path):
     for name in FOUR:
         scores = random_scores(name, LABELS)
@@ -184,8 +193,21 @@ def test_row_stands_with_its_members_and_says_what_was_fused(tmp_path):
 
 
 def test_the_named_ensembles_and_their_members_have_a_place_in_the_table():
-    for name, (members, fuse) in read_ensembles().items():
-        assert fuse in ("mean", "svm") and {name, *members} <= set(ORDER)
+    for name, of in read_ensembles().items():
+        assert {name, *of.members} <= set(ORDER)
+
+
+@pytest.mark.parametrize(
+    "text", [b"a: [", b"\xff", b"mine: {members: [c3d], fuse: mean}", b"mine: {fuse: max}", b"- 1"]
+)
+def test_a_bad_list_of_ensembles_is_named_and_the_tables_are_written(tmp_path, monkeypatch, text):
+    make_run(tmp_path, "c3d")
+    path = tmp_path / "ensembles.yaml"
+    path.write_bytes(text)
+    monkeypatch.setattr("experiments.tables.ensembles.ENSEMBLES", path)
+    updated = update(tmp_path)
+    assert len(updated.sections[0].rows) == 2
+    assert updated.show() == 1 and str(path) in updated.problems[0] and "\n" not in updated.problems[0]
 
 
 def test_hand_crafted_systems_stand_in_the_literature_only():

@@ -97,11 +97,56 @@ def test_the_check_of_latex_sees_what_is_broken(broken):
         check_latex(f"% head\n{broken}")
 
 
-def test_names_are_no_markup():
-    name = "<script>alert(1)</script>|x"
-    sections = tables([record_of(name)], [])
-    assert "<script" not in to_html(sections) and "&lt;script&gt;" in to_html(sections)
+MARKUP = [
+    "<script>alert(1)</script>|x",
+    "a|b\\|c",
+    "`code`",
+    "*bold* and **more**",
+    "_slanted_ two_words",
+    "~~gone~~",
+    "[link](http://example.com)",
+    "![picture](x.png)",
+    "https://example.com www.example.com",
+    "$x^2$",
+    "&lt;b&gt; &#60;",
+    "- item",
+    "1. item",
+    "# title\n- item\r\n| a | b |",
+    "red \x1b[31m and \u202e turned \ud800",
+]
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_names_are_no_markup(name):
+    record = record_of(name, classes=("a", "b"), families={name: 2}, clip=name, device=name, id="plain")
+    record.rows[0].families = {name: record.rows[0].families["legs"]}
+    record.data.notes = [name]
+    sections = tables([record], [])
     text = to_markdown(sections)
-    assert "<script" not in text
-    cells = {line.replace(r"\|", "").count("|") for line in text.splitlines() if line.startswith("|")}
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 4, "no name makes a line"
+    cells = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines}
     assert cells == {len(sections[0].columns) + 1}
+    bare = re.sub(r"\\[\\`|$~*_(:.&]", "", text.rpartition("\n\nMade from")[0])
+    assert not re.search(r"[`$<]|~~|\*\S|\S\*|\b_|_\b|\]\(|://|www\.|&#|&(?!lt;)\w+;|\x1b|\u202e|\ud800", bare)
+    assert not re.search(r"^- (#|>|[-+] |\d\. )", text, re.M)
+    page = to_html(sections)
+    assert "<script" not in page and "\x1b" not in page and "\u202e" not in page
+    check_latex(to_latex(sections))
+    for written in (text, page, to_csv(sections), to_latex(sections)):
+        written.encode()
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1+1", "\r\n=1", " =1"])
+def test_a_spreadsheet_runs_no_cell(name):
+    record = record_of(name, families={name: 6}, device=name, id="plain")
+    record.rows[0].families = {name: record.rows[0].families["legs"]}
+    lines = list(csv.reader(to_csv(tables([record], [])).splitlines()))
+    texts = [cell for line in lines for cell in line if cell]
+    assert not [cell for cell in texts if cell[0] in "=+-@\t\r" and not re.fullmatch(r"-?[0-9.e-]+", cell)]
+    assert sum(cell.startswith("'") for cell in texts) >= 3
+
+
+def test_negative_numbers_stay_numbers():
+    section = Section("title", [], [], [], csv=[{"difference": -0.25, "name": "-x"}])
+    assert to_csv([section]).splitlines()[1].endswith(",-0.25,'-x")

@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 
 from experiments.records.record import Ensemble
 from experiments.tables.derive import derive
-from tests.factories import one_hot, random_scores, record_of, save_run, softmax
+from tests.factories import labelled, random_scores, record_of, save_run, softmax
 
 STREAMS = ["two_stream_spatial", "two_stream_temporal"]
 LABELS = np.arange(40) % 6
@@ -78,7 +78,7 @@ def crammer_singer(known, labels, num_classes, cost):
 def test_svm_is_that_of_crammer_and_singer(tmp_path, num_classes, num_videos, two_labels):
     """Classes that were not held out are never chosen. A held-out video of two labels is a sample of each."""
     labels = np.arange(num_videos) % num_classes
-    target = one_hot(labels)
+    target = labelled(labels)
     target[0, 1] |= two_labels
     record, saved = fused(tmp_path, make_streams(tmp_path, target))
     sample, label = np.nonzero(target)

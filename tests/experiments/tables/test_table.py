@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.records.record import Protocol, Videos
+from experiments.records.record import Code, Protocol, Videos
 from experiments.tables.published import read_published
 from experiments.tables.rows import ORDER
 from experiments.tables.table import tables
@@ -168,3 +168,31 @@ def test_no_records_give_a_message_not_a_crash(tmp_path):
     markdown, table, page, _ = update(tmp_path / "new").paths
     assert "No finished run yet" in markdown.read_text() and "No finished run yet" in page.read_text()
     assert table.read_text().count("\n") == 1 and "strategy=single_frame" in markdown.read_text()
+
+
+# -- what runs are made of ---------------------------------------------------------------------------------------------
+
+
+def test_a_mean_over_several_versions_of_a_package_is_marked():
+    old = Code("c0de", "abc", {"torch": "2.13.0", "numpy": "1.0"})
+    (section,) = ours(record_of(), record_of(seed=1, id="other"), record_of("c3d"))
+    assert [row[0] for row in section.rows[1:]] == ["slow_fusion", "c3d"] and "Versions" not in " ".join(section.facts)
+    records = [record_of(), record_of(seed=1, id="other"), record_of("c3d")]
+    records[1].code = old
+    (section,) = ours(*records)
+    assert [row[0] for row in section.rows[1:]] == ["slow_fusion (torch 2.13.0 and 2.14.1)", "c3d"]
+    assert "Versions differ between runs: torch 2.13.0 and 2.14.1." in section.facts
+    records = [record_of(), record_of(seed=1, id="other")]
+    for record, version in zip(records, ("PyAV 14", "PyAV 15"), strict=True):
+        record.data.built_with = [version]
+    assert ours(*records)[0].rows[1][0] == "slow_fusion (frames by PyAV 14 and PyAV 15)"
+
+
+def test_drifting_and_damaged_videos_are_facts_where_there_are_any():
+    (section,) = ours(record_of())
+    assert not {"videos/drifting", "videos/damaged"} & section.csv[1].keys()
+    (section,) = ours(record_of(videos=Videos(100, 100, 0, 0, 0, damaged=2, drifting=3, drift=0.8123)))
+    text = " ".join(section.facts)
+    assert "2 are damaged in half of their frames or more" in text
+    assert "3 have a frame rate that varies: times by frame number are off by up to 0.81 s" in text
+    assert (section.csv[1]["videos/drifting"], section.csv[1]["videos/drift"]) == ("3", "0.8123")
