@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from datamodules.files import replaced
 from vidfusion.votes import Votes
 
 
@@ -19,11 +19,10 @@ def write_scores(path: Path, votes: Votes, rows: Sequence[str], videos: Sequence
     `rows` (R,) and `videos` (N,) are names; `video` holds indices into the latter. `clusters` (N,) names the group of
     each video. Videos of one group are alike, so a confidence interval takes a group as one unit.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     fields = {name: value.numpy() for name, value in votes._asdict().items()}
     names = {"rows": np.array(rows), "videos": np.array(videos), "clusters": np.array(clusters)}
-    np.savez_compressed(temporary, **fields, **names)
-    os.replace(temporary, path)
+    with replaced(path) as file:
+        np.savez_compressed(file, **fields, **names)
 
 
 class Scores(NamedTuple):

@@ -43,6 +43,8 @@ def log_record(
     with only_a_mirror(f"the summary or tables of {record.id}"):
         run = logger.experiment
         numbers = _numbers(record) | {f"best/{key.replace('/', '_')}": value for key, value in (best or {}).items()}
+        if is_private(run):  # the id may hold the name of the data set's folder
+            del numbers["record"]
         run.summary.update({key: value for key, value in numbers.items() if value is not None})
         if video_scores is None or targets is None or is_private(run):
             return

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.records.record import digest
 from experiments.records.world import rank
 from experiments.settings.schema import WandbConfig
 
@@ -76,6 +78,8 @@ def tracked_run(
     With `resume`, the run goes on where an earlier one of this id ended. Else it replaces that one. Parts of it that
     still wait for their upload are then removed, because W&B would join them to the new run.
 
+    A private run has neither tags nor a name of its own. How to upload offline runs is said once for a sweep.
+
     At the end, an upload may take WANDB_FINISH_TIMEOUT seconds (60).
     """
     if settings.private:
@@ -90,18 +94,18 @@ def tracked_run(
     import wandb
 
     assert wandb.run is None, f"run {wandb.run.id} is still open: a second logger would silently join it"
-    under_agent = "WANDB_SWEEP_ID" in os.environ
+    under_agent, shown_id = "WANDB_SWEEP_ID" in os.environ, wandb_id(run_id, settings.private)
     if not (resume or under_agent):
-        _remove_waiting(folder, wandb_id(run_id))
+        _remove_waiting(folder, shown_id)
     arguments = {
         "project": settings.project,
         "entity": settings.entity,
-        "id": None if under_agent else wandb_id(run_id),
+        "id": None if under_agent else shown_id,
         "resume": "allow" if resume and not under_agent else None,
-        "name": run_id,
+        "name": shown_id if settings.private else run_id,
         "group": group,
         "job_type": job_type,
-        "tags": [tag[:64] for tag in tags],  # W&B takes no longer ones
+        "tags": [] if settings.private else [tag[:64] for tag in tags],  # W&B takes no longer ones
         "config": config,
         "save_dir": folder,
     }
@@ -111,7 +115,15 @@ def tracked_run(
         yield logger
         exit_code = 0
     finally:
-        _finish(exit_code)
+        _finish(exit_code, _remedy(config.get("sweep"), job_type, folder))
+
+
+def _remedy(sweep: str | None, job_type: str, folder: Path) -> str:
+    """How to upload offline runs: for a sweep, its report says it for all; else a run for itself (`{}`)."""
+    if job_type == "report":
+        command = ["python", "experiments/run.py", "--sync", f"results={folder}"]
+        return f"offline runs; upload them with: {shlex.join(command)}"
+    return "" if sweep else "offline run; upload it with: wandb sync {}"
 
 
 def data_folder(folder: Path) -> str:
@@ -119,9 +131,16 @@ def data_folder(folder: Path) -> str:
     return str(folder.resolve() / "wandb")
 
 
-def wandb_id(run_id: str) -> str:
-    """A run's id as W&B takes it. A data set's folder may have a name with letters that W&B reserves."""
-    return re.sub(r"[:;,#?/']", "-", run_id)
+def wandb_id(run_id: str, private: bool = False) -> str:
+    """A run's id as W&B takes it, of letters, digits and a few signs. Different runs have different ids.
+
+    A private run has a digest in the place of its name, which may hold that of a data set's folder.
+    """
+    own = digest(run_id)
+    if private:
+        return f"{run_id.partition('-')[0]}-{own}"
+    fit = re.sub(r"[^\w.()+-]", "-", run_id)[:100]
+    return fit if fit == run_id else f"{fit}-{own}"
 
 
 def uploaded_mark(log: Path) -> Path:
@@ -187,20 +206,21 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _finish(exit_code: int) -> None:
-    """End this process's run, and say in one line where it is."""
+def _finish(exit_code: int, offline: str) -> None:
+    """End this process's run, and say in one line where it is; of an offline run, `offline`."""
     import wandb
 
     if wandb.run is None:  # ranks other than 0
         return
-    url, run_folder = wandb.run.url, Path(wandb.run.dir).parent
+    url, quoted = wandb.run.url, shlex.quote(str(Path(wandb.run.dir).parent))
     with only_a_mirror("the end of a run"):
         try:
             wandb.finish(exit_code=exit_code)
         except TimeoutError:
-            print(f"W&B: upload unfinished; complete it with: wandb sync --include-online {run_folder}", flush=True)
+            print(f"W&B: upload unfinished; complete it with: wandb sync --include-online {quoted}", flush=True)
         else:
-            print(f"W&B: {url}" if url else f"W&B: offline run; upload it with: wandb sync {run_folder}", flush=True)
+            if said := url or offline.replace("{}", quoted):
+                print(f"W&B: {said}", flush=True)
 
 
 def is_private(run: Any) -> bool:

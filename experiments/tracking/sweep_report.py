@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from experiments.records.record import digest
 from experiments.settings.schema import WandbConfig
 from experiments.tables.render import Section, to_csv
 from experiments.tracking.mirror import is_private, only_a_mirror, tracked_run
@@ -26,8 +27,6 @@ def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folde
     ours = [section for section in sections if section.csv]
     if not ours or "WANDB_SWEEP_ID" in os.environ:
         return
-    from experiments.tables.comparisons import digest
-
     place = digest([platform.node(), str(folder.resolve())])
     with (
         only_a_mirror(f"the report of {sweep}"),
@@ -44,7 +43,7 @@ def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folde
         if logger is None:
             return
         run = logger.experiment
-        for name, section in _named(ours):
+        for name, section in _named(ours, settings.private):
             run.summary.update(_shares(section, f"{name}/" if name else ""))
             if not is_private(run):
                 run.log(_charts(section, name or "report"))
@@ -52,11 +51,14 @@ def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folde
             run.log_artifact(_table_file(sweep, ours))
 
 
-def _named(sections: list[Section]) -> list[tuple[str, Section]]:
-    """Sections with their titles. Equal titles are numbered. A single section has the empty name."""
+def _named(sections: list[Section], private: bool) -> list[tuple[str, Section]]:
+    """Sections with their titles. Equal titles are numbered. A single section has the empty name.
+
+    Private ones are only numbered: a title may hold the name of the data set's folder.
+    """
     if len(sections) == 1:
         return [("", sections[0])]
-    titles = [section.title for section in sections]
+    titles = ["section" if private else section.title for section in sections]
     counts = [titles[:place].count(title) + 1 for place, title in enumerate(titles)]
     names = [f"{title} ({count})" if count > 1 else title for title, count in zip(titles, counts, strict=True)]
     return list(zip(names, sections, strict=True))

@@ -38,7 +38,9 @@ def sync(results: Path) -> int:
 
 def _look(results: Path) -> tuple[list[Path], int]:
     """Logs that wait for their upload, and how many runs are still being made."""
-    points = {wandb_id(point.name): point for point in (results / "runs").glob("*")}
+    points = {
+        wandb_id(point.name, private): point for point in (results / "runs").glob("*") for private in (False, True)
+    }
     waiting, unfinished = [], 0
     for folder in sorted((results / "wandb").glob("offline-run-*")):  # a name begins with the time of the start
         log = next(folder.glob("run-*.wandb"), None)

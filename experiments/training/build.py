@@ -108,5 +108,5 @@ def public_config(run: RunConfig) -> dict[str, Any]:
         for name in ("root", "stores", "lists", "manifest"):
             data.pop(name, None)
     if run.model.weights:
-        config["model"]["weights"] = Path(run.model.weights).name
+        config["model"]["weights"] = "private" if run.wandb.private else Path(run.model.weights).name
     return config

@@ -69,12 +69,12 @@ def run_point(run: RunConfig, force: bool = False) -> bool:
         try:
             return _train_and_test(run, force)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK_PROBLEMS:  # of scores, the record or curves
+                error = OSError(disk_problem(Path(error.filename or run.folder), error))
             expected = isinstance(error, ValueError | OSError)
             with suppress(OSError):  # the disk may be what is wrong
                 write_atomically(run.folder / "error.txt", f"{error}\n" if expected else traceback.format_exc())
-            if isinstance(error, OSError) and error.errno in DISK_PROBLEMS:
-                raise OSError(disk_problem(Path(error.filename or run.folder / "curves"), error)) from None
-            raise
+            raise error
         except BaseException:  # a signal asked it to stop
             _say_where_it_stopped(run)
             raise

@@ -13,7 +13,7 @@ from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 
 from experiments import ROOT
 from experiments.settings.schema import WandbConfig
-from experiments.tracking.mirror import resolve_mode, tracked_run
+from experiments.tracking.mirror import resolve_mode, tracked_run, wandb_id
 from tests.experiments.tracking.wandb_log import read_runs
 
 KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
@@ -140,11 +140,25 @@ def test_under_an_agent_the_run_id_is_the_agents(tmp_path, monkeypatch):
 
 
 def test_names_that_wandb_does_not_take_are_made_fit(tmp_path):
-    with track(tmp_path, run_id="c3d-my:data;,#?/'s-s0-1", tags=["long" * 20]):
+    name = r"c3d-my:data;,#?/'%\s-s0-1"
+    with track(tmp_path, run_id=name, tags=["long" * 20]):
         pass
     (back,) = read_runs(tmp_path)
-    assert (back.run.run_id, back.run.display_name) == ("c3d-my-data------s-s0-1", "c3d-my:data;,#?/'s-s0-1")
+    assert re.fullmatch("c3d-my-data--------s-s0-1-[0-9a-f]{8}", back.run.run_id) and back.run.display_name == name
     assert list(back.run.tags) == ["long" * 16]
+    assert wandb_id("a:b") != wandb_id("a;b") and len(wandb_id("x" * 300)) < 128
+    assert wandb_id("c3d-ucf101-s0-1") == "c3d-ucf101-s0-1"
+
+
+def test_how_to_upload_is_said_once_for_a_sweep(tmp_path, capsys):
+    folder = tmp_path / "my results"
+    for number, job_type in enumerate(("train", "train", "report")):
+        names = {"run_id": f"run-{number}", "group": "fusion", "job_type": job_type}
+        with tracked_run(WandbConfig("offline"), config={"sweep": "fusion"}, tags=[], folder=folder, **names):
+            pass
+    assert capsys.readouterr().out == (
+        f"W&B: offline runs; upload them with: python experiments/run.py --sync 'results={folder}'\n"
+    )
 
 
 @pytest.mark.parametrize("broken", ["service", "setting"])

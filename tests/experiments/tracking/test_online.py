@@ -76,6 +76,21 @@ from experiments.tracking.sweep_report import log_report
 shown = Section("toy", [], ["Strategy"], [["c3d"]], csv=[{"strategy": "c3d", "test/video_hit1": 0.5}])
 log_report(WandbConfig(private=True), "alone", [shown], Path(sys.argv[1]))
 """
+OF_A_FOLDER = """
+import sys
+from pathlib import Path
+from experiments.settings.compose import compose
+from experiments.tracking.charts import log_record
+from experiments.tracking.mirror import tracked_run
+from experiments.training.build import public_config
+from tests.factories import record_of
+
+root, results, *private = sys.argv[1:]
+run = compose(["strategy=c3d", "dataset=folder", f"data.root={root}", *private])
+labels = {"group": run.strategy, "tags": [run.strategy, run.dataset_label, run.recipe]}
+with tracked_run(run.wandb, run_id=run.id, config=public_config(run), folder=Path(results), **labels) as logger:
+    log_record(logger, record_of(id=run.id))
+"""
 TELEMETRY = b"/sdk/otel/"
 
 
@@ -237,6 +252,22 @@ def test_a_process_of_private_runs_sends_no_telemetry_either(ran, tmp_path):
     server.stop()
     assert run_of(server, "alone").summary["c3d/test/video_hit1"] == 0.5
     assert not any(TELEMETRY in sent or str(tmp_path).encode() in sent for sent in server.received)
+    clean(server)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_no_byte_of_a_private_run_holds_its_folders_name(tmp_path, private):
+    root = tmp_path / "patients_of_ward_7"
+    for place in ("train/a/1.mp4", "train/b/2.mp4", "test/a/3.mp4", "test/b/4.mp4"):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).touch()
+    server = Server().start()
+    (tmp_path / "program.py").write_text(OF_A_FOLDER)
+    words = [tmp_path / "program.py", root, tmp_path / "results", *["wandb.private=true"] * private]
+    call(words, environment(tmp_path, server))
+    server.stop()
+    assert run_of(server, "c3d").state == "finished"
+    assert any(root.name.encode() in sent for sent in server.received) != private
     clean(server)
 
 

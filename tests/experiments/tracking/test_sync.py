@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from experiments.tracking.mirror import wandb_id
 from experiments.tracking.sync import sync
 
 
@@ -15,8 +16,9 @@ def offline_part(results, time, run_id):
     return folder
 
 
-def test_what_is_still_being_made_waits(tmp_path, monkeypatch, capsys):
-    offline_part(tmp_path, "20200101_000000", "a-b")
+@pytest.mark.parametrize("private", [False, True])
+def test_what_is_still_being_made_waits(private, tmp_path, monkeypatch, capsys):
+    offline_part(tmp_path, "20200101_000000", wandb_id("a:b", private))
     (tmp_path / "runs" / "a:b").mkdir(parents=True)  # W&B takes no such letters in an id
     seen = []
     monkeypatch.setattr("experiments.tracking.sync.holder", lambda folder: seen.append(folder) or "process 1")

@@ -197,7 +197,8 @@ def test_a_diverged_run_is_no_result(small, tmp_path):
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(small, tmp_path, monkeypatch, capsys):
     run, save = compose([*small, f"results={tmp_path}", "training.steps=3"]), torch.save
 
-    def full(content, file):
+    def full(content, file=None, **_):
+        file = file or content
         file.write(b"half a checkpoint")
         raise OSError(28, "No space left on device")
 
@@ -208,4 +209,10 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(small, tmp_
     assert f"{unfinished(run.folder) / 'last.ckpt'}: cannot be written (No space left on device; about " in said
     assert "MB are free); make room or choose another results=" in said and "\n" not in said
     assert not list(unfinished(run.folder).glob("last*"))
-    assert torch.save is save and run_point(run)
+    assert torch.save is save
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"cannot be written .*; make room or choose"):
+        patch.setattr(np, "savez_compressed", full)  # of the scores
+        run_point(run)
+    assert "No space left on device" in (run.folder / "error.txt").read_text()
+    assert not list(unfinished(run.folder).glob("scores*"))
+    assert run_point(run) and "after step 3 of 3" in capsys.readouterr().out

@@ -64,7 +64,7 @@ def test_a_run_gives_the_same_numbers_again_and_after_an_interruption(run, tmp_p
         interrupt(patch, lambda trainer: trainer.global_step == 30)  # within the third of four epochs
         run_point(again)
     assert "stopped on purpose" in (again.folder / "error.txt").read_text()
-    assert torch.load(again.folder / "last.ckpt", weights_only=True)["global_step"] == 26
+    assert torch.load(again.folder / "unfinished/last.ckpt", weights_only=True)["global_step"] == 26
     capsys.readouterr()
     run_point(again)
     assert "goes on from its last checkpoint" in capsys.readouterr().out
