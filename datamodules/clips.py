@@ -1,7 +1,6 @@
-"""Which frames of a video make up a clip, and which clips an epoch: pure integer arithmetic, no I/O.
+"""Which frames of a video make up a clip, and which clips make up an epoch. Integer arithmetic only, no I/O.
 
-Everything that the papers say about clips is a value of `ClipSpec`; `clip_indices` is the one function that realises
-it.
+Everything that the papers say about clips is a value of `ClipSpec`. `clip_indices` turns it into frame numbers.
 """
 
 from __future__ import annotations
@@ -18,29 +17,31 @@ from datamodules.errors import DataError
 
 @dataclass
 class ClipSpec:
-    """What one clip is, and how many are taken from a video (config node `sampling`).
+    """What one clip is, and how many of them come from a video (config node `sampling`).
 
     frames:        RGB frames per clip, T (0: none)
     flow_frames:   optical flow fields per clip, L (0: none); field i is the motion from frame i to frame i + 1
-    flow_direction: `forward`, from the clip's first frame on; or `both`: L / 2 fields forward from the clip's middle
-                   frame on and L / 2 backward from it, frame to previous frame (Simonyan & Zisserman 2014, section
+    flow_direction: `forward` from the clip's first frame, or `both`: L / 2 fields forward from the clip's middle frame
+                   and L / 2 backward from it, each from a frame to the one before (Simonyan & Zisserman 2014, section
                    3.1); the RGB frames then begin at the middle frame
     stride:        video frames from one frame of the clip to the next
-    fps:           frames per second of the clip; replaces `stride`, using the video's own rate
-    span:          `fixed` as stride or fps say, or `video`: the frames are spread evenly over the whole video
+    fps:           frames per second of the clip; replaces `stride` and uses the video's own rate
+    span:          `fixed`: as stride or fps say; `video`: the frames are spread evenly over the whole video
     train_clips:   clips drawn from each training video in each epoch, at random places
-    balanced:      an epoch's clips, no more than else, are of classes drawn uniformly (Simonyan & Zisserman 2014,
-                   section 5); a video comes again only when all of its class have come
-    train_labels:  what is trained on where a video has several labels: `all` of them in equal shares, or `one`, drawn
-                   anew for each clip (Karpathy et al. 2014 do not say); accuracy counts any of them as right
-    test_clips:    clips per test video, or `all`: one every `test_step` frames from the first on
+    balanced:      the class of each training clip is drawn uniformly (Simonyan & Zisserman 2014, section 5); an epoch
+                   has as many clips as without it, and a video comes again only after all others of its class
+    train_labels:  target of a video with several labels: `all` of them in equal shares, or `one`, drawn anew for each
+                   clip (Karpathy et al. 2014 do not say); accuracy counts any of them as right
+    test_clips:    clips per test video, or `all`: one every `test_step` frames from the first frame on
     test_step:     video frames between the starts of two clips when `test_clips` is `all`
-    test_sampling: `even`: clip i of N is centred on (i + 1/2) / N of the video's length, for every kind of clip alike
-                   (clamped to lie inside), so that all strategies' clips share their centres; or `random` (seeded)
+    test_sampling: `even`: clip i of N is centred on (i + 1/2) / N of the video's length and moved inside if necessary,
+                   so the clips of all strategies share their centres; or `random` (seeded)
     test_views:    crops of each test clip: `center`; `flip` adds its mirror image; `3crop` along the longer side;
                    `4crop` centre and one random crop, each mirrored (Karpathy et al. 2014 pass a clip 4 times);
-                   `10crop` corners and centre, each mirrored. Where labels depend on left and right, no image is.
-    short:         a video shorter than its clip is repeated (`loop`), its last frame is (`hold`), or it is an `error`
+                   `10crop` corners and centre, each mirrored. Nothing is mirrored where data.mirror is false.
+    test_time:     how test clips are played: `forward`, `reversed`, `shuffled` in an order seeded by the video's path,
+                   or `frozen`, the middle frame throughout, without motion
+    short:         a video shorter than its clip is repeated (`loop`), holds its last frame (`hold`), or is an `error`
     resize:        height and width of the stored frames, in pixels (unset: the network's own)
     crop:          side of the square that the network sees, in pixels (unset: the network's own)
     crop_scales:   training crops have a side of `crop` times one of these, at a corner or the centre, and are resized
@@ -62,6 +63,7 @@ class ClipSpec:
     test_step: int = 8
     test_sampling: Literal["even", "random"] = "even"
     test_views: Literal["center", "flip", "3crop", "4crop", "10crop"] = "center"
+    test_time: Literal["forward", "reversed", "shuffled", "frozen"] = "forward"
     short: Literal["loop", "hold", "error"] = "loop"
     resize: Optional[list[int]] = None  # noqa: UP045
     crop: Optional[int] = None  # noqa: UP045
@@ -69,43 +71,79 @@ class ClipSpec:
     colour: Literal["none", "jitter", "pca"] = "none"
 
 
-class Clips(NamedTuple):
-    """Indices of N clips of one video: `rgb` (N, T) into its frames; `flow` (N, L) into its forward flow fields and
-    `backward` (N, 0) into its backward ones, or (N, L / 2) each; `padded` (N,) says which clips reach beyond the
-    video's end; `center` (N,) is the middle of each clip in frames.
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The frames of a video whose rate varies: `times` (n,) are the seconds at which each is shown, from 0 on."""
 
-    Of a video that is stored in pieces, all these are places among the stored frames and fields, and `padded` is of
-    clips that reach beyond the end of their piece."""
+    times: np.ndarray
+
+
+Rate = float | Timeline  # frames per second, 0 where the video does not say; or the frames' own times
+
+
+def nearest_to(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Numbers of the frames nearest to some `seconds` (N,), given the frames' `times` (n,); of two, the later one."""
+    return np.searchsorted((times[1:] + times[:-1]) / 2, seconds, side="right")
+
+
+def nearest_frames(times: np.ndarray, fps: float) -> np.ndarray:
+    """Numbers of the frames nearest to the times 0, 1 / fps, 2 / fps ... of a video, given its frames' `times` (n,)."""
+    return nearest_to(times, np.arange(int(times[-1] * fps + 0.5) + 1) / fps)
+
+
+class Clips(NamedTuple):
+    """N clips of one video.
+
+    rgb:      (N, T) frame numbers
+    flow:     (N, L) numbers of forward flow fields; (N, L / 2) if flow goes in both directions
+    backward: (N, 0) numbers of backward flow fields; (N, L / 2) if flow goes in both directions
+    padded:   (N,) whether the clip reaches beyond the end of the video
+    center:   (N,) the middle of the clip, in frames; where clips have a rate and the video's varies, in clip frames
+    seconds:  (N,) the same in seconds, or in frames if the video does not say its rate
+
+    If a video is stored in pieces, the numbers count its stored frames and fields, and a clip is padded if it reaches
+    beyond the end of its piece.
+    """
 
     rgb: np.ndarray
     flow: np.ndarray
     backward: np.ndarray
     padded: np.ndarray
     center: np.ndarray
+    seconds: np.ndarray
 
 
 def check(spec: ClipSpec) -> None:
-    """Raise DataError for a spec that describes no clip."""
+    """Raise DataError if a spec describes no clip."""
     for name, least in (("frames", 0), ("flow_frames", 0), ("stride", 1), ("train_clips", 1), ("test_step", 1)):
         if getattr(spec, name) < least:
             raise DataError(f"sampling.{name}={getattr(spec, name)}: expected {least} or more")
     if spec.frames + spec.flow_frames == 0:
         raise DataError("sampling.frames and sampling.flow_frames are both 0: a clip needs frames or flow")
-    if spec.flow_direction == "both":
-        if spec.flow_frames < 2 or spec.flow_frames % 2:
-            raise DataError(
-                f"sampling.flow_frames={spec.flow_frames}: with sampling.flow_direction=both half of them go back; "
-                "expected an even number from 2 on"
-            )
-        if spec.span == "video":
-            raise DataError(
-                "sampling.span=video starts at the first frame, from where no flow goes back; "
-                "set sampling.span=fixed or sampling.flow_direction=forward"
-            )
+    _check_direction(spec)
     if spec.fps is not None and not 0 < spec.fps < float("inf"):
         raise DataError(f"sampling.fps={spec.fps}: expected a number of frames per second above 0")
     if spec.test_clips != "all" and not (isinstance(spec.test_clips, int) and spec.test_clips > 0):
         raise DataError(f"sampling.test_clips={spec.test_clips}: expected a number from 1 on, or `all`")
+    _check_crops(spec)
+
+
+def _check_direction(spec: ClipSpec) -> None:
+    if spec.flow_direction == "forward":
+        return
+    if spec.flow_frames < 2 or spec.flow_frames % 2:
+        raise DataError(
+            f"sampling.flow_frames={spec.flow_frames}: with sampling.flow_direction=both half of them go back; "
+            "expected an even number from 2 on"
+        )
+    if spec.span == "video":
+        raise DataError(
+            "sampling.span=video starts at the first frame, from where no flow goes back; "
+            "set sampling.span=fixed or sampling.flow_direction=forward"
+        )
+
+
+def _check_crops(spec: ClipSpec) -> None:
     if spec.resize is None or len(spec.resize) != 2 or spec.crop is None:
         raise DataError(f"sampling.resize={spec.resize}, sampling.crop={spec.crop}: expected [height, width], side")
     if not 0 < spec.crop <= min(spec.resize):
@@ -119,18 +157,20 @@ def check(spec: ClipSpec) -> None:
 
 
 def scaled_side(crop: int, scale: float) -> int:
-    """Side of the square that becomes a training crop at one of `ClipSpec.crop_scales`, in pixels."""
+    """Side of the training crop at one of `ClipSpec.crop_scales`, in pixels, before it is resized."""
     return int(crop * scale + 0.5)
 
 
 def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Offsets of a clip's frames (T,), forward and backward flow fields from its first frame, and the frames that it
-    spans."""
+    """(offsets of the frames (T,), of the forward and of the backward flow fields, number of frames that it spans).
+
+    Offsets count from the clip's first frame.
+    """
     num_backward = spec.flow_frames // 2 if spec.flow_direction == "both" else 0
     num_forward = spec.flow_frames - num_backward
     places = np.arange(max(spec.frames, num_forward))
     if spec.span == "video":
-        # The first frame of each of T equal parts, in integers; no flow field leads on from the video's last frame.
+        # The first frame of each of T equal parts, in integers. The last frame has no flow field.
         places = places * (num_frames - (spec.flow_frames > 0)) // len(places)
     elif spec.fps is None:
         places = places * spec.stride
@@ -143,36 +183,52 @@ def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, n
         )
     rgb, flow = places[: spec.frames], places[:num_forward]
     span = max(int(rgb[-1]) + 1 if rgb.size else 0, int(flow[-1]) + 2 if flow.size else 0)
-    # Backward field i leads from frame i + 1 to frame i, so the first one from the middle frame is that before it.
+    # Backward field i leads from frame i + 1 to frame i, so the one that starts at the middle frame has a lower number.
     backward = -1 - places[:num_backward]
     before = -int(backward[-1]) if num_backward else 0
     return before + rgb, before + flow, before + backward, before + span
 
 
-def clip_span(spec: ClipSpec, num_frames: int, fps: float) -> int:
-    """Video frames from the first to the last one that a clip of this video touches, both counted."""
+def _steps(spec: ClipSpec, num_frames: int, rate: Rate) -> tuple[int, float, np.ndarray | None]:
+    """(number of places where a clip can begin or end, their rate, the frame at each place).
+
+    They are the video's frames. But where clips have a rate and that of the video varies, they are steps of equal time.
+    """
+    if not isinstance(rate, Timeline):
+        return num_frames, rate, None
+    if spec.fps is None or spec.span == "video":
+        return num_frames, 0.0, None
+    shown = nearest_frames(rate.times, spec.fps)
+    return len(shown), spec.fps, shown
+
+
+def clip_span(spec: ClipSpec, num_frames: int, rate: Rate) -> int:
+    """Number of video frames from the first to the last one of a clip, both counted; or of steps, see `_steps`."""
+    num_frames, fps, _ = _steps(spec, num_frames, rate)
     return _offsets(spec, num_frames, fps)[-1]
 
 
-# Where a video is stored in pieces, one after another, `piece` is the number of frames in each, and `num_frames` that
-# in all of them. Each piece is then to its clips what a whole video is to others.
+# If a video is stored in pieces, `piece` is the number of frames of each, and `num_frames` that of all of them. A clip
+# then lies in one piece, as it otherwise lies in the whole video.
 
 
 def train_starts(
-    spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator, piece: int | None = None
+    spec: ClipSpec, num_frames: int, rate: Rate, rng: np.random.Generator, piece: int | None = None
 ) -> np.ndarray:
     """The first frame of one random training clip, (1,): uniform over all places where the clip fits."""
+    num_frames, fps, _ = _steps(spec, num_frames, rate)
     return _random_starts(spec, num_frames, fps, rng, piece, 1)
 
 
 def test_starts(
-    spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator, piece: int | None = None
+    spec: ClipSpec, num_frames: int, rate: Rate, rng: np.random.Generator, piece: int | None = None
 ) -> np.ndarray:
-    """The first frames of a video's test clips, (N,); `rng` is used by `test_sampling=random` only.
+    """The first frames of a video's test clips, (N,). Only `test_sampling=random` uses `rng`.
 
-    Of pieces, `all` takes every one; `even` takes N evenly spaced ones and the middle of each, or where there are fewer
-    pieces than N clips, spaces those of one piece evenly in it.
+    If there are pieces, `all` takes clips from every piece. `even` takes the middles of N evenly spaced pieces. With
+    fewer pieces than clips, it spaces the clips of each piece evenly in it.
     """
+    num_frames, fps, _ = _steps(spec, num_frames, rate)
     length = piece or num_frames
     span, num_pieces = clip_span(spec, length, fps), num_frames // length
     room = max(length - span, 0)
@@ -182,10 +238,10 @@ def test_starts(
     if spec.test_sampling == "random":
         return np.sort(_random_starts(spec, num_frames, fps, rng, piece, count))
     chosen = (2 * np.arange(count) + 1) * num_pieces // (2 * count)
-    others = np.bincount(chosen)[chosen]  # clips of the same piece, itself counted, and which of them it is
-    number = np.arange(count) - np.searchsorted(chosen, chosen)
-    # The clip's middle, start + (span - 1) / 2, at the middle of the i-th of N equal parts, (2i + 1) n / 2N - 1/2,
-    # as nearly as whole frames allow.
+    others = np.bincount(chosen)[chosen]  # number of clips in the same piece
+    number = np.arange(count) - np.searchsorted(chosen, chosen)  # which of them it is
+    # The clip's middle, start + (span - 1) / 2, comes as near as whole frames allow to the middle of the i-th of N
+    # equal parts, (2i + 1) n / 2N - 1/2.
     starts = ((2 * number + 1) * length + others * (1 - span)) // (2 * others)
     return length * chosen + np.clip(starts, 0, room)
 
@@ -202,14 +258,17 @@ def _random_starts(
 test_starts.__test__ = False  # the name is not a test's
 
 
-def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray, piece: int | None = None) -> Clips:
-    """Frames and flow fields of the clips that begin at `starts` (N,) of a video with `num_frames` >= 1 frames.
+def clip_indices(spec: ClipSpec, num_frames: int, rate: Rate, starts: np.ndarray, piece: int | None = None) -> Clips:
+    """The clips that begin at the frames `starts` (N,) of a video with `num_frames` >= 1 frames.
 
-    A clip that reaches beyond the end is repeated from the video's start or holds its last frame, as `spec.short` says
-    (flow likewise over its fields: no field leads from the last frame to the first). Raises DataError where `short` is
-    `error`, and where `fps` needs a frame rate that the video does not say (`fps` 0).
+    A clip that reaches beyond the end goes on at the video's start or holds its last frame, as `spec.short` says. Flow
+    does the same over the fields: no field leads from the last frame to the first. Raises DataError if `short` is
+    `error`, or if `spec.fps` needs a rate that the video does not say (`rate` 0).
+
+    Of a video whose rate varies, clips with a rate of their own show the frame nearest to each of their times.
     """
     assert num_frames >= 1
+    num_frames, fps, shown = _steps(spec, num_frames, rate)
     length = piece or num_frames
     *offsets, span = _offsets(spec, length, fps)
     fields = max(length - 1, 1)
@@ -228,11 +287,22 @@ def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray
         flow, backward = np.minimum(flow, fields - 1), np.minimum(backward, fields - 1)
     else:
         rgb, flow, backward = rgb % length, flow % fields, backward % fields
-    return Clips(length * chosen + rgb, fields * chosen + flow, fields * chosen + backward, padded, center)
+    rgb, flow, backward = length * chosen + rgb, fields * chosen + flow, fields * chosen + backward
+    if shown is not None:
+        after = shown[np.minimum(backward + 1, num_frames - 1)]  # the frame from which a backward field leads
+        last_field = max(len(rate.times) - 2, 0)
+        rgb, flow, backward = shown[rgb], np.minimum(shown[flow], last_field), np.clip(after - 1, 0, last_field)
+    return Clips(rgb, flow, backward, padded, center, _seconds(rate, fps, center))
+
+
+def _seconds(rate: Rate, fps: float, center: np.ndarray) -> np.ndarray:
+    if isinstance(rate, Timeline) and not fps:
+        return np.interp(center, np.arange(len(rate.times)), rate.times)
+    return center / (fps or 1)
 
 
 def shuffled_order(num_videos: int, draws: int, num_clips: int, rng: np.random.Generator) -> np.ndarray:
-    """Training clips in random order, (num_clips, 2): a video's index and which of its draws it is, from 0 on.
+    """Training clips in random order, (num_clips, 2): the index of a video, and the number of its draw, from 0.
 
     Every video comes `draws` times before any comes more often.
     """
@@ -243,9 +313,9 @@ def shuffled_order(num_videos: int, draws: int, num_clips: int, rng: np.random.G
 
 
 def balanced_order(labels: Sequence[tuple[int, ...]], num_clips: int, rng: np.random.Generator) -> np.ndarray:
-    """As `shuffled_order`, with the class of each clip drawn uniformly from those that have videos.
+    """As `shuffled_order`, but the class of each clip is drawn uniformly from the classes that have videos.
 
-    `labels` are those of each video; one of several classes may come for each of them. Within a class every video comes
+    `labels` has the labels of each video; a video may come for each of its classes. Within a class every video comes
     before any comes again.
     """
     members: dict[int, list[int]] = {}

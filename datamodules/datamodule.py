@@ -1,20 +1,20 @@
-"""Clips of stored videos as a Lightning DataModule: all that the data sets share.
+"""Clips of stored videos as a Lightning DataModule, for every data set.
 
-A batch is a dict of N views (a view is one crop of one clip; in training a clip has one, and only the first three
-entries are there):
+A batch is a dict of N views. A view is one crop of one clip. A training clip has one view, and only the entries down to
+`drawn`.
     rgb        (N, 3, T, H, W) uint8
-    flow       (N, 2, L, H, W) uint8, 128 is no motion, or float32 in pixels where each field is stored in its own
-               range (`data.flow.range=field`); with `flow_direction=both` the first L / 2 fields lead forward
-               from the clip's middle frame on, the others backward from it;
-               flow_mean (N, 2, L) each whole field's mean displacement, pixels
+    flow       (N, 2, L, H, W) uint8, 128 is no motion. With `flow_direction=both` the first L / 2 fields lead forward
+               from the clip's middle frame, the others backward from it.
+    flow_mean  (N, 2, L) mean displacement of each whole field, pixels
     target     (N, C) bool, the true labels
     drawn      (N, C) bool, the one of them that is trained on; only in training with `train_labels=one`
-    video      (N,) index into the split's videos; clip (N,) which clip of the video
-    center     (N,) float32, the clip's middle, in seconds (in frames where the file does not say its frame rate); of a
-               video of which pieces are stored, seconds of these, as if one followed on another
+    video      (N,) index into the videos of the split
+    clip       (N,) number of the clip in its video
+    center     (N,) float32, middle of the clip in seconds, or in frames if the file does not say its rate. If a video
+               is stored in pieces, seconds count over the stored pieces only.
     valid      (N,) false for a test video that cannot be decoded: its frames are zeros and it counts as wrong
-Views of one clip are neighbours, and so are clips of one video; a video's views may spread over several batches, so
-that memory does not grow with their number.
+Views of one clip are neighbours, and so are clips of one video. The views of a video may spread over several batches,
+so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -38,21 +38,22 @@ from datamodules.datasets.base import Dataset
 from datamodules.epoch import TrainOrder, ViewShare
 from datamodules.errors import DataError
 from datamodules.holdout import hold_out
-from datamodules.loading import StoredClips, TestViews, TrainClips, collate
+from datamodules.loader import PATIENCE, Loader, check_shared_memory
+from datamodules.loading import StoredClips, TestViews, TrainClips, collate, start_loading
 from datamodules.processes import available_cores
 from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore
 from datamodules.store.shards import read_shards
 from datamodules.store.tracks import Track
-from datamodules.videos import Video, VideoLists, select
+from datamodules.videos import Split, Video, select
 
 
 class VideoDataModule(L.LightningDataModule):
     """Clips of one data set under one clip specification.
 
-    `prepare_data` makes or checks the videos and decodes each once into the frame store; `setup` opens the store.
-    `batch_size` counts clips per process in training, `test_batch_size` views. Raises DataError for anything wrong with
-    the files or settings.
+    `prepare_data` makes the videos of a generated data set, and decodes each video once into the frame store. `setup`
+    opens the store. `batch_size` counts training clips per process, `test_batch_size` test views. Both methods raise
+    DataError if anything is wrong with files or settings.
     """
 
     def __init__(
@@ -72,39 +73,41 @@ class VideoDataModule(L.LightningDataModule):
         self._store: FrameStore | None = None
 
     @cached_property
-    def lists(self) -> VideoLists:
-        """The data set's lists, read once."""
+    def lists(self) -> Split:
+        """The chosen split of the data set, read once."""
         return self.dataset.read()
 
     @property
     def tracks(self) -> list[Track]:
-        """What the clips need of a frame store."""
+        """The tracks of the frame store that the clips need."""
         return tracks(self.dataset, self.spec)
 
     def prepare_data(self) -> None:
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
         if self._store is None:
             self.dataset.prepare(available_cores())  # before its lists are read
+            if len(classes := self.lists.classes) < 2:
+                raise DataError(f"{self.dataset.folder()}: found 1 class, {classes[0]}; expected 2 or more")
             store = prepare_store(self.dataset, self.tracks, available_cores(), self.lists)
             self.dataset.report(self.lists, store.videos)
 
     def find_stores(self) -> tuple[bool, str] | None:
-        """Whether all that is needed of the frame store is built, so that `setup` only opens it, and the key of its
-        files; None where the lists or the videos are not here."""
+        """(whether all needed tracks are built, key of the store's files); None if lists or videos are not here."""
         root = self.dataset.folder()
         try:
             files = self.lists.files
         except DataError:
             return None
-        if not any((root / path).is_file() for path in files):
+        if not any((root / path).exists() for path in files):
             return None
         folder = store_folder(root, files, Path(self.dataset.stores), Path(root).name)
         return all(read_shards(folder, track) is not None for track in self.tracks), _key(folder)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the store, hold out groups for validation and check that every process has something to do."""
+        """Open the store, hold out groups for validation, and check that every process has something to do."""
         if self._store is None:
             self._open()
+        check_shared_memory(self.spec, self.workers, self.batch_size + self.test_batch_size)
         world = self._process()[1]
         for name, count in (
             ("training clips", len(self.train_clips.videos) * self.spec.train_clips),
@@ -117,13 +120,13 @@ class VideoDataModule(L.LightningDataModule):
                 )
 
     def _process(self) -> tuple[int, int]:
-        """Which process this is, of how many."""
+        """(number of this process, number of processes)."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _open(self) -> None:
         # Everything is built by now (`prepare_data`), so this only opens it.
         store = prepare_store(self.dataset, self.tracks, 1, lists=self.lists)
-        train, validation = hold_out(self.dataset, self.lists.train)
+        train, validation = hold_out(self.dataset, self.lists.train, self.lists.validation)
         classes, mirror = len(self.lists.classes), self.dataset.mirror
         whole = whole_videos(self.dataset, train, store)
         self.train_clips = TrainClips(whole, store, self.spec, classes, mirror, self.seed)
@@ -138,7 +141,7 @@ class VideoDataModule(L.LightningDataModule):
         return self._store
 
     def steps_per_epoch(self, processes: int) -> int:
-        """Optimiser steps in one pass over the training videos, each process taking `batch_size` clips per step."""
+        """Optimiser steps in an epoch, if each of some processes takes `batch_size` clips per step."""
         return -(-len(self._train_order(0, processes)) // self.batch_size)
 
     @property
@@ -148,21 +151,22 @@ class VideoDataModule(L.LightningDataModule):
 
     @property
     def num_test_batches(self) -> int:
-        """Batches of views in this process's share of the test."""
+        """Number of batches in this process's share of the test."""
         return len(self.test_dataloader())
 
     def _train_order(self, rank: int, world: int) -> TrainOrder:
         return TrainOrder(self.train_clips, self.batch_size, rank, world)
 
     def _loader(self, dataset: TorchDataset, sampler: Sampler, batch_size: int) -> DataLoader:
-        return DataLoader(
+        processes = {"timeout": PATIENCE, "worker_init_fn": start_loading, "persistent_workers": True}
+        return Loader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
             collate_fn=collate,
             num_workers=self.workers,
-            persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
+            **processes if self.workers else {},
         )
 
     def train_dataloader(self) -> DataLoader:
@@ -170,7 +174,7 @@ class VideoDataModule(L.LightningDataModule):
         order = self._train_order(*self._process())
         loader = self._loader(self.train_clips, order, self.batch_size)
         # Lightning opens the loader of a resumed run before it says which epoch it is, and workers draw at once.
-        order.set_epoch(self.trainer.global_step // len(loader) if self.trainer else 0)
+        order.start_at(*divmod(self.trainer.global_step if self.trainer else 0, len(loader)), self.batch_size)
         return loader
 
     def view_loader(self, views: TestViews) -> DataLoader:
@@ -178,7 +182,7 @@ class VideoDataModule(L.LightningDataModule):
         return self._loader(views, ViewShare(views, *self._process()), self.test_batch_size)
 
     def val_dataloader(self) -> DataLoader | list:
-        """Every view of the held-out training groups; nothing when `data.validation` and `data.folds` are 0."""
+        """Every view of the held-out training groups; empty if nothing is held out."""
         return self.view_loader(self.validation_views) if self.validation_views.videos else []
 
     def test_dataloader(self) -> DataLoader:
@@ -186,9 +190,9 @@ class VideoDataModule(L.LightningDataModule):
         return self.view_loader(self.test_views)
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with anything the data contribute: ids, labels, frame counts, the files' content.
+        """16 hex digits that change with the videos, labels, frame counts or content of the files.
 
-        What is stored of them (frame size, flow) is part of the run's settings.
+        What is stored of them (frame size, flow) belongs to the run's settings.
         """
         described = {
             "train": _described(self.train_clips),
@@ -205,7 +209,7 @@ class VideoDataModule(L.LightningDataModule):
 
 
 def whole_videos(dataset: Dataset, videos: Sequence[Video], store: FrameStore) -> Sequence[Video]:
-    """The videos to train on that decode whole; others are refused or left out, as the data set's settings say."""
+    """The training videos that decode whole. Others are left out, or raise DataError, as the settings say."""
     broken = [store.videos[video.path].damage(video.path) for video in videos]
     if any(broken) and dataset.undecodable != "skip":
         raise DataError(
@@ -223,5 +227,5 @@ def _described(clips: StoredClips) -> list[tuple]:
 
 
 def _key(folder: Path) -> str:
-    """A store's key without the root's name, which may differ elsewhere."""
+    """The key of a store. Its folder also has the root's name, which may differ elsewhere."""
     return folder.name.rpartition("-")[2]

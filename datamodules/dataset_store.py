@@ -11,14 +11,14 @@ from datamodules.known_bad import known_bad
 from datamodules.processes import Launcher, in_processes
 from datamodules.store.building import build_tracks
 from datamodules.store.reading import FrameStore, open_store
-from datamodules.store.tracks import Track
-from datamodules.videos import VideoLists
+from datamodules.store.tracks import Sample, Track
+from datamodules.videos import Split
 
 
 def tracks(dataset: Dataset, spec: ClipSpec) -> list[Track]:
-    """What the clips of a specification need of a data set's frame store. Raises DataError."""
-    sample = dataset.sample()
-    if sample is not None and spec.span == "video":
+    """The tracks of a data set's frame store that clips of this specification need. Raises DataError."""
+    sample = Sample(dataset.clips_per_video, dataset.clip_seconds) if dataset.clips_per_video else None
+    if sample and spec.span == "video":
         raise DataError(
             f"sampling.span=video spreads a clip over a whole video, of which data.clips_per_video={sample.clips} "
             "stores pieces only; set data.clips_per_video=0 or sampling.span=fixed"
@@ -40,13 +40,12 @@ def prepare_tracks(
     workers: int,
     *,
     max_store: float,
-    lists: VideoLists | None = None,
+    lists: Split | None = None,
     launcher: Launcher = in_processes,
 ) -> tuple[Path, int]:
-    """Make a data set's videos if it is generated, and build what is missing of its store; its folder, and its videos.
+    """(folder of the store, number of its videos), after generating missing videos and building missing tracks.
 
-    See `build_tracks`. A file that crashed or hung the decoder when it was checked is not opened: it counts as one that
-    cannot be decoded.
+    A file that crashed or hung the decoder when it was checked is not opened. It counts as one that cannot be decoded.
     """
     dataset.prepare(workers)
     files = (lists or dataset.read()).files
@@ -64,11 +63,14 @@ def prepare_tracks(
     return folder, len(set(files))
 
 
-def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: VideoLists | None = None) -> FrameStore:
-    """Open a data set's frame store with some tracks, one of each kind at most, after `prepare_tracks`."""
+def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: Split | None = None) -> FrameStore:
+    """A data set's frame store with at most one track of each kind, built if necessary."""
     folder, num_videos = prepare_tracks(dataset, tracks, workers, max_store=dataset.max_store, lists=lists)
-    return open_store(folder, num_videos, tracks, _condemned(dataset))
+    store = open_store(folder, num_videos, tracks, _condemned(dataset))
+    store.rates = (lists or dataset.read()).rates
+    return store
 
 
 def _condemned(dataset: Dataset) -> dict[str, str]:
-    return {path: f"{path}: {why}" for path, why in known_bad(dataset.folder(), Path(dataset.stores)).items()}
+    bad = known_bad(dataset.folder(), Path(dataset.stores), dataset.identity())
+    return {path: f"{path}: {why}" for path, why in bad.items()}

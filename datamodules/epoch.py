@@ -1,4 +1,4 @@
-"""In which order an epoch's clips and a test's views come."""
+"""The order of an epoch's clips and of a test's views."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from datamodules.loading import TestViews, TrainClips
 
 
 class TrainOrder(Sampler[tuple[int, int, int]]):
-    """The clips of an epoch, in an order seeded from (seed, epoch); each process takes an equal share.
+    """The clips of an epoch, in an order seeded from (seed, epoch). Each process takes an equal share.
 
-    Each video comes `train_clips` times, or where `balanced`, classes equally often. What does not fill a batch on
-    every process is left out of the epoch (another remainder in each). With `steps`, an epoch has so many full batches
-    instead, for which the videos come round as often as it takes.
+    Each video comes `train_clips` times; if `balanced`, each class comes equally often. Clips that do not fill a batch
+    on every process are left out, others in each epoch. With `steps`, an epoch has that many full batches instead, and
+    the videos come as often as necessary.
     """
 
     def __init__(self, clips: TrainClips, batch_size: int, rank: int, world: int, steps: int | None = None) -> None:
@@ -29,7 +29,11 @@ class TrainOrder(Sampler[tuple[int, int, int]]):
         if steps is not None:
             self.length, self.draws = steps * batch_size, 1
             self.num_clips = self.length * world
-        self.epoch = 0
+        self.epoch, self.start = 0, (0, 0)
+
+    def start_at(self, epoch: int, batches: int, batch_size: int) -> None:
+        """Begin within an epoch, after the batches of it that a stopped run has seen."""
+        self.epoch, self.start = epoch, (epoch, batches * batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -45,12 +49,13 @@ class TrainOrder(Sampler[tuple[int, int, int]]):
             order = clip_rules.balanced_order([video.labels for video in videos], self.num_clips, rng)
         else:
             order = clip_rules.shuffled_order(len(videos), self.draws, self.num_clips, rng)
-        for video, draw in order[self.rank :: self.world][: self.length].tolist():
+        seen = self.start[1] if self.epoch == self.start[0] else 0
+        for video, draw in order[self.rank :: self.world][seen : self.length].tolist():
             yield self.epoch, video, draw
 
 
 class ViewShare(Sampler[int]):
-    """The views of this process's videos, in order: whole videos, none twice, none left out."""
+    """The views of this process's test videos, in order. Each video belongs to exactly one process."""
 
     def __init__(self, views: TestViews, rank: int, world: int) -> None:
         self.first, self.last = views.first[:-1][rank::world].tolist(), views.first[1:][rank::world].tolist()

@@ -1,4 +1,4 @@
-"""Holding out groups of the training list for validation."""
+"""Which groups of the training list are held out for validation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,25 @@ import numpy as np
 
 from datamodules.datasets.base import Dataset
 from datamodules.errors import DataError
-from datamodules.videos import Video, VideoArray, as_text, label_sets, select
+from datamodules.videos import Video, VideoArray, decoded_path, label_sets, select
 
 
-def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[Sequence[Video], Sequence[Video]]:
-    """Split a training list into (train, validation) as the data set's settings say. Raises DataError."""
+def hold_out(
+    data: Dataset, videos: Sequence[Video], own: Sequence[Video] = ()
+) -> tuple[Sequence[Video], Sequence[Video]]:
+    """Split a training list into (train, validation) as the data set's settings say. Raises DataError.
+
+    If the data set has validation videos of its `own`, they are the validation, and the training list stays whole.
+    """
+    if own and (data.validation or data.folds):
+        raise DataError(
+            f"data.validation={data.validation:g}, data.folds={data.folds}: the data set has {len(own)} validation "
+            "videos of its own; set both to 0"
+        )
     if not data.folds:
         if data.fold:
             raise DataError(f"data.fold={data.fold}: there are no folds; set data.folds, such as 5, or data.fold=0")
-        return hold_out_groups(videos, data.validation)
+        return (videos, own) if own else hold_out_groups(videos, data.validation)
     if data.validation:
         raise DataError(
             f"data.folds={data.folds} and data.validation={data.validation:g} both hold out groups; set one to 0"
@@ -28,11 +38,11 @@ def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[Sequence[Video], S
 
 
 def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tuple[Sequence[Video], Sequence[Video]]:
-    """Split a training list into (train, validation) by whole groups, both in the list's order.
+    """Split a training list into (train, validation) by whole groups, both in the list's order. Raises DataError.
 
-    Every class gives `share` of its groups, rounded, but at least one and never its last; a class with one group
-    gives none. A group of several classes is held out only if all of them can spare it. Which groups: those with the
-    smallest hash of (seed, group), whatever the order of the list. Raises DataError.
+    Every class gives `share` of its groups, rounded, but at least one and never its last. A group of several classes is
+    held out only if each of them can spare it. The groups with the smallest hash of (seed, group) are held out first,
+    so the order of the list does not matter.
     """
     if not 0 <= share < 1:
         raise DataError(f"data.validation={share}: expected a share of at least 0 and below 1")
@@ -56,12 +66,10 @@ def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tup
 
 
 def hold_out_fold(videos: Sequence[Video], folds: int, fold: int) -> tuple[Sequence[Video], Sequence[Video]]:
-    """Split a training list into (train, validation) by whole groups, both in the list's order; every group is in the
-    validation of exactly one fold.
+    """Split a training list into (train, validation) by whole groups, both in the list's order.
 
-    Each class is spread evenly over the folds: of groups with one class each, the folds have equally many, or one more.
-    A class of fewer groups than folds is in the validation of some only. Raises DataError where a class would be left
-    with nothing to train on, as one with a single group would.
+    Every group is in the validation of exactly one fold. The groups of each class are spread evenly over the folds: a
+    fold has at most one more than another. Raises DataError if a class would be left with nothing to train on.
     """
     names, group_of, labels = _groups(videos)
     if not 2 <= folds <= len(names):
@@ -73,7 +81,7 @@ def hold_out_fold(videos: Sequence[Video], folds: int, fold: int) -> tuple[Seque
     sizes = [0] * folds
     for group in _by_hash(names):
         own = labels[group]
-        # Where its classes have the fewest groups; of several such folds the smallest.
+        # The fold in which its classes have the fewest groups; of several such folds the smallest.
         chosen = min(range(folds), key=lambda f: (sum([counts[f][label] for label in own]), sizes[f], f))
         fold_of[group] = chosen
         counts[chosen].update(own)
@@ -82,8 +90,8 @@ def hold_out_fold(videos: Sequence[Video], folds: int, fold: int) -> tuple[Seque
         for label in own:
             if sum(count[label] > 0 for count in counts) == 1:
                 raise DataError(
-                    f"data.folds={folds}: all groups of a class are in one fold, among them {as_text(name)!r}; every "
-                    "class needs 2 groups or more, so give finer groups or set data.folds=0"
+                    f"data.folds={folds}: all groups of a class are in one fold, among them {decoded_path(name)!r}; "
+                    "every class needs 2 groups or more, so give finer groups or set data.folds=0"
                 )
     return _split(videos, fold_of[group_of] == fold)
 
@@ -93,7 +101,7 @@ def _split(videos: Sequence[Video], held_out: np.ndarray) -> tuple[Sequence[Vide
 
 
 def _groups(videos: Sequence[Video]) -> tuple[list[bytes], np.ndarray, list[list[int]]]:
-    """The groups' names in the list's order, the number of each video's group, (N,), and the labels of each group."""
+    """(names of the groups in the list's order, group number of each video (N,), labels of each group)."""
     array = VideoArray.of(videos)
     numbers: dict[bytes, int] = {}
     group_of = np.fromiter((numbers.setdefault(name, len(numbers)) for name in array.groups.rows()), np.int64)
@@ -103,7 +111,7 @@ def _groups(videos: Sequence[Video]) -> tuple[list[bytes], np.ndarray, list[list
 
 
 def _by_hash(groups: Sequence[bytes], seed: int = 0) -> list[int]:
-    """Places of groups in an order that does not depend on that of the list."""
+    """Indices of the groups in an order that does not depend on that of the list."""
     digests = b"".join(sha256(b"%d %s" % (seed, group)).digest() for group in groups)
     words = np.frombuffer(digests, ">u8").reshape(-1, 4).astype(np.uint64)
     return np.lexsort(words.T[::-1]).tolist()

@@ -7,20 +7,23 @@ import stat
 from pathlib import Path
 
 from datamodules.errors import DataError
-from datamodules.files import content_hash
+from datamodules.files import file_digest
 
 
-def check_file(root: Path, stores: Path) -> Path:
-    """The CSV beside the stores in which `experiments/check.py` says what it found: a row per video."""
-    return stores / f"{root.absolute().name}-check.csv"
+def check_file(root: Path, stores: Path, identity: str = "") -> Path:
+    """The CSV beside the stores in which `experiments/check.py` says what it found: a row per video.
 
-
-def known_bad(root: Path, stores: Path) -> dict[str, str]:
-    """What is wrong with each video, by its path, that crashed or hung a decoder when the data set was checked.
-
-    Such a file must not be opened again. One that has changed since it was checked is not among them. Raises DataError.
+    `identity` tells two data sets apart whose folders have the same name.
     """
-    path = check_file(root, stores)
+    return stores / "-".join(filter(None, [root.absolute().name, identity, "check.csv"]))
+
+
+def known_bad(root: Path, stores: Path, identity: str = "") -> dict[str, str]:
+    """Why each file must not be opened again, by its path: it crashed or hung a decoder when it was checked.
+
+    A file that has changed since then is not among them. Raises DataError for a CSV that is no table of a check.
+    """
+    path = check_file(root, stores, identity)
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["status"] in ("crash", "hang")]
@@ -36,11 +39,11 @@ def known_bad(root: Path, stores: Path) -> dict[str, str]:
 
 
 def is_unchanged(file: Path, size: int, modified: int, sha256: str) -> bool:
-    """Whether a file is still the one of this size and this time (in nanoseconds) or content."""
+    """Whether a file still has this size, and this time of change (in nanoseconds) or this content."""
     try:
         found = file.stat()
     except OSError:
         return False
     if not stat.S_ISREG(found.st_mode) or found.st_size != size:
         return False
-    return found.st_mtime_ns == modified or (bool(sha256) and content_hash(file) == sha256)
+    return found.st_mtime_ns == modified or (bool(sha256) and file_digest(file) == sha256)

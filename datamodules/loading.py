@@ -1,9 +1,7 @@
-"""One training clip or test view out of the frame store."""
+"""Training clips and test views, cut out of the frame store."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +11,8 @@ from torch.utils.data import Dataset as TorchDataset
 from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
 from datamodules.errors import DataError
+from datamodules.playback import path_seed, played
+from datamodules.processes import die_with_parent
 from datamodules.store.reading import FrameStore
 from datamodules.store.shards import StoredVideo
 from datamodules.transforms import (
@@ -27,27 +27,31 @@ from datamodules.transforms import (
 )
 from datamodules.videos import Video
 
-COLOUR_VIDEOS = 500  # at most so many training videos say what the principal components of their colours are
+COLOUR_VIDEOS = 500  # training videos from which the principal components of colours are computed, at most
 
 Example = dict[str, np.ndarray | int | float | bool]
 
 
 class StoredClips(TorchDataset):
-    """What training and evaluation share: cutting one view out of the store."""
+    """What training and test share: videos, their store, and cutting one view out of it."""
 
     def __init__(
         self, videos: Sequence[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool
     ) -> None:
         self.videos, self.store, self.spec, self.mirror = videos, store, spec, mirror
         self.num_classes = num_classes
+        self._check_clips()
+
+    def _check_clips(self) -> None:
+        """Raise DataError if a video has no such clip: now, not in a loading process in the middle of an epoch."""
         tried = set()
-        for video in videos:  # now, not in a worker in the middle of an epoch
-            stored = store.videos[video.path]
+        for video in self.videos:
+            stored = self.store.videos[video.path]
             extent = (stored.frames, stored.fps, stored.piece)
             if stored.frames and extent not in tried:
                 tried.add(extent)
                 try:
-                    clip_rules.clip_indices(spec, stored.frames, stored.fps, np.zeros(1, np.int64), stored.piece)
+                    clip_rules.clip_indices(self.spec, stored.frames, stored.rate, np.zeros(1, np.int64), stored.piece)
                 except DataError as error:
                     raise DataError(f"{video.path}: {error}") from None
 
@@ -75,17 +79,16 @@ class StoredClips(TorchDataset):
         if self.spec.frames:
             example["rgb"] = np.zeros((3, self.spec.frames, *size), dtype=np.uint8)
         if self.spec.flow_frames:
-            motionless = np.uint8(128) if self.store.tracks["flow"].flow.range == "bound" else np.float32(0)
-            example["flow"] = np.full((2, self.spec.flow_frames, *size), motionless)
+            example["flow"] = np.full((2, self.spec.flow_frames, *size), 128, np.uint8)  # no motion
             example["flow_mean"] = np.zeros((2, self.spec.flow_frames), dtype=np.float32)
         return example
 
 
 class TrainClips(StoredClips):
-    """Random clips of the training videos, one random window, one change of colours and one label of several each.
+    """Random clips of the training videos, each with a random window and, as the spec says, random colours and label.
 
-    An item's key is (epoch, video, draw) and its randomness is seeded from (seed, epoch, video, draw) alone, so that
-    neither workers nor an interruption change what is drawn.
+    The key of an item is (epoch, video, draw). Its randomness is seeded from (seed, epoch, video, draw) alone, so
+    neither loading processes nor an interruption change it.
     """
 
     def __init__(
@@ -103,8 +106,8 @@ class TrainClips(StoredClips):
         video = self.videos[index]
         stored = self.store.videos[video.path]
         rng = np.random.default_rng([self.seed, epoch, index, draw])
-        starts = clip_rules.train_starts(self.spec, stored.frames, stored.fps, rng, stored.piece)
-        clips = clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts, stored.piece)
+        starts = clip_rules.train_starts(self.spec, stored.frames, stored.rate, rng, stored.piece)
+        clips = clip_rules.clip_indices(self.spec, stored.frames, stored.rate, starts, stored.piece)
         window = random_window(*self.spec.resize, self.spec.crop, self.mirror, rng, self.spec.crop_scales)
         example = self._cut(video.path, clips, 0, window)
         if self.spec.colour != "none" and self.spec.frames:
@@ -116,7 +119,7 @@ class TrainClips(StoredClips):
 
 
 class TestViews(StoredClips):
-    """Every view of every test clip, in order; deterministic (what is random is seeded by the path)."""
+    """Every view of every test clip, in order. Random clips and crops are seeded from the video's path."""
 
     __test__ = False  # the name is not a test's
 
@@ -124,7 +127,7 @@ class TestViews(StoredClips):
         self, videos: Sequence[Video], store: FrameStore, spec: ClipSpec, num_classes: int, mirror: bool
     ) -> None:
         super().__init__(videos, store, spec, num_classes, mirror)
-        # An undecodable video keeps its place with the number of clips that any other video has, and one view of each.
+        # A video that cannot be decoded keeps its place, with as many clips as other videos and one view of each.
         stored = [store.videos[video.path] for video in videos]
         if spec.test_clips == "all":
             clips = [len(self.starts(video, None)) if video.frames else 1 for video in stored]
@@ -137,16 +140,16 @@ class TestViews(StoredClips):
         self._last: tuple[int, clip_rules.Clips, list[list[Window]]] | None = None  # as views come in order
 
     def starts(self, stored: StoredVideo, rng: np.random.Generator | None) -> np.ndarray:
-        """First frames of a video's clips; `rng` draws random ones."""
-        return clip_rules.test_starts(self.spec, stored.frames, stored.fps, rng, stored.piece)
+        """First frames of a video's clips, (N,)."""
+        return clip_rules.test_starts(self.spec, stored.frames, stored.rate, rng, stored.piece)
 
     def _clips(self, index: int) -> tuple[clip_rules.Clips, np.random.Generator]:
-        """The clips of a video that decodes, and the generator that drew them."""
+        """The clips of a video that decodes, and the random generator after drawing them."""
         path = self.videos[index].path
         stored = self.store.videos[path]
-        rng = np.random.default_rng(list(hashlib.sha256(os.fsencode(path)).digest()[:8]))
+        rng = np.random.default_rng(path_seed(path))
         starts = self.starts(stored, rng)
-        return clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts, stored.piece), rng
+        return clip_rules.clip_indices(self.spec, stored.frames, stored.rate, starts, stored.piece), rng
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -164,23 +167,29 @@ class TestViews(StoredClips):
             crops = (self.spec.test_views, *self.spec.resize, self.spec.crop, self.mirror)
             self._last = index, clips, [view_windows(*crops, rng) for _ in clips.center]
         _, clips, windows = self._last
-        center = np.float32(clips.center[clip] / (stored.fps or 1))
-        return {**self._cut(video.path, clips, clip, windows[clip][view]), **place, "center": center}
+        center = np.float32(clips.seconds[clip])
+        cut = self._cut(video.path, clips, clip, windows[clip][view])
+        return {**played(cut, self.spec, video.path), **place, "center": center}
 
     @property
     def num_clips(self) -> int:
-        """Clips of all videos; a video that cannot be decoded keeps its number of clips."""
+        """Number of clips of all videos, also of those that cannot be decoded."""
         return int(self.clips_of.sum())
 
     @property
     def padded_clips(self) -> int:
-        """How many clips reach beyond the end of their video, or of the piece of it that is stored."""
+        """Number of clips that reach beyond the end of their video, or of its stored piece."""
         decodable = (i for i, video in enumerate(self.videos) if self.store.videos[video.path].frames)
         return sum(int(self._clips(index)[0].padded.sum()) for index in decodable)
 
 
+def start_loading(_: int) -> None:
+    """Let a loading process end with the process that started it, even if that was killed."""
+    die_with_parent()
+
+
 def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
-    """Stack examples into a batch."""
+    """A batch of examples: the same entries, stacked."""
     return {
         name: torch.from_numpy(np.stack([example[name] for example in examples])).contiguous() for name in examples[0]
     }

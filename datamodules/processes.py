@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, and Ray: what runs work elsewhere and changes no number of it."""
+"""Work in other processes, here or on a Ray cluster. Where it runs changes no number of it."""
 
 from __future__ import annotations
 
@@ -14,39 +14,7 @@ from typing import Any
 
 from datamodules.errors import DataError
 
-
-def die_with_parent() -> None:
-    """End this process when the one that started it has been killed, which could not end it any more."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "multiprocessing started this process"
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextmanager
-def ray_cluster(cores: int, show_output: bool = False) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster of RAY_ADDRESS, else to a Ray of so many cores started now."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise DataError("--launcher ray needs Ray: pip install 'vidfusion[ray]'") from None
-
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(ignore_reinit_error=True, log_to_driver=show_output)
-    else:
-        ray.init("local", num_cpus=cores, include_dashboard=False, ignore_reinit_error=True, log_to_driver=show_output)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-# Yields each job and its result as it is done: (function, jobs, number of workers) -> (job, function(job)).
+# Yields each job with its result as it is done: (function, jobs, number of workers) -> (job, function(job)).
 Launcher = Callable[[Callable[[Any], Any], Sequence[Any], int], Iterator[tuple[Any, Any]]]
 
 
@@ -69,11 +37,10 @@ def in_processes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: i
 
 
 def on_ray(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
-    """Run jobs as tasks of one core each on the Ray cluster that RAY_ADDRESS names, or on a Ray of `workers` cores that
-    is started here.
+    """Run jobs as Ray tasks of one core each, on the cluster of RAY_ADDRESS or on `workers` cores of this machine.
 
-    The machines of a cluster must see the data root and the stores under the same paths, and have this package. Ray
-    starts a task again where its machine is lost.
+    All machines of a cluster must have this package, and see data and stores under the same paths. Ray repeats a task
+    whose machine is lost.
     """
     with ray_cluster(workers) as ray:
         try:
@@ -89,6 +56,37 @@ def on_ray(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) ->
             raise error.cause from None
         except ray.exceptions.RayError as error:
             raise WorkerDied(f"Ray, which says {str(error).strip().splitlines()[0]}") from error
+
+
+@contextmanager
+def ray_cluster(cores: int, show_output: bool = False) -> Iterator[Any]:
+    """The module `ray`, connected to the cluster of RAY_ADDRESS, else to a new one of `cores` on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise DataError("--launcher ray needs Ray: pip install 'vidfusion[ray]'") from None
+
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(ignore_reinit_error=True, log_to_driver=show_output)
+    else:
+        ray.init("local", num_cpus=cores, include_dashboard=False, ignore_reinit_error=True, log_to_driver=show_output)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it is gone, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "multiprocessing started this process"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def available_cores() -> int:

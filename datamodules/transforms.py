@@ -10,9 +10,9 @@ import numpy as np
 
 from datamodules.clips import scaled_side
 from datamodules.flow import dequantise, quantise, resize, resize_flow
-from datamodules.store.reading import Fields, Jpegs
+from datamodules.store.reading import Jpegs
 
-STEPS = 127.0  # as a flow's bound: displacements are counted in steps of their 8 bits
+STEPS = 127.0  # a flow's bound for which a displacement of 1 is one step of its 8 bits
 LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G and B in brightness, ITU-R BT.601
 
 
@@ -33,7 +33,8 @@ def random_window(
 ) -> Window:
     """A random crop for training; mirrored half of the time where `mirror` allows it.
 
-    Its place is uniform, or with `scales` it is `crop` times a random one of them, at a random corner or the centre.
+    Its place is uniform. With `scales`, its side is `crop` times a random one of them, and it lies at a random corner
+    or the centre.
     """
     side = scaled_side(crop, scales[rng.integers(len(scales))]) if scales else crop
     if scales:
@@ -78,34 +79,29 @@ def cut_rgb(frames: np.ndarray | Jpegs, indices: np.ndarray, window: Window, cro
 
 
 def cut_flow(
-    fields: np.ndarray | Jpegs | Fields, means: np.ndarray, indices: np.ndarray, window: Window, crop: int
+    fields: np.ndarray | Jpegs, means: np.ndarray, indices: np.ndarray, window: Window, crop: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The window of some flow fields and their mean displacements.
+    """The window of some flow fields, and their mean displacements.
 
-    fields (n, H, W, 2), uint8 with 128 for no motion or float32 in pixels, means (n, 2) in pixels, indices (L,)
-    -> (2, L, crop, crop) of the fields' type and (2, L). A mirrored flow also points the other way: its x component is
-    negated. A resized one counts the new pixels, so that the greatest displacements may exceed what 8 bits hold, where
-    they are clipped.
+    fields (n, H, W, 2) uint8 with 128 for no motion, means (n, 2) in pixels, indices (L,)
+    -> (2, L, crop, crop) uint8 and (2, L). A mirrored flow points the other way: its x component is negated. A resized
+    one counts the new pixels; displacements that 8 bits cannot hold are clipped.
     """
     cut = _square(fields, indices, window, crop)
     mean = means[indices].T
     if window.side:
-        if cut.dtype == np.uint8:
-            cut = np.stack([quantise(resize_flow(dequantise(field, STEPS), crop, crop), STEPS) for field in cut])
-        else:
-            cut = np.stack([resize_flow(field, crop, crop) for field in cut])
+        cut = np.stack([quantise(resize_flow(dequantise(field, STEPS), crop, crop), STEPS) for field in cut])
         mean = mean * np.float32(crop / window.side)
     if window.mirrored:
         cut = _mirrored(cut)
-        if cut.dtype == np.uint8:  # a JPEG may give 0, beyond the least that `quantise` does
-            cut[..., 0] = np.minimum(256 - cut[..., 0].astype(np.int16), 255)
-        else:
-            cut[..., 0] *= -1
+        cut[..., 0] = np.minimum(
+            256 - cut[..., 0].astype(np.int16), 255
+        )  # a JPEG may give 0, which `quantise` does not
         mean = mean * np.array([[-1.0], [1.0]], dtype=mean.dtype)
     return _channels_first(cut), np.ascontiguousarray(mean)
 
 
-def _square(images: np.ndarray | Jpegs | Fields, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
+def _square(images: np.ndarray | Jpegs, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
     side = window.side or crop
     return images[indices, window.top : window.top + side, window.left : window.left + side]
 
@@ -126,8 +122,8 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
 def principal_colours(frames: Iterable[np.ndarray]) -> np.ndarray:
     """The principal components of the RGB pixels of some frames, uint8 (H, W, 3): (3, 3), a column per component.
 
-    Each column is an eigenvector of the pixels' covariance times its eigenvalue, of pixels from 0 to 1. Every fourth
-    row and column of a frame is enough.
+    A column is an eigenvector of the covariance of pixels from 0 to 1, times its eigenvalue. Every fourth row and
+    column of a frame is enough.
     """
     pixels = np.concatenate([frame[::4, ::4].reshape(-1, 3) for frame in frames]) / 255
     values, vectors = np.linalg.eigh(np.cov(pixels.T))
@@ -138,9 +134,9 @@ def principal_colours(frames: Iterable[np.ndarray]) -> np.ndarray:
 def random_colours(kind: str, components: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """A random change of colours, as `ClipSpec.colour` names it: an affine map (3, 4) of RGB from 0 to 255.
 
-    `jitter` multiplies brightness, contrast about mid-grey and saturation each by 0.8 to 1.2. `pca` adds to all pixels
-    each of `components`, as `principal_colours` gives them, times a number drawn from a normal distribution of standard
-    deviation 0.1 (Krizhevsky et al. 2012, section 4.1).
+    `jitter` multiplies brightness, contrast about mid-grey and saturation each by 0.8 to 1.2. `pca` adds each of
+    `components` (see `principal_colours`) to all pixels, times a normal number of standard deviation 0.1 (Krizhevsky et
+    al. 2012, section 4.1).
     """
     if kind == "pca":
         return np.column_stack([np.eye(3), 255 * components @ rng.normal(0, 0.1, 3)])

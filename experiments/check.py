@@ -1,13 +1,12 @@
-"""The data doctor: is a data set whole, is it what its lists say, and is it fit to be trained and tested on?
+"""The data doctor: is a data set complete, does it match its lists, and can it be trained and tested on?
 
 python experiments/check.py dataset=hmdb51 [key=value ...]     check every listed video
 python experiments/check.py dataset=hmdb51 --summary           and print the data set's table: classes, lengths, sizes
 
-Every listed video is decoded to its end, in child processes, so that one that crashes or hangs its decoder costs no
-more than itself. What is found goes into <data.stores>/<name>-check.csv, a row per video. Training and tests keep away
-from the files that crashed or hung; delete a row to have its file checked again. A check that was stopped goes on where
-it was, and one that is finished only looks at what is new. Exit code: 0 sound, 1 not sound, 2 wrong usage, or it could
-not be checked.
+Every listed video is decoded to its end in a child process, so a file that crashes or hangs its decoder stops nothing
+else. The findings go into <data.stores>/<name>-check.csv, one row per video. Training and tests do not open the files
+that crashed or hung; delete a row to have its file checked again. A stopped check goes on where it was. A finished one
+only looks at new files. Exit code: 0 sound, 1 not sound, 2 wrong usage or it could not be checked.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from datamodules.datasets.base import Dataset
 from datamodules.doctor.check import check
 from datamodules.doctor.report import report
 from datamodules.doctor.summary import summary
@@ -25,7 +25,41 @@ from datamodules.known_bad import check_file
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line says; the last line says whether the data set is sound, and so does the exit code."""
+    """Check a data set and print the report; returns the exit code. The last line says whether the set is sound."""
+    options = _parse(arguments)
+    from datamodules.processes import available_cores
+    from experiments.settings.compose import compose
+
+    try:
+        run = compose(["strategy=single_frame", *options.settings])  # any strategy: only the data count here
+    except ValueError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    try:
+        survey, findings = check(run.data, options.workers or available_cores(), options.patience)
+    except DataError as error:
+        return _not_sound(run.data, str(error))
+    except OSError as error:
+        print(f"error: {printable(str(error))}; what was checked so far is kept", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    lines, reasons = report(run.data, survey, findings)
+    if options.summary:
+        lines = [*summary(run.dataset, survey, findings), "", *lines]
+    for line in lines:
+        print(printable(line))
+    print(printable(f"every video: {check_file(run.data.folder(), Path(run.data.stores), run.data.identity())}"))
+    if reasons:
+        print(f"not sound: {', '.join(reasons)}")
+        return 1
+    whole = sum(finding.status == "ok" for finding in findings.values())
+    print(f"sound: {whole:,} of {len(findings):,} videos are whole")
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="check.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,39 +73,14 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     if (options.workers is not None and options.workers < 1) or not options.patience > 0:
         parser.error(f"--workers={options.workers} --patience={options.patience}: expected 1 or more, and more than 0")
-    from datamodules.processes import available_cores
-    from experiments.settings.compose import compose
+    return options
 
-    try:
-        run = compose(["strategy=single_frame", *options.settings])  # any: only what it says of the data counts
-    except ValueError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
-    data = run.data
-    try:
-        survey, findings = check(data, options.workers or available_cores(), options.patience)
-    except DataError as error:
-        message = str(error).removesuffix(data.LAYOUT)  # the tree that it should be, which has lines
-        print(f"not sound: {printable(message.rstrip())}{chr(10) + data.LAYOUT if message != str(error) else ''}")
-        return 1
-    except OSError as error:
-        print(f"error: {printable(str(error))}; what was checked so far is kept", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    lines, reasons = report(data, survey, findings)
-    if options.summary:
-        lines = [*summary(run.dataset, survey, findings), "", *lines]
-    for line in lines:
-        print(printable(line))
-    print(printable(f"every video: {check_file(data.folder(), Path(data.stores))}"))
-    if reasons:
-        print(f"not sound: {', '.join(reasons)}")
-        return 1
-    whole = sum(finding.status == "ok" for finding in findings.values())
-    print(f"sound: {whole:,} of {len(findings):,} videos are whole")
-    return 0
+
+def _not_sound(data: Dataset, message: str) -> int:
+    """Print why the lists cannot be read. Of the message only the expected tree may have several lines."""
+    reason = message.removesuffix(data.LAYOUT)
+    print(f"not sound: {printable(reason.rstrip())}" + ("" if reason == message else f"\n{data.LAYOUT}"))
+    return 1
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from experiments.records.files import read_records
 from experiments.run import _check, _parser
 from experiments.settings.compose import compose
 from experiments.settings.presets import names
-from experiments.tables.comparisons import digest, read_comparisons
+from experiments.tables.comparisons import read_comparisons
 from experiments.tables.published import read_published
 from experiments.tables.table import tables
 from experiments.tables.write import RENDERERS, fill_readme
@@ -99,7 +99,7 @@ REFERENCE = ROOT / "results" / "reference"
 
 
 def sections_of(folder):
-    return tables(read_records(folder), read_published(), read_comparisons(folder))
+    return tables(read_records(folder)[0], read_published(), read_comparisons(folder)[0])
 
 
 def test_the_table_is_what_the_committed_records_give():
@@ -110,9 +110,9 @@ def test_the_table_is_what_the_committed_records_give():
 def test_committed_tables_and_comparisons_are_of_the_committed_records(folder):
     for name, render in RENDERERS.items():
         assert (folder / name).read_text() == render(sections_of(folder))
-    digests = {record["id"]: digest(record) for record in read_records(folder)}
-    for name, compared in read_comparisons(folder).items():
-        assert compared["inputs"].items() <= digests.items(), f"{name} was made of other records"
+    digests = {record.id: record.digest for record in read_records(folder)[0]}
+    for name, compared in read_comparisons(folder)[0].items():
+        assert compared.inputs.items() <= digests.items(), f"{name} was made of other records"
 
 
 @pytest.mark.slow

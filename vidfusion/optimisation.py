@@ -1,16 +1,72 @@
-"""How a network is trained: settings, initial weights, and which layers."""
+"""How a network is trained: settings, initial weights, which layers, optimiser and schedule."""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
+import torch
 from torch import nn
 
 from vidfusion.nets.blocks import Classifier
+from vidfusion.ranges import Ranged, number
 
 CLASSIFIER_SIGMA = 0.01  # of the weights drawn for the layer under the softmax
+
+
+@dataclass
+class TrainingConfig(Ranged):
+    """How a network is trained (config node `training`, filled by `recipe=`).
+
+    steps:           optimiser steps in all
+    multiply_adds:   train for so many multiply-adds instead, forward and backward: `steps` follows from the network
+                     (0: as `steps` says)
+    batch_size:      clips per step, over all processes
+    optimizer:       `sgd` or `adamw`
+    lr:              peak learning rate
+    head_lr_factor:  times `lr` for the classifier, such as 10 for a new one on a trained network
+    bias_lr_factor:  times `lr` for biases
+    momentum:        of SGD;  nesterov: its Nesterov form
+    weight_decay:    on weight matrices and kernels only (not on biases and norms)
+    schedule:        `constant`; `step`: times `gamma` at each of `milestones` (steps); `cosine` to 0
+    warmup:          steps of linear warm-up from 0
+    label_smoothing: 0 to below 1
+    clip_norm:       largest gradient norm (0: not limited)
+    init:            how weights are drawn: `torch` (PyTorch's defaults), `gaussian` (C3D's), `kaiming`
+    trained_layers:  train only the last so many layers with weights, of each stream (0: all; 1: the classifier)
+    select:          test the `last` checkpoint, or the `best` on validation by Video Hit@1 (needs data.validation)
+    """
+
+    NODE: ClassVar[str] = "training"
+
+    steps: int = number(1000, least=1)
+    multiply_adds: float = number(0.0, least=0)
+    batch_size: int = number(32, least=1)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = number(0.01, above=0)
+    head_lr_factor: float = number(1.0, least=0)
+    bias_lr_factor: float = number(1.0, least=0)
+    momentum: float = number(0.9, least=0, below=1)
+    nesterov: bool = False
+    weight_decay: float = number(5e-4, least=0)
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    milestones: list[int] = number(default_factory=list, least=1)
+    gamma: float = number(0.1, above=0)
+    warmup: int = number(0, least=0)
+    label_smoothing: float = number(0.0, least=0, below=1)
+    clip_norm: float = number(0.0, least=0)
+    init: Literal["torch", "gaussian", "kaiming"] = "torch"
+    trained_layers: int = number(0, least=0)
+    select: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number out of its range, and for settings that do not fit each other."""
+        super().__post_init__()
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("training.nesterov=true: Nesterov's form needs training.momentum above 0")
 
 
 def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_channels: Sequence[int]) -> None:
@@ -40,50 +96,6 @@ def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_
             nn.init.constant_(layer.bias, float(ones))
 
 
-@dataclass
-class TrainingConfig:
-    """How a network is trained (config node `training`, filled by `recipe=`).
-
-    steps:           optimiser steps in all
-    multiply_adds:   train for so many multiply-adds instead, forward and backward: `steps` follows from the network
-                     (0: as `steps` says)
-    batch_size:      clips per step, over all processes
-    optimizer:       `sgd` or `adamw`
-    lr:              peak learning rate
-    head_lr_factor:  times `lr` for the classifier, such as 10 for a new one on a trained network
-    bias_lr_factor:  times `lr` for biases
-    momentum:        of SGD;  nesterov: its Nesterov form
-    weight_decay:    on weight matrices and kernels only (not on biases and norms)
-    schedule:        `constant`; `step`: times `gamma` at each of `milestones` (steps); `cosine` to 0
-    warmup:          steps of linear warm-up from 0
-    label_smoothing: 0 to below 1
-    clip_norm:       largest gradient norm (0: not limited)
-    init:            how weights are drawn: `torch` (PyTorch's defaults), `gaussian` (C3D's), `kaiming`
-    trained_layers:  train only the last so many layers with weights, of each stream (0: all; 1: the classifier)
-    select:          test the `last` checkpoint, or the `best` on validation by Video Hit@1 (needs data.validation)
-    """
-
-    steps: int = 1000
-    multiply_adds: float = 0.0
-    batch_size: int = 32
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.01
-    head_lr_factor: float = 1.0
-    bias_lr_factor: float = 1.0
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    milestones: list[int] = field(default_factory=list)
-    gamma: float = 0.1
-    warmup: int = 0
-    label_smoothing: float = 0.0
-    clip_norm: float = 0.0
-    init: Literal["torch", "gaussian", "kaiming"] = "torch"
-    trained_layers: int = 0
-    select: Literal["last", "best"] = "last"
-
-
 def freeze_all_but_last(part: nn.Module, layers: int) -> None:
     """Keep the gradients of a network's last `layers` layers with weights only, and of the norms after them.
 
@@ -96,3 +108,51 @@ def freeze_all_but_last(part: nn.Module, layers: int) -> None:
     first = modules.index(weighted[-layers])
     for module in modules[:first]:
         module.requires_grad_(False)
+
+
+def keep_frozen_statistics(module: nn.Module) -> None:
+    """Let norms that are not trained keep their running mean and variance."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm3d) and not layer.weight.requires_grad:
+            layer.eval()
+
+
+def optimizer_and_schedule(module: nn.Module, config: TrainingConfig) -> dict:
+    """The optimiser and the per-step schedule that `training` describes, as Lightning takes them."""
+    groups = parameter_groups(module, config)
+    if config.optimizer == "adamw":
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups)
+    else:
+        optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(config, step))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
+    """The trained parameters by weight decay and learning rate: weights decay, biases and norms do not."""
+    heads = {p for layer in module.modules() if isinstance(layer, Classifier) for p in layer.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            lr = config.lr * (config.head_lr_factor if parameter in heads else 1)
+            lr *= config.bias_lr_factor if name.rpartition(".")[2].startswith("bias") else 1
+            groups[config.weight_decay if parameter.ndim > 1 else 0.0, lr].append(parameter)
+    return [{"params": groups[key], "weight_decay": key[0], "lr": key[1]} for key in sorted(groups, reverse=True)]
+
+
+def lr_factor(config: TrainingConfig, step: int) -> float:
+    """By how much the learning rate of a step, from 0, differs from `lr`: 0 to 1."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "cosine":
+        done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    if config.schedule == "step":
+        return config.gamma ** sum(step >= milestone for milestone in config.milestones)
+    return 1.0
+
+
+def remedy(config: TrainingConfig) -> str:
+    """What to try against a training that diverges."""
+    clipped = f"lower training.clip_norm (now {config.clip_norm:g})" if config.clip_norm else "set training.clip_norm"
+    return f"lower training.lr (now {config.lr:g}), or {clipped}"

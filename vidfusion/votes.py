@@ -60,3 +60,14 @@ def _mean_neighbours(votes: Votes, key: Tensor) -> Votes:
     scores /= counts[:, None, None]
     first = counts.cumsum(0) - counts
     return Votes(*(field[first] for field in votes[:-1]), scores=scores.to(votes.scores.dtype))
+
+
+def of_all_processes(votes: Votes, processes: int) -> Votes:
+    """The votes of every process under DDP, in the order of the videos."""
+    if processes == 1:
+        return votes
+    parts: list[Votes | None] = [None] * processes
+    torch.distributed.all_gather_object(parts, votes)
+    votes = Votes(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+    order = votes.video.argsort(stable=True)
+    return Votes(*(values[order] for values in votes))

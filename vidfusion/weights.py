@@ -137,6 +137,8 @@ def load_weights(model: VideoClassifier, path: Path) -> WeightsReport:
     if `model` is not set to their input; nothing is loaded then.
     """
     state, provenance = _read(path)
+    # A network of one data set has no use for the classifier of a second one.
+    state = {key: tensor for key, tensor in state.items() if hasattr(model, "second") or not key.startswith("second.")}
     classes = provenance.get("classes")
     layout, names = _layout(model, state, path)
     ours = model.state_dict()
@@ -230,9 +232,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
                 f"model.weights={path}: {name!r} in it is {type(value).__name__}, expected a state dict (tensors by "
                 "name), or one under 'state_dict'"
             )
-    state = {
-        name: tensor for name, tensor in state.items() if not name.startswith("second.")
-    }  # a second data set's head
     return state, content.get("vidfusion", {}).get("provenance", {})
 
 

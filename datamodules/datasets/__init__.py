@@ -1,4 +1,4 @@
-"""Data sets: each reads its official files into lists of videos."""
+"""Data sets: each turns its official files into training and test videos."""
 
 from datamodules.datasets.base import Dataset
 from datamodules.datasets.folder import Folder

@@ -12,7 +12,7 @@ from typing import ClassVar
 from datamodules.datasets.base import Dataset
 from datamodules.datasets.official_lists import find_lists, read_lines
 from datamodules.errors import DataError
-from datamodules.videos import Listing, Video, VideoLists
+from datamodules.videos import Listing, Split, Video
 
 UNUSED, TRAIN, TEST = 0, 1, 2
 LINE = re.compile(r"(?P<name>.+?)\s+(?P<flag>[012])")
@@ -55,7 +55,7 @@ data/hmdb51/                             data.root
     root: str = "data/hmdb51"
     lists: str | None = None
 
-    def listed(self) -> Listing:
+    def listing(self) -> Listing:
         """Parse every split that the lists' folder holds. Raises DataError."""
         pattern = "*_test_split[0-9].txt"
         folder = find_lists(self.folder(), self.LAYOUT, self.lists, pattern, ["testTrainMulti_7030_splits", "splits"])
@@ -73,9 +73,9 @@ data/hmdb51/                             data.root
             unused += [video.path for video in videos[UNUSED]]
         return Listing(classes, splits, unused, FIVE_TYPES)
 
-    def remarks(self, lists: VideoLists) -> list[str]:
+    def remarks(self, split: Split) -> list[str]:
         """How far the official split separates sources."""
-        return [count_shared_sources(lists)]
+        return [count_shared_sources(split)]
 
     def cluster(self, video: Video) -> str:
         """The source over all classes: its clips of another class show the same people and places."""
@@ -92,10 +92,10 @@ def read_video(where: str, line: str, name: str, label: int) -> tuple[int, Video
     return int(match["flag"]), Video(f"{name}/{match['name']}", (label,), f"{name}/{source}")
 
 
-def count_shared_sources(lists: VideoLists) -> str:
+def count_shared_sources(split: Split) -> str:
     """How far the official split separates sources. Within a class it does; across classes films recur."""
-    train_groups = {video.group for video in lists.train}
-    test_groups = {video.group for video in lists.test}
+    train_groups = {video.group for video in split.train}
+    test_groups = {video.group for video in split.test}
     train, test = ({group.partition("/")[2] for group in groups} for groups in (train_groups, test_groups))
     return (
         f"{len(train & test)} of {len(test)} test sources (name prefixes) recur in training; "

@@ -11,42 +11,36 @@ Every video shows one shape moving over a textured ground, seen by a slightly sw
 - `camouflage` (on request): `motion`, with a shape cut from the ground's own texture, which only its motion gives away.
 - `shift` (on request): a shape is there for two frames and jumps left or right between them, in the first half of a
   training video and in the second half of a test video. The frames of a video are, as a bag, equally likely in both
-  classes. A network that knows a motion only at the times at which it has seen it learns the training videos and stays
-  at 1/2 in the test.
+  classes. A network that knows a motion only at the times of the training videos stays at 1/2 in the test.
 
-Frames are a torus: what leaves on one side enters on the other, so that no position tells of the past. Pixel values in
-this file are those of a 64-pixel frame and scale with `size`. x points right, y down, positive angles turn clockwise.
+Frames are a torus: what leaves on one side enters on the other, so no position tells of the past. Pixel values here are
+those of a 64-pixel frame and scale with `size`. x points right, y down, positive angles turn clockwise.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
-from tqdm import tqdm
-
 from datamodules.datasets.rendering import render, write_video
 from datamodules.datasets.scenes import CLASSES, MIN_FRAMES, TEST_GROUPS, make_scene
 from datamodules.datasets.ucf101 import UCF101
 from datamodules.errors import DataError
 from datamodules.flow import FlowConfig
-from datamodules.videos import VideoLists
+from datamodules.processes import in_processes
+from datamodules.progress import Progress
+from datamodules.videos import Split
 
 GENERATOR = 1  # raise when the same settings give other videos
 GROUPS = range(1, 26)
-
-
-# ---------------------------------------------------------------- the data set
 
 
 @dataclass
@@ -61,9 +55,9 @@ class MovingShapes(UCF101):
     families:  of classes, in the order of their labels
     clips:     videos per class in each of the 25 groups, by family
 
-    In the `shift` family the group decides when a shape jumps: late in g01 to g07, which split 1 tests, early in all
-    others. A set with this family therefore has split 1 only, and validation, on groups of the training list, tells
-    nothing of late jumps. A clip should be the whole video: data.frames=20 sampling.frames=20.
+    In the `shift` family a shape jumps late in the groups g01 to g07, which split 1 tests, and early in all others. A
+    set with this family therefore has split 1 only, and its validation tells nothing about late jumps. A clip should
+    be the whole video: data.frames=20 sampling.frames=20.
     """
 
     LAYOUT: ClassVar[str] = """\
@@ -97,23 +91,23 @@ data/moving_shapes/                      data.root; made by the first run
         short = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:6]
         return Path(self.root) / f"seed{self.data_seed}-{self.size}px-{self.frames}f-{short}"
 
-    def read(self) -> VideoLists:
-        """UCF101's lists, but a group is a background, which all classes share: it is held out for all or for none.
+    def read(self) -> Split:
+        """UCF101's lists, with the background as the group. All classes share it, so it is held out for all or none.
 
-        Held out for one class only, a background seen with the other classes in training would speak against it.
+        A background held out for one class only would speak against this class.
         """
-        lists = super().read()
-        lists.train, lists.test = (
-            [replace(video, group=video.group.split()[-1]) for video in videos] for videos in (lists.train, lists.test)
+        split = super().read()
+        split.train, split.test = (
+            [replace(video, group=video.group.split()[-1]) for video in videos] for videos in (split.train, split.test)
         )
-        if "order" in lists.families:
-            lists.chance["order"] = 0.5  # a shape tells each pair of classes; only the order of motions tells the class
-        return lists
+        if "order" in split.families:
+            split.chance["order"] = 0.5  # the shape tells the pair of classes, the order of motions the class
+        return split
 
     def prepare(self, workers: int) -> None:
-        """Make the set if it is not there, with `workers` processes, whose number changes nothing in it.
+        """Make the set in `workers` processes if it is not there. Their number changes nothing. Raises DataError.
 
-        It takes its name when it is complete, so that an interrupted one is never used. Raises DataError.
+        The folder gets its name when it is complete, so an interrupted set is never used.
         """
         folder = self.folder()
         if folder.is_dir():
@@ -146,38 +140,30 @@ data/moving_shapes/                      data.root; made by the first run
         if self.data_seed < 0 or self.fps < 1:
             raise DataError(f"data.data_seed={self.data_seed}, data.fps={self.fps}: expected at least 0 and 1")
 
-    def _write_lists(self, folder: Path) -> list[tuple[str, str]]:
-        """Write the lists and a folder for each class; the classes, each with its family."""
+    def _make(self, folder: Path, workers: int) -> None:
+        """Write the lists and all videos."""
         classes = [(family, name) for family in self.families for name in CLASSES[family]]
         for _, name in classes:
             (folder / name).mkdir(parents=True)
         splits = [1] if "shift" in self.families else list(TEST_GROUPS)
         write_lists(folder, {name: self.clips[family] for family, name in classes}, splits)
-        return classes
-
-    def _make(self, folder: Path, workers: int) -> None:
-        classes = self._write_lists(folder)
         tasks = [(family, name, group) for group in GROUPS for family, name in classes]
         total = len(GROUPS) * sum(self.clips[family] for family, _ in classes)
         print(f"generating {total} videos in {self.folder()}", flush=True)
-        with tqdm(total=total, desc="generating videos", unit="video", disable=None) as bar:
-            if workers <= 1:
-                for task in tasks:
-                    bar.update(self._write_clips(folder, task))
-                return
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-                for written in pool.map(partial(self._write_clips, folder), tasks):
-                    bar.update(written)
+        write = partial(self._write_videos, folder)
+        written = map(write, tasks) if workers <= 1 else (count for _, count in in_processes(write, tasks, workers))
+        with Progress(total, "generating videos") as bar:
+            for count in written:
+                bar.update(count)
 
-    def _write_clips(self, folder: Path, task: tuple[str, str, int]) -> int:
+    def _write_videos(self, folder: Path, task: tuple[str, str, int]) -> int:
+        """Write the videos of one class in one group; returns their number."""
         family, name, group = task
-        for clip in range(1, self.clips[family] + 1):
-            self._write_clip(folder, family, name, group, clip)
-        return self.clips[family]
-
-    def _write_clip(self, folder: Path, family: str, name: str, group: int, clip: int) -> None:
-        scene = make_scene(self.data_seed, family, name, group, clip, self.size, self.frames)
-        write_video(folder / video_path(name, group, clip), render(scene), self.fps)
+        clips = range(1, self.clips[family] + 1)
+        for clip in clips:
+            scene = make_scene(self.data_seed, family, name, group, clip, self.size, self.frames)
+            write_video(folder / video_path(name, group, clip), render(scene), self.fps)
+        return len(clips)
 
 
 def video_path(name: str, group: int, clip: int) -> str:

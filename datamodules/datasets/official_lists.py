@@ -1,4 +1,4 @@
-"""Official lists against the disk: reading lines, finding files, checking both."""
+"""Official lists compared with the disk: read their lines, find their files, check both."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import errno
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from datamodules.errors import DataError
-from datamodules.videos import Video, VideoArray, VideoLists, as_text
+from datamodules.videos import Listing, Split, VideoArray, decoded_path
 
 
 def read_lines(path: Path) -> list[tuple[str, str]]:
-    """(`<file>:<number>`, text) of every line that is not blank, without the line end and outer spaces."""
+    """(`<file>:<number>`, text) of every line that is not blank, without outer spaces. Raises DataError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -30,7 +31,7 @@ def read_lines(path: Path) -> list[tuple[str, str]]:
 
 
 def existing_root(root: Path, layout: str) -> Path:
-    """The folder of the videos, or a DataError that shows what must lie there."""
+    """The folder of the videos. Raises DataError that shows the expected tree if there is none."""
     if not root.is_dir():
         raise DataError(f"data.root={root}: no such folder; expected\n{layout}")
     return root
@@ -47,41 +48,34 @@ def find_lists(root: Path, layout: str, lists: str | None, pattern: str, subfold
     raise DataError(f"no official lists ({pattern}) in {searched}; unpack them there or set data.lists\n{layout}")
 
 
-def choose_split(
-    root: Path,
-    layout: str,
-    split: int,
-    classes: Sequence[str],
-    splits: Mapping[int, tuple[list[Video], list[Video]]],
-    *,
-    unused: Iterable[str] = (),
-    families: Mapping[str, Sequence[str]] | None = None,
-) -> VideoLists:
-    """Check the parsed (train, test) lists of every split against the disk and keep those of `split`.
+def choose_split(root: Path, layout: str, number: int, listing: Listing) -> Split:
+    """One split of a listing, with the paths on disk. The files of all splits must be there. Raises DataError.
 
-    `unused` are listed files of no split, which the frame store holds all the same. Families lose the classes that
-    this copy of the data set does not have. Raises DataError.
+    Families lose the classes that this copy of the data set does not have.
     """
-    if split not in splits:
-        found = ", ".join(map(str, sorted(splits))) or "none"
-        raise DataError(f"data.split={split}: the lists have the splits {found}; choose one of these")
-    listed = {video.path for train, test in splits.values() for video in [*train, *test]} | set(unused)
-    located = locate(root, layout, listed)
-    train, test = ([replace(v, path=located[v.path]) for v in videos] for videos in splits[split])
-    kept = {family: tuple(c for c in members if c in classes) for family, members in (families or {}).items()}
-    lists = VideoLists(
-        classes=tuple(classes),
-        train=train,
-        test=test,
+    if number not in listing.splits:
+        found = ", ".join(map(str, sorted(listing.splits))) or "none"
+        raise DataError(f"data.split={number}: the lists have the splits {found}; choose one of these")
+    located = locate(root, layout, listing.paths())
+    sides = {
+        side: [replace(video, path=located[video.path]) for video in videos]
+        for side, videos in listing.sides(number).items()
+    }
+    families = {name: tuple(c for c in members if c in listing.classes) for name, members in listing.families.items()}
+    split = Split(
+        classes=tuple(listing.classes),
         files=sorted(set(located.values())),
-        families={family: members for family, members in kept.items() if members},
+        families={name: members for name, members in families.items() if members},
+        notes=list(listing.notes),
+        rates={located[path]: rate for path, rate in listing.rates.items()},
+        **sides,
     )
-    check_lists(lists, f"data.root={root}, split {split}")
-    return lists
+    check_split(split, f"data.root={root}, split {number}")
+    return split
 
 
 def locate(root: Path, layout: str, listed: Iterable[str]) -> dict[str, str]:
-    """The path on disk of every listed path, see `search`. Raises DataError if some are missing."""
+    """The path on disk of every listed path, as `search` finds it. Raises DataError if some are missing."""
     located, missing, outside = search(root, layout, listed)
     if outside:
         raise DataError(f"listed path {outside[0]!r} leaves data.root={root}; list paths relative to it, without ..")
@@ -92,23 +86,13 @@ def locate(root: Path, layout: str, listed: Iterable[str]) -> dict[str, str]:
 
 
 def search(root: Path, layout: str, listed: Iterable[str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """(the path on disk of the listed paths that are found; those missing; those that lead out of the root).
+    """(path on disk by listed path, missing listed paths, listed paths that lead out of the root), each sorted.
 
-    All are relative to the root, and sorted by the listed path. Capitals may differ from the list's: copies of UCF101
-    have both HandstandPushups and HandStandPushups. Each folder is read once, because a call per file is slow on
-    network disks.
+    All paths are relative to the root. Capitals on disk may differ from the list's: copies of UCF101 have either
+    HandstandPushups or HandStandPushups. Each folder is read once, because a call per file is slow on network disks.
     """
     existing_root(root, layout)
-
-    @cache
-    def names_in(folder: str) -> dict[str, str]:
-        try:
-            found = sorted(os.listdir(root / folder))
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
-                return {}
-            raise
-        return {name.lower(): name for name in found} | {name: name for name in found}
+    names_in = cache(partial(_names_in, root))
 
     @cache
     def on_disk(path: str) -> str | None:
@@ -131,28 +115,44 @@ def search(root: Path, layout: str, listed: Iterable[str]) -> tuple[dict[str, st
     return located, missing, outside
 
 
-def check_lists(lists: VideoLists, source: str) -> None:
-    """Raise DataError unless both lists have videos, each once, in one list only, with labels of a class."""
-    last = len(lists.classes) - 1
-    paths = {}
-    for name, videos in (("train", VideoArray.of(lists.train)), ("test", VideoArray.of(lists.test))):
-        if not videos:
-            raise DataError(f"{source}: the {name} list has 0 videos, expected at least 1")
-        paths[name] = set(videos.paths.rows())
-        if len(paths[name]) < len(videos):
-            path, times = Counter(videos.paths.rows()).most_common(1)[0]
+def _names_in(root: Path, folder: str) -> dict[str, str]:
+    """The names in a folder by themselves and in lower case; none if it is not a folder that can be reached."""
+    try:
+        found = sorted(os.listdir(root / folder))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            return {}
+        raise
+    return {name.lower(): name for name in found} | {name: name for name in found}
+
+
+def check_split(split: Split, source: str) -> None:
+    """Raise DataError unless every list has videos, each once and in one list only, with labels of a class."""
+    names = ("train", "test", "validation") if split.validation else ("train", "test")
+    paths = {name: _checked_paths(split, name, source) for name in names}
+    for one, other in combinations(names, 2):
+        if shared := paths[one] & paths[other]:
+            first = decoded_path(min(shared))
             raise DataError(
-                f"{source}: the {name} list has {as_text(path)} {times} times, expected once; remove the copies"
+                f"{source}: {len(shared)} videos are in both the {one} and the {other} list, first {first}; keep one"
             )
-        labels, starts = videos.labels.values, videos.labels.starts
-        if (empty := np.diff(starts) == 0).any():
-            path = videos[int(empty.argmax())].path
-            raise DataError(f"{source}: {path} of the {name} list has 0 labels, expected at least 1")
-        if (wrong := (labels < 0) | (labels > last)).any():
-            video = videos[int(np.searchsorted(starts, wrong.argmax(), side="right")) - 1]
-            raise DataError(f"{source}: {video.path} has labels {video.labels}, expected 0 to {last}")
-    if shared := paths["train"] & paths["test"]:
-        first = as_text(min(shared))
+
+
+def _checked_paths(split: Split, name: str, source: str) -> set[bytes]:
+    videos, last = VideoArray.of(getattr(split, name)), len(split.classes) - 1
+    if not videos:
+        raise DataError(f"{source}: the {name} list has 0 videos, expected at least 1")
+    paths = set(videos.paths.rows())
+    if len(paths) < len(videos):
+        path, times = Counter(videos.paths.rows()).most_common(1)[0]
         raise DataError(
-            f"{source}: {len(shared)} videos are in both the train and the test list, first {first}; keep one"
+            f"{source}: the {name} list has {decoded_path(path)} {times} times, expected once; remove the copies"
         )
+    labels, starts = videos.labels.values, videos.labels.starts
+    if (empty := np.diff(starts) == 0).any():
+        path = videos[int(empty.argmax())].path
+        raise DataError(f"{source}: {path} of the {name} list has 0 labels, expected at least 1")
+    if (wrong := (labels < 0) | (labels > last)).any():
+        video = videos[int(np.searchsorted(starts, wrong.argmax(), side="right")) - 1]
+        raise DataError(f"{source}: {video.path} has labels {video.labels}, expected 0 to {last}")
+    return paths

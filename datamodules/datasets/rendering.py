@@ -14,9 +14,6 @@ from datamodules.datasets.scenes import SHAPES, Scene
 ENCODER = {"preset": "ultrafast", "qp": "22", "g": "1", "threads": "1"}
 
 
-# ---------------------------------------------------------------- its frames
-
-
 TABLE_REACH = 1.5
 
 

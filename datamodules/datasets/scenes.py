@@ -24,9 +24,6 @@ ORDER_FRAMES = REST - 1 + LAG + LEG[1] + REST
 MIN_FRAMES = {"appearance": ORDER_FRAMES, "motion": 20, "order": ORDER_FRAMES, "camouflage": 20, "shift": 20}
 
 
-# ---------------------------------------------------------------- shapes and classes
-
-
 def _box(x: np.ndarray, y: np.ndarray, half_width: float, half_height: float) -> np.ndarray:
     dx, dy = abs(x) - half_width, abs(y) - half_height
     return np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0)
@@ -80,9 +77,6 @@ CLASSES: dict[str, dict[str, tuple[str, str | None]]] = {
     "camouflage": {f"Camouflage{m}": ("Flag", m) for m in TURNS_AND_TRAVELS},
     "shift": {f"Shift{m}": ("Square", m) for m in ("JumpLeft", "JumpRight")},
 }
-
-
-# ---------------------------------------------------------------- what is in a video
 
 
 @dataclass

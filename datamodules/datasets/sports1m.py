@@ -1,27 +1,28 @@
 """Sports-1M (Karpathy et al., CVPR 2014): 1.13 million YouTube videos of 487 sports, about 5 % of them of several.
 
-The official release is lists of addresses. Many videos are gone, and no two copies of the data set are alike: a run
-goes on with the videos that are there, and says of each class how many these are.
+The official release is lists of addresses. Many videos are gone, and no two copies of the data set are alike. A run
+uses the videos that are there, and says how many there are of each class.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from datamodules.datasets.base import Dataset
 from datamodules.datasets.official_lists import existing_root, find_lists, read_lines
 from datamodules.errors import DataError
-from datamodules.store.shards import StoredVideo
-from datamodules.store.tracks import Sample
-from datamodules.videos import Ragged, VideoArray, VideoLists, label_sets
+from datamodules.files import write_csv
+from datamodules.videos import Ragged, Split, VideoArray, label_sets
+
+if TYPE_CHECKING:
+    from datamodules.store.shards import StoredVideo
 
 ID_LENGTH = 11  # of a YouTube video's id: letters, digits, - and _
 LINE = re.compile(rb"https?://www\.youtube\.com/watch\?v=([\w-]{11})[ \t]+(\d{1,9}(?:,\d{1,9})*)\s*")
@@ -36,17 +37,15 @@ NO_VIDEO = frozenset(
 class Sports1M(Dataset):
     """Sports-1M as its authors publish it; each video is a group of its own.
 
-    A video that both lists of a split name is tested with the labels of both and is not trained on. The official
-    cross-validation has such videos: it was drawn for each label apart. Trained on as listed, a network would be tested
-    on videos that it knows by heart, and knows to answer with their other label.
+    A video that both lists of a split name is only tested, with the labels of both lists. The official cross-validation
+    has such videos, because it was drawn for each label apart. A network must not be tested on what it was trained on.
 
     lists:           folder of the official lists; by default the root, or the `sports-1m-dataset` in it
-    partition:       `original`, which is one split, or `cross-validation`, of which split k, 1 to 10, is the official
+    partition:       `original`, which is one split, or `cross-validation`, whose split k, 1 to 10, is the official
                      fold k - 1 (sports0 to sports9)
-    clips_per_video: a video is stored as at most so many random pieces, in which its clips lie (0: whole); Karpathy et
-                     al. 2014 have 100
-    clip_seconds:    length of each of these pieces, from its first frame to its last one; a clip that is longer is
-                     padded as `sampling.short` says
+    clips_per_video: number of random pieces of each video that are stored, at most; its clips lie in them (0: the
+                     whole video is stored). Karpathy et al. 2014 have 100.
+    clip_seconds:    length of each of these pieces; a longer clip is padded as `sampling.short` says
     """
 
     LAYOUT: ClassVar[str] = """\
@@ -64,7 +63,7 @@ data/sports1m/                           data.root
     clips_per_video: int = 0
     clip_seconds: float = 0.5
 
-    def read(self) -> VideoLists:
+    def read(self) -> Split:
         """Parse the lists of one split and keep the videos that are there. Raises DataError."""
         root = existing_root(self.folder(), self.LAYOUT)
         folder = find_lists(root, self.LAYOUT, self.lists, "labels.txt", ["sports-1m-dataset"])
@@ -72,16 +71,16 @@ data/sports1m/                           data.root
         train, test = (read_list(folder / name, len(classes)) for name in self._list_names())
         train, test, num_shared = keep_apart(train, test)
         found, num_copies = find_videos(root, {*train.ids.tolist(), *test.ids.tolist()})
-        notes, videos = [], {}
+        notes, present = [], {}
         for name, listed in (("train", train), ("test", test)):
-            videos[name] = listed.present(found)
-            notes.append(f"{len(videos[name])} of {len(listed.ids)} listed {name} videos are there")
-            if not videos[name]:
+            present[name] = listed.present(found)
+            notes.append(f"{len(present[name])} of {len(listed.ids)} listed {name} videos are there")
+            if not present[name]:
                 raise DataError(
                     f"data.root={self.root}: none of the {len(listed.ids)} videos of the {name} list is there, such as "
                     f"{listed.ids[0].decode()}.mp4; expected\n{self.LAYOUT}"
                 )
-        if untrained := np.flatnonzero(count_labels(videos["train"].labels, len(classes)) == 0).tolist():
+        if untrained := np.flatnonzero(count_labels(present["train"].labels, len(classes)) == 0).tolist():
             notes.append(
                 f"{len(untrained)} of {len(classes)} classes have no training video, first {classes[untrained[0]]}"
             )
@@ -89,16 +88,12 @@ data/sports1m/                           data.root
             notes.append(f"{num_shared} videos of both lists are tested with the labels of both and not trained on")
         if num_copies:
             notes.append(f"{num_copies} files are further copies of a video; of each the first path counts")
+        files = sorted(map(os.fsdecode, found.values()))
         listed = {
             name: tuple(count_labels(part.labels, len(classes)).tolist())
             for name, part in (("train", train), ("test", test))
         }
-        files = sorted(map(os.fsdecode, found.values()))
-        return VideoLists(classes, videos["train"], videos["test"], files, notes=notes, listed=listed)
-
-    def sample(self) -> Sample | None:
-        """`clips_per_video` pieces of each video, unless that is 0."""
-        return Sample(self.clips_per_video, self.clip_seconds) if self.clips_per_video else None
+        return Split(classes, present["train"], present["test"], files, notes=notes, listed=listed)
 
     def _list_names(self) -> tuple[str, str]:
         last = {"original": 1, "cross-validation": 10}[self.partition]
@@ -109,21 +104,21 @@ data/sports1m/                           data.root
         fold = f"cross-validation/sports{self.split - 1}"
         return f"{fold}_train.txt", f"{fold}_test.txt"
 
-    def report(self, lists: VideoLists, stored: Mapping[str, StoredVideo]) -> None:
-        """Print what is there and decodes, and write it per class to a CSV file in `stores`.
+    def report(self, split: Split, stored: Mapping[str, StoredVideo]) -> None:
+        """Print how many videos are there and decode. Write the counts of each class to a CSV file in `stores`.
 
         A video of several classes counts in each of them. `undecodable` and `cut_short` are among the `found`.
         """
-        num_classes = len(lists.classes)
-        columns: dict[str, Sequence] = {"label": range(num_classes), "class": lists.classes}
+        num_classes = len(split.classes)
+        columns: dict[str, Sequence] = {"label": range(num_classes), "class": split.classes}
         broken = 0
-        for name, videos in (("train", VideoArray.of(lists.train)), ("test", VideoArray.of(lists.test))):
+        for name, videos in (("train", VideoArray.of(split.train)), ("test", VideoArray.of(split.test))):
             states = [stored[os.fsdecode(path)] for path in videos.paths.rows()]
             found = count_labels(videos.labels, num_classes)
             columns |= {
-                f"{name}_listed": lists.listed[name],
+                f"{name}_listed": split.listed[name],
                 f"{name}_found": found,
-                f"{name}_missing": lists.listed[name] - found,
+                f"{name}_missing": split.listed[name] - found,
             }
             for state, chosen in (
                 ("undecodable", np.array([not video.frames for video in states])),
@@ -132,20 +127,15 @@ data/sports1m/                           data.root
                 columns[f"{name}_{state}"] = count_labels(videos.labels.take(chosen), num_classes)
                 broken += int(chosen.sum())
         path = Path(self.stores) / f"{self.folder().resolve().name}-{self.partition}-{self.split}.csv"
-        print(f"{'; '.join(lists.notes)}; {broken} of them do not decode whole. Per class: {path}", flush=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        print(f"{'; '.join(split.notes)}; {broken} of them do not decode whole. Per class: {path}", flush=True)
         try:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
-            os.replace(temporary, path)
+            write_csv(path, [columns, *zip(*columns.values(), strict=True)])
         except OSError as error:  # a store may be read only
             print(f"{path}: not written ({error.strerror})", flush=True)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 class Listed(NamedTuple):
-    """The videos of one list: ids (N,) as bytes, and the labels of each."""
+    """The videos of one official list: ids (N,) as bytes, and the labels of each."""
 
     ids: np.ndarray
     labels: Ragged
@@ -210,7 +200,7 @@ def read_list(path: Path, num_classes: int) -> Listed:
 
 
 def keep_apart(train: Listed, test: Listed) -> tuple[Listed, Listed, int]:
-    """Both lists with the videos that are in both in `test` alone, with the labels of both; and how many these are."""
+    """(train, test, number of shared videos). Videos of both lists stay in `test` only, with the labels of both."""
     places = {name: place for place, name in enumerate(test.ids.tolist())}
     place = np.array([places.get(name, -1) for name in train.ids.tolist()], np.int64)  # in the test list
     shared = place >= 0
@@ -224,10 +214,9 @@ def keep_apart(train: Listed, test: Listed) -> tuple[Listed, Listed, int]:
 
 
 def find_videos(root: Path, wanted: Set[bytes]) -> tuple[dict[bytes, bytes], int]:
-    """The path, relative to `root`, of each wanted id that a file under it is named by; and how many more such files
-    there are of these ids.
+    """(path relative to `root` by wanted id, number of further files of these ids).
 
-    One walk over all folders, links to folders included; of several files of one id the first path counts.
+    It walks over all folders once, linked ones too. Of several files of one id the first path counts.
     """
     top = os.fsencode(root)
     found: dict[bytes, bytes] = {}

@@ -63,7 +63,7 @@ data/ucf101/                             data.root
     root: str = "data/ucf101"
     lists: str | None = None
 
-    def listed(self) -> Listing:
+    def listing(self) -> Listing:
         """Parse every split that the lists' folder holds. Raises DataError."""
         folder = find_lists(self.folder(), self.LAYOUT, self.lists, "trainlist*.txt", ["ucfTrainTestlist"])
         classes = read_classes(folder / "classInd.txt")

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
 
+from datamodules.decode.images import images_in, sequence
 from datamodules.errors import DecodeError
 
-
-def frame_rate(stream: av.VideoStream) -> float:
-    """Frames per second that the header says, 0 where it does not."""
-    return float(stream.average_rate or stream.guessed_rate or 0)
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")  # how texts begin that FFmpeg follows to other files
 
 
-def turns_of(frame: av.VideoFrame) -> int:
-    """Quarter turns anticlockwise that make a frame upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """An open video and the stream that every reader here takes: of several, the one that the file marks as default.
+
+    The stream decodes in one thread: whoever decodes many videos runs processes. What FFmpeg raises becomes a
+    DecodeError.
+    """
+    name, options = openable_name(path), {}
+    if path.is_dir():
+        try:
+            name, options = sequence(path)
+        except ValueError as error:
+            raise decode_error(path, str(error)) from None
+    try:
+        with av.open(name, format="image2" if options else None, options=options) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                raise decode_error(path, "it has no video stream")
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.FFmpegError as error:
+        raise decode_error(path, first_line(error)) from error
 
 
 def openable_name(path: Path) -> str:
-    """What the decoders open: an absolute name, because they take `file:a.avi` for an address.
+    """An absolute name, because decoders take `file:a.avi` for an address.
 
-    Raises DecodeError for what they would wait for without end, such as a named pipe, and for names that they cannot
-    be given.
+    Raises DecodeError for what a decoder would wait for without end, such as a named pipe; for a playlist, whatever its
+    name, since its frames are not in the file; and for names that are not UTF-8.
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file() and not images_in(path):
         raise decode_error(path, "it is not a regular file")
+    with suppress(OSError), path.open("rb") as file:  # what cannot be read, the decoder will name
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
+            raise decode_error(path, "it is a playlist or another text that names other files")
     try:
         return str(path.absolute()).encode().decode()
     except UnicodeEncodeError:
         raise decode_error(path, "its name is not UTF-8, rename it") from None
 
 
-def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The stream that both decoders choose, set to decode in one thread: whoever decodes many videos runs processes."""
-    stream = container.streams.best("video")
-    if stream is None:
-        raise decode_error(path, "it has no video stream")
-    stream.codec_context.thread_count = 1
-    return stream
+def decode_error(path: Path, found: str) -> DecodeError:
+    """The error that names a file, what was found in it, and the remedy."""
+    return DecodeError(f"{path}: cannot be decoded: {found}; fetch it again, re-encode it, or take it off the list")
 
 
 def other_size(index: int, size: tuple[int, int], first: tuple[int, int]) -> str:
@@ -49,11 +67,6 @@ def other_size(index: int, size: tuple[int, int], first: tuple[int, int]) -> str
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, without what decord puts around it: the place in its code, and the stack."""
+    """The first line of an error, without decord's place in its code and its stack."""
     line = (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]
     return re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", line)
-
-
-def decode_error(path: Path, found: str) -> DecodeError:
-    """The error that names a file, what was found in it, and the remedy."""
-    return DecodeError(f"{path}: cannot be decoded: {found}; fetch it again, re-encode it, or take it off the list")

@@ -10,15 +10,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from datamodules.decode.frames import to_picture
-from datamodules.decode.info import VideoInfo, frames_by_header
-from datamodules.decode.opening import decode_error, first_line, frame_rate, openable_name, video_stream
+from datamodules.decode.info import Packets, VideoInfo
+from datamodules.decode.opening import decode_error, opened
+from datamodules.decode.pictures import to_picture
 from datamodules.errors import DecodeError
 
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """Where the frames of a video lie that can be decoded from its middle on, see `frame_index`.
+    """Where the frames of a video lie that can be sought exactly, see `frame_index`.
 
     times:  (N,) of the frames in order, in the stream's unit
     starts: (K,) numbers of the frames that a decode can begin with, in order, the first one 0
@@ -30,41 +30,34 @@ class FrameIndex:
 
 
 def frame_index(path: Path) -> FrameIndex | None:
-    """What a video holds by its packets, none of which is decoded; None where only a decode of all frames can say.
+    """What a video's packets say of its frames, without decoding one. None if the file cannot be sought exactly.
 
-    That is so for all but H.264 in MP4 or Matroska with one packet per frame, each with a time of its own, and for a
-    file whose packets are cut short. In H.264, nothing after an instantaneous decoder refresh (IDR) refers to a frame
-    before it (ITU-T H.264, clause 3), so a decode from there on gives what a sequential one does. Key frames of other
-    kinds do not promise that. Damage inside a packet is not seen: a frame that it costs keeps its number.
+    That is every file but H.264 in MP4 or Matroska with one packet per frame, each with a time of its own. In H.264,
+    nothing after an instantaneous decoder refresh (IDR) refers to a frame before it (ITU-T H.264, clause 3), so a
+    decode from there on gives what a sequential one does. Key frames of other kinds do not promise that. Damage inside
+    a packet is not seen: a frame that it costs keeps its number.
     """
-    times, starts, latest = [], [], -math.inf
+    pts, starts, latest = [], [], -math.inf
     try:
-        with av.open(openable_name(path)) as container:
-            stream = video_stream(container, path)
+        with opened(path) as (container, stream):
             size_bytes = _nal_size_bytes(stream.codec_context)
             if not {"mp4", "matroska"} & set(container.format.name.split(",")) or not size_bytes:
                 return None
-            for packet in container.demux(stream):
+            packets = Packets(container, stream)
+            for packet in packets:
                 if packet.size:
                     if packet.pts is None or packet.is_corrupt or packet.is_discard:
                         return None
                     if packet.is_keyframe and packet.pts > latest and _is_refresh(bytes(packet), size_bytes):
                         starts.append(packet.pts)
-                    times.append(packet.pts)
+                    pts.append(packet.pts)
                     latest = max(latest, packet.pts)
-            seconds = float((max(times, default=0) - min(times, default=0)) * stream.time_base)
-            header_frames, audio = (
-                frames_by_header(container, stream, len(times), seconds),
-                bool(container.streams.audio),
-            )
-            codec, fps = stream.codec_context, frame_rate(stream)
-    except (av.FFmpegError, DecodeError):
+            ordered = np.unique(np.array(pts, np.int64))
+            if not starts or len(ordered) < len(pts) or ordered[0] != starts[0]:
+                return None
+            return FrameIndex(packets.info(ordered.tolist()), ordered, np.searchsorted(ordered, starts))
+    except DecodeError:
         return None
-    ordered = np.unique(np.array(times, np.int64))
-    if not starts or len(ordered) < len(times) or ordered[0] != starts[0]:
-        return None
-    info = VideoInfo(len(times), header_frames, fps, codec.height, codec.width, audio=audio)
-    return FrameIndex(info, ordered, np.searchsorted(ordered, starts))
 
 
 def _nal_size_bytes(codec: av.VideoCodecContext) -> int:
@@ -85,34 +78,30 @@ def _is_refresh(packet: bytes, size_bytes: int) -> bool:
 
 
 def seek_frames(path: Path, index: FrameIndex, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the frames of a video with these numbers, sorted and each once, with their numbers.
+    """Yield the frames with these numbers, sorted and each once, with their numbers, as `pick_frames` does.
 
-    They are those of `iter_frames`, without a decode of what lies between. Raises DecodeError where the decoder does
-    not give the frames that `index` tells of, or doubts them; `iter_frames` then says what there is.
+    What lies between is not decoded. Raises DecodeError if the decoder does not give the frames that `index` tells of,
+    or marks one as damaged; `pick_frames` then says what there is.
     """
     groups = np.searchsorted(index.starts, numbers, side="right") - 1
-    try:
-        with av.open(openable_name(path)) as container:
-            stream = video_stream(container, path)
-            for group in np.unique(groups).tolist():
-                wanted, number = numbers[groups == group].tolist(), int(index.starts[group])
-                begin, remaining = int(index.times[number]), set(wanted)
-                container.seek(begin, stream=stream)
-                for frame in container.decode(stream):
-                    if frame.pts is not None and frame.pts < begin:
-                        continue
-                    size = (frame.height, frame.width)
-                    if frame.pts != index.times[number] or size != (index.info.height, index.info.width):
-                        break
-                    if frame.is_corrupt or frame.interlaced_frame:  # decord treats the colours of interlaced ones apart
-                        break
-                    if number in remaining:
-                        remaining.remove(number)
-                        yield number, to_picture(frame)
-                    if not remaining:
-                        break
-                    number += 1
-                if remaining:
-                    raise decode_error(path, f"frame {number} is not where its packets say")
-    except av.FFmpegError as error:
-        raise decode_error(path, first_line(error)) from error
+    with opened(path) as (container, stream):
+        for group in np.unique(groups).tolist():
+            wanted, number = numbers[groups == group].tolist(), int(index.starts[group])
+            begin, remaining = int(index.times[number]), set(wanted)
+            container.seek(begin, stream=stream)
+            for frame in container.decode(stream):
+                if frame.pts is not None and frame.pts < begin:
+                    continue
+                size = (frame.height, frame.width)
+                if frame.pts != index.times[number] or size != (index.info.height, index.info.width):
+                    break
+                if frame.is_corrupt:
+                    break
+                if number in remaining:
+                    remaining.remove(number)
+                    yield number, to_picture(frame)
+                if not remaining:
+                    break
+                number += 1
+            if remaining:
+                raise decode_error(path, f"frame {number} is not where its packets say")

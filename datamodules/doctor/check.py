@@ -1,64 +1,63 @@
-"""Checking a whole data set, and the CSV of what was found."""
+"""The check of a whole data set, and the CSV of what it finds."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 
 from datamodules.datasets.base import Dataset
-from datamodules.doctor.children import CheckProgress, examine_all
+from datamodules.doctor.children import examine_all
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey, survey_lists
+from datamodules.files import write_csv
 from datamodules.known_bad import check_file, is_unchanged
-
-# The check.
+from datamodules.progress import Progress
 
 COLUMNS = ("path", "splits", "labels", "group", *(column.name for column in fields(Finding)))
 
 
 def check(data: Dataset, workers: int, patience: float = 60.0) -> tuple[Survey, dict[str, Finding]]:
-    """Survey the lists, examine every file that is not known yet, and write the CSV; findings are by path.
+    """(the lists compared with the disk, findings by path), after writing the CSV.
 
-    Raises DataError where the lists cannot be read, OSError where the CSV cannot be written.
+    A file that an earlier check knows is not decoded again unless it has changed. Raises DataError if the lists cannot
+    be read, OSError if the CSV cannot be written.
     """
     data.prepare(workers)
     survey = survey_lists(data)
-    table = check_file(data.folder(), Path(data.stores))
+    table = check_file(data.folder(), Path(data.stores), data.identity())
     journal = table.with_suffix(".partial.jsonl")
     table.parent.mkdir(parents=True, exist_ok=True)
     earlier = _read_table(table) | _read_journal(journal)
-    findings, todo = dict(survey.absent), {}
+    findings = dict(survey.absent)
     for path in survey.entries.keys() - findings.keys():
-        file = data.folder() / path
-        if (known := _still_true(earlier.get(path), file)) is not None:
+        if (known := _still_true(earlier.get(path), data.folder() / path)) is not None:
             findings[path] = known
-        else:
-            todo[path] = file
-    todo = dict(sorted(todo.items()))
-    progress = CheckProgress(findings, {path: _size(file) for path, file in todo.items()})
-    # Every finding is kept at once, as a line of its own: whatever stops the check, no file is decoded twice.
-    with journal.open("a", encoding="utf-8") as lines:
-        lines.write("\n")  # a killed check may have left half a line
-        for path, finding in examine_all(todo, workers, patience):
-            lines.write(json.dumps({"path": path, **asdict(finding)}) + "\n")
-            lines.flush()
-            findings[path] = finding
-            progress.add(path, finding)
-    _write_table(table, survey, findings)
+    todo = {path: data.folder() / path for path in sorted(survey.entries.keys() - findings.keys())}
+    for path, finding in _examine(todo, journal, workers, patience, findings):
+        findings[path] = finding
+    write_csv(table, [COLUMNS, *_rows(survey, findings)])
     journal.unlink(missing_ok=True)
     return survey, findings
 
 
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
+def _examine(
+    todo: Mapping[str, Path], journal: Path, workers: int, patience: float, known: Mapping[str, Finding]
+) -> Iterator[tuple[str, Finding]]:
+    """Examine files and show how far it is. Each finding goes into the journal at once, so no file is decoded twice."""
+    unsound = sum(finding.status != "ok" for finding in known.values())
+    done = len(known)
+    with journal.open("a", encoding="utf-8") as lines, Progress(done + len(todo), "check", initial=done) as bar:
+        lines.write("\n")  # a killed check may have left half a line
+        for path, finding in examine_all(todo, workers, patience):
+            lines.write(json.dumps({"path": path, **asdict(finding)}) + "\n")
+            lines.flush()
+            unsound += finding.status != "ok"
+            bar.set_postfix_str(f"{unsound:,} not sound", refresh=False)
+            bar.update()
+            yield path, finding
 
 
 def _still_true(finding: Finding | None, file: Path) -> Finding | None:
@@ -73,7 +72,7 @@ def _still_true(finding: Finding | None, file: Path) -> Finding | None:
 
 
 def _read_table(path: Path) -> dict[str, Finding]:
-    """Findings of an earlier check by path; none if its table is not there, or has other columns than today's."""
+    """Findings of an earlier check by path; none if there is no table, or one with other columns."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             return {row["path"]: Finding.from_texts(row) for row in csv.DictReader(file)}
@@ -82,6 +81,7 @@ def _read_table(path: Path) -> dict[str, Finding]:
 
 
 def _read_journal(path: Path) -> dict[str, Finding]:
+    """Findings of a stopped check by path; none if there was no such check."""
     findings = {}
     try:
         lines = path.read_text("utf-8").split("\n")
@@ -97,22 +97,8 @@ def _read_journal(path: Path) -> dict[str, Finding]:
     return findings
 
 
-def _write_table(path: Path, survey: Survey, findings: Mapping[str, Finding]) -> None:
-    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            for entry in survey.entries.values():
-                lists = {
-                    "path": entry.path,
-                    "splits": " ".join(f"{number}:{side}" for number, side in entry.sides.items()) or "unused",
-                    "labels": "; ".join(survey.labels(entry)),
-                    "group": entry.group,
-                }
-                writer.writerow(lists | asdict(findings[entry.path]))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _rows(survey: Survey, findings: Mapping[str, Finding]) -> Iterator[tuple]:
+    for entry in survey.entries.values():
+        splits = " ".join(f"{number}:{side}" for number, side in entry.sides.items()) or "unused"
+        labels = "; ".join(survey.labels(entry))
+        yield entry.path, splits, labels, entry.group, *astuple(findings[entry.path])

@@ -1,104 +1,138 @@
-"""The report on a data set in lines, and why it is not sound."""
+"""The report on a data set in lines, and the reasons why it is not sound."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from datamodules.datasets.base import Dataset
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey
 from datamodules.doctor.words import number_of, range_of
-from datamodules.videos import VideoLists
+from datamodules.videos import Split
 
 SHOWN = 5  # videos that the report names of each kind; the CSV names all
-FEW = 10  # training videos of a class below which the report names it
+FEW = 10  # the report names a class with fewer training videos
+
+Findings = Mapping[str, Finding]
 
 
-# The report.
-
-
-def report(data: Dataset, survey: Survey, findings: Mapping[str, Finding]) -> tuple[list[str], list[str]]:
+def report(data: Dataset, survey: Survey, findings: Findings) -> tuple[list[str], list[str]]:
     """(the lines of the report; the reasons why the data set is not sound, none if it is)."""
-    lines, reasons = [], []
-    status = {path: finding.status for path, finding in findings.items()}
+    copies = _copies(findings)
+    lines = [*_files(survey, findings), *_videos(findings), *_copies_found(copies)]
+    reasons = [*_wrong_lists(survey), *_bad_videos(survey, findings)]
+    for number, split in survey.splits.items():
+        own = list(_split_lines(number, split, copies))
+        lines += [
+            *own,
+            *(line for remark in [*split.notes, *data.remarks(split)] if (line := _line("", remark)) not in own),
+        ]
+        reasons += _split_reasons(number, split, copies)
+    return lines, reasons
+
+
+def _files(survey: Survey, findings: Findings) -> Iterator[str]:
     found = len(findings) - len(survey.absent)
-    lines.append(_line("files", f"{len(findings):,} listed, {found:,} found, {len(survey.absent):,} not"))
+    yield _line("files", f"{len(findings):,} listed, {found:,} found, {len(survey.absent):,} not")
     if survey.extra:
-        lines.append(_line("", f"{len(survey.extra):,} on disk that no list has: {_first(survey.extra)}"))
-    for problem in survey.problems:
-        lines.append(_line("lists", problem))
-    if survey.problems:
-        reasons.append(number_of(len(survey.problems), "problem") + " of the lists")
-    counts = Counter(status.values())
-    lines.append(_line("videos", ", ".join(f"{count:,} {name}" for name, count in counts.most_common())))
+        yield _line("", f"{len(survey.extra):,} on disk that no list has: {_first(survey.extra)}")
+    yield from (_line("lists", problem) for problem in survey.problems)
+
+
+def _videos(findings: Findings) -> Iterator[str]:
+    """How many videos have each status, and some of those that are not ok or unusual."""
+    counts = Counter(finding.status for finding in findings.values())
+    yield _line("videos", ", ".join(f"{count:,} {name}" for name, count in counts.most_common()))
     for name in sorted(counts.keys() - {"ok"}):
-        bad = sorted(path for path in status if status[path] == name)
-        lines += [_line(f"  {name}", f"{path}: {findings[path].message}") for path in bad[:SHOWN]]
-        if len(bad) > SHOWN:
-            lines.append(_line("", f"and {len(bad) - SHOWN:,} more, see the CSV"))
-        # Training and test of some split need it; what is absent is missed even if no split uses it.
-        used = sum(bool(survey.entries[path].sides) or path in survey.absent for path in bad)
-        reasons += [f"{used:,} {name}"] if used else []
-    remarked = sorted(path for path, finding in findings.items() if finding.status == "ok" and finding.message)
-    lines += [_line("  ok, but", f"{path}: {findings[path].message}") for path in remarked[:SHOWN]]
-    if len(remarked) > SHOWN:
-        lines.append(_line("", f"and {len(remarked) - SHOWN:,} more, see the CSV"))
+        yield from _some(f"  {name}", {path: f for path, f in findings.items() if f.status == name})
+    yield from _some("  ok, but", {path: f for path, f in findings.items() if f.status == "ok" and f.message})
+    if drifts := [finding.drift for finding in findings.values() if finding.drift]:
+        yield _line("rates", f"{number_of(len(drifts), 'video')} of a rate that varies, by up to {max(drifts):.2f} s")
+    if damaged := [finding.corrupt for finding in findings.values() if finding.corrupt]:
+        yield _line("damage", f"{number_of(len(damaged), 'video')} with {number_of(sum(damaged), 'damaged frame')}")
     decoded = [finding for finding in findings.values() if finding.seekable]
     exact = sum(finding.seekable == "yes" for finding in decoded)
-    lines.append(_line("seeking", f"random access returns the right frames in {exact:,} of {len(decoded):,} videos"))
-    copies = _copies(findings)
+    yield _line("seeking", f"random access returns the right frames in {exact:,} of {len(decoded):,} videos")
+
+
+def _some(name: str, findings: Findings) -> Iterator[str]:
+    for path in sorted(findings)[:SHOWN]:
+        yield _line(name, f"{path}: {findings[path].message}")
+    if len(findings) > SHOWN:
+        yield _line("", f"and {len(findings) - SHOWN:,} more, see the CSV")
+
+
+def _copies_found(copies: Sequence[Sequence[str]]) -> Iterator[str]:
     if copies:
-        more = sum(map(len, copies)) - len(copies)
-        lines.append(
-            _line(
-                "copies", f"{number_of(more, 'video')} with the very content of another: {_first(map(_pair, copies))}"
-            )
-        )
-    for number, lists in survey.lists.items():
-        more, why = _report_split(number, lists, copies)
-        lines += [*more, *(_line("", remark) for remark in data.remarks(lists) if _line("", remark) not in more)]
-        reasons += why
-    return lines, reasons
+        more = number_of(sum(map(len, copies)) - len(copies), "video")
+        yield _line("copies", f"{more} with the very content of another: {_first(map(_pair, copies))}")
 
 
-def _report_split(number: int, lists: VideoLists, copies: list[list[str]]) -> tuple[list[str], list[str]]:
-    train, test = ({video.path for video in videos} for videos in (lists.train, lists.test))
-    lines = [_line(f"split {number}", f"{len(train):,} training and {len(test):,} test videos")]
-    reasons = []
-    for side, videos in (("training", lists.train), ("test", lists.test)):
-        per_class = Counter(dict.fromkeys(range(len(lists.classes)), 0))
+def _split_lines(number: int, split: Split, copies: Sequence[Sequence[str]]) -> Iterator[str]:
+    train, test = ({video.path for video in videos} for videos in (split.train, split.test))
+    yield _line(f"split {number}", f"{len(train):,} training and {len(test):,} test videos")
+    for side, videos, least, lack in (
+        ("training", split.train, FEW, f"fewer than {FEW} training videos"),
+        ("test", split.test, 1, "no test video"),
+    ):
+        counts = Counter(dict.fromkeys(range(len(split.classes)), 0))
         for video in videos:
-            per_class.update(label for label in video.labels if label in per_class)
-        lines.append(_line("", f"{range_of(per_class.values())} {side} videos per class"))
-        few = [lists.classes[label] for label, count in per_class.items() if count < (FEW if side == "training" else 1)]
-        if few:
-            name = f"fewer than {FEW} training videos" if side == "training" else "no test video"
-            lines.append(_line("", f"{number_of(len(few), 'class', 'classes')} with {name}: {_first(few)}"))
-    across = [copy for copy in copies if train & set(copy) and test & set(copy)]
-    if across:
-        count = sum(path in test for copy in across for path in copy)
+            counts.update(label for label in video.labels if label in counts)
+        yield _line("", f"{range_of(counts.values())} {side} videos per class")
+        if few := [split.classes[label] for label, count in counts.items() if count < least]:
+            yield _line("", f"{number_of(len(few), 'class', 'classes')} with {lack}: {_first(few)}")
+    if across := _copies_across(split, copies):
         pairs = ([min(train & set(copy)), min(test & set(copy))] for copy in across)
-        lines.append(
-            _line("", f"{number_of(count, 'test video')} with a copy in training: {_first(map(_pair, pairs))}")
-        )
-        reasons.append(f"{number_of(count, 'test video')} of split {number} with a copy in training")
-    train_groups, test_groups = ({video.group for video in videos} for videos in (lists.train, lists.test))
-    shared = sorted(train_groups & test_groups)
-    lines.append(_line("", f"{len(shared)} of {len(test_groups)} test groups recur in training"))
+        yield _line("", f"{_tested_copies(split, across)} with a copy in training: {_first(map(_pair, pairs))}")
+    shared, groups = _shared_groups(split)
+    yield _line("", f"{len(shared)} of {groups} test groups recur in training")
     if shared:
-        lines.append(_line("", f"such as {_first(shared)}"))
-        reasons.append(f"{number_of(len(shared), 'test group')} of split {number} in training too")
-    return lines, reasons
+        yield _line("", f"such as {_first(shared)}")
 
 
-def _copies(findings: Mapping[str, Finding]) -> list[list[str]]:
+def _wrong_lists(survey: Survey) -> Iterator[str]:
+    if survey.problems:
+        yield number_of(len(survey.problems), "problem") + " of the lists"
+
+
+def _bad_videos(survey: Survey, findings: Findings) -> Iterator[str]:
+    """Bad videos that a split uses, counted by status. An absent one counts even if no split uses it."""
+    used = Counter(f.status for path, f in findings.items() if survey.entries[path].sides or path in survey.absent)
+    yield from (f"{used[status]:,} {status}" for status in sorted(used.keys() - {"ok"}))
+
+
+def _split_reasons(number: int, split: Split, copies: Sequence[Sequence[str]]) -> Iterator[str]:
+    if across := _copies_across(split, copies):
+        yield f"{_tested_copies(split, across)} of split {number} with a copy in training"
+    if shared := _shared_groups(split)[0]:
+        yield f"{number_of(len(shared), 'test group')} of split {number} in training too"
+
+
+def _copies(findings: Findings) -> list[list[str]]:
     """Paths of the same content, two or more each."""
     same: dict[str, list[str]] = {}
     for path, finding in sorted(findings.items()):
         if finding.sha256 and finding.size:
             same.setdefault(finding.sha256, []).append(path)
     return [paths for paths in same.values() if len(paths) > 1]
+
+
+def _copies_across(split: Split, copies: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Those copies that are in training and in test."""
+    train, test = ({video.path for video in videos} for videos in (split.train, split.test))
+    return [copy for copy in copies if train & set(copy) and test & set(copy)]
+
+
+def _tested_copies(split: Split, across: Sequence[Sequence[str]]) -> str:
+    test = {video.path for video in split.test}
+    return number_of(sum(path in test for copy in across for path in copy), "test video")
+
+
+def _shared_groups(split: Split) -> tuple[list[str], int]:
+    """(groups of both lists, number of test groups)."""
+    train, test = ({video.group for video in videos} for videos in (split.train, split.test))
+    return sorted(train & test), len(test)
 
 
 def _first(names: Iterable[str]) -> str:

@@ -17,5 +17,5 @@ def number_of(count: int, one: str, several: str = "") -> str:
 
 
 def printable(text: str) -> str:
-    """The text with escape sequences in place of what a terminal would obey or could not show."""
+    """The text with escape sequences for characters that a terminal would obey or could not show."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datamodules.store.shards import SHARD, read_shard
+from datamodules.store.shards import SHARD, damaged_files, read_shard
 from datamodules.store.tracks import Track
 
 try:
     import fcntl
 except ImportError:  # not on Windows: there, builders of the same store repeat each other's work, unharmed
     fcntl = None
-
 
 INDEX_CLAIM = 10**9  # in place of a shard's number
 
@@ -30,22 +29,14 @@ class Job:
     tracks: tuple[Track, ...]
     known_bad: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def leftovers(self) -> str:
+        """How the files of a builder are named that has not finished this shard."""
+        return f"{self.number:05d}.*.tmp"
 
-def is_under_way(job: Job) -> bool:
-    """Whether a builder has begun a shard and not finished it."""
-    return any((job.folder / track.name).glob(f"{job.number:05d}.*.tmp") for track in job.tracks)
-
-
-def missing_jobs(
-    root: Path, folder: Path, files: Sequence[str], unmerged: Sequence[Track], known_bad: Mapping[str, str]
-) -> list[Job]:
-    """A job for each shard that lacks some of these tracks, which have no merged index."""
-    jobs = []
-    for job in shard_jobs(root, folder, files, unmerged, known_bad) if unmerged else []:
-        missing = tuple(track for track in unmerged if read_shard(folder, track, job.number) is None)
-        if missing:
-            jobs.append(replace(job, tracks=missing))
-    return jobs
+    def is_under_way(self) -> bool:
+        """Whether a builder has begun the shard and not finished it."""
+        return any(any((self.folder / track.name).glob(self.leftovers)) for track in self.tracks)
 
 
 def shard_jobs(
@@ -60,16 +51,24 @@ def shard_jobs(
     return jobs
 
 
-# What a worker does.
+def missing_tracks(job: Job) -> Job:
+    """The job with only those of its tracks that have no whole shard."""
+    missing = [track for track in job.tracks if read_shard(job.folder, track, job.number) is None]
+    return replace(job, tracks=tuple(missing))
+
+
+def verify_shard(job: Job) -> list[str]:
+    """The files of a shard that differ from their checksums."""
+    return [str(file) for track in job.tracks for file in damaged_files(job.folder, track, job.number)]
 
 
 @contextmanager
 def claim(folder: Path, number: int, leftovers: str, wait: bool) -> Iterator[bool]:
-    """Hold a shard of a store against other processes; says whether it is held, at once or, with `wait`, when it is.
+    """Hold a shard of a store against other processes; says whether it is held, at once or, with `wait`, later.
 
-    A claim is a lock on byte `number` of the store's lock file, which the system frees when the process dies: what
-    then lies in the tracks under names like `leftovers` is a dead builder's, and is removed. Where the disk has no
-    locks, every claim is given, and builders may do the same work twice.
+    A claim is a lock on byte `number` of the store's lock file. The system frees it when the process dies. Files under
+    names like `leftovers` are then a dead builder's, and are removed. Where the disk has no locks, every claim is
+    given, and builders may do the same work twice.
     """
     with (folder / "lock").open("ab") as file:
         try:

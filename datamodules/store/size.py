@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from datamodules.decode.frames import iter_frames
-from datamodules.decode.info import VideoInfo, header
+from datamodules.decode.frames import pick_frames
+from datamodules.decode.info import VideoInfo, read_header
 from datamodules.errors import DataError
 from datamodules.store.jobs import Job
 from datamodules.store.tracks import Track
@@ -21,12 +21,13 @@ SAMPLED_VIDEOS, SAMPLED_FRAMES = 5, 6  # what is encoded to say how large JPEGs 
 
 
 def announce_build(
-    jobs: list[Job], root: Path, files: Sequence[str], tracks: Sequence[Track], folder: Path, max_store: float
+    folder: Path, jobs: Sequence[Job], tracks: Sequence[Track], whole: float, missing: float, max_store: float
 ) -> None:
-    """Say what a store takes; refuse more than `max_store` GB as a whole, or more to write than the disk has free."""
-    whole, missing = expected_bytes(jobs, root, files, tracks)
-    disk = next(parent for parent in folder.absolute().parents if parent.exists())
-    free = max(0, shutil.disk_usage(disk).free - KEEP_FREE)
+    """Say what a build takes, given the bytes of the whole store and of what is missing.
+
+    Refuse a store of more than `max_store` GB, or more to write than the disk has free.
+    """
+    free = max(0, free_bytes(folder) - KEEP_FREE)
     options = "lower sampling.resize, set data.encoding=jpeg, or point data.stores to a larger disk"
     if whole > max_store * 1e9:
         raise DataError(
@@ -46,27 +47,32 @@ def announce_build(
     )
 
 
-def expected_bytes(jobs: list[Job], root: Path, files: Sequence[str], tracks: Sequence[Track]) -> tuple[float, float]:
+def expected_bytes(
+    jobs: Sequence[Job], root: Path, files: Sequence[str], tracks: Sequence[Track]
+) -> tuple[float, float]:
     """About what all tracks of these files take, and what the jobs are to write."""
-    headers = {path: _header(root / path) for path in spread(files, SAMPLED_HEADERS)}
+    headers = {}
+    for path in spread(files, SAMPLED_HEADERS):
+        headers[path] = None
+        with suppress(DataError):
+            headers[path] = read_header(root / path)
     size = {track.name: _bytes_per_video(track, root, headers) for track in tracks}
     missing = sum(len(job.files) * size[track.name] for job in jobs for track in job.tracks)
     return len(files) * sum(size.values()), missing
 
 
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free on the disk where a folder is, or will be."""
+    return shutil.disk_usage(next(parent for parent in folder.absolute().parents if parent.is_dir())).free
+
+
 def spread(files: Sequence[str], number: int) -> list[str]:
-    """At most so many of the files, evenly spread."""
+    """At most `number` of the files, evenly spread."""
     return [files[place * len(files) // number] for place in range(number)] if len(files) > number else list(files)
 
 
-def _header(file: Path) -> VideoInfo | None:
-    with suppress(DataError):
-        return header(file)
-    return None
-
-
 def _bytes_per_video(track: Track, root: Path, headers: Mapping[str, VideoInfo | None]) -> float:
-    """About what a video takes in a track, by their headers; for JPEG, tried on the first frames of a few."""
+    """About what a video takes in a track, by the headers; for JPEG, tried on the first frames of a few."""
     readable = {path: info for path, info in headers.items() if info is not None}
     rows, tried = [], []
     for path, info in readable.items():
@@ -75,7 +81,7 @@ def _bytes_per_video(track: Track, root: Path, headers: Mapping[str, VideoInfo |
     for path in spread(list(readable), SAMPLED_VIDEOS) if track.encoding == "jpeg" else ():
         encoder = Encoder(track)
         with suppress(DataError):
-            for _, frame in zip(range(SAMPLED_FRAMES), iter_frames(root / path, readable[path]), strict=False):
+            for _, frame in pick_frames(root / path, readable[path], range(SAMPLED_FRAMES)):
                 if (row := encoder(frame)) is not None:
                     tried.append(sum(map(len, row.parts)))
     raw = math.prod(track.row)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from datamodules.clips import nearest_frames, nearest_to
 from datamodules.decode.info import VideoInfo
 from datamodules.errors import DataError
 from datamodules.flow import FlowConfig
@@ -17,11 +18,11 @@ from datamodules.videos import encoded_path
 class Sample:
     """A part of each video: at most `clips` pieces of `seconds` each, which `seed` and the video's path choose.
 
-    From a piece's first frame to its last one it is `seconds`, to the nearest frame: half a second at 30 frames per
-    second is 16 frames, of which the first and the last are late fusion's two (Karpathy et al. 2014, section 3). So a
-    clip of `seconds` fits into a piece at any frame rate if `sampling.fps` sets its own. Pieces do not overlap, and all
-    ways of placing them are equally likely. A video that is too short for so many has as many as fit, and one shorter
-    than a piece is a single piece. Karpathy et al. (section 4.1) take at most 100 half-second clips of each video.
+    Karpathy et al. (2014, section 4.1) take at most 100 half-second clips of each video. A piece lasts `seconds` from
+    its first frame to its last one, to the nearest frame. Half a second at 30 frames per second is 16 frames, of which
+    late fusion sees the first and the last (section 3). So a clip of `seconds` fits into a piece at any frame rate if
+    `sampling.fps` is set. Pieces do not overlap; all ways of placing them are equally likely. A video too short for so
+    many has as many as fit, and one shorter than a piece is a single piece.
     """
 
     clips: int
@@ -39,8 +40,8 @@ class Sample:
         """First frames of a video's pieces, in order, and the frames in each, all equally many."""
         length = min(int(self.seconds * fps + 0.5) + 1, num_frames)
         count = min(self.clips, num_frames // length)
-        # Each piece shrunk to one frame, any choice of frames is possible; then they are given their length back. Drawn
-        # from a hash, because the streams of NumPy's generators may change from version to version.
+        # Pieces are drawn as if each were one frame; then they are given their length back. They are drawn from a hash,
+        # because NumPy's generators may change from version to version.
         places = num_frames - count * (length - 1)
         draws = hashlib.shake_256(f"{self.seed} ".encode() + encoded_path(path)).digest(8 * places)
         starts = np.sort(np.argsort(np.frombuffer(draws, "<u8"), kind="stable")[:count])
@@ -49,12 +50,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Track:
-    """One kind of array in a store: RGB frames, or the flow between them where `flow` is given, forward or backward.
+    """One kind of array in a store: RGB frames, or with `flow` the optical flow between them, forward or backward.
 
-    Row i of flow leads from frame i to frame i + 1, of backward flow from frame i + 1 to frame i.
+    Row i of flow leads from frame i to frame i + 1, row i of backward flow from frame i + 1 to frame i.
 
     encoding, quality: rows are stored `raw`, or as `jpeg` of this quality, 1 to 100
-    fps:    of the stored frames: frame i is that of the video nearest to the time i / fps (None: the video's own)
+    fps:    of the stored frames: stored frame i is the video's nearest to the time i / fps (None: the video's own)
     sample: which part of each video is stored (None: all of it)
     """
 
@@ -85,8 +86,8 @@ class Track:
         """Its folder: everything that changes its content."""
         parts = [self.kind, f"{self.height}x{self.width}"]
         if self.flow is not None:
-            parts += [self.flow.method, *([self.flow.preset] if self.flow.method == "dis" else [])]
-            parts.append("field" if self.flow.range == "field" else f"b{self.flow.bound:g}")
+            preset = [self.flow.preset] if self.flow.method == "dis" else []
+            parts += [self.flow.method, *preset, f"b{self.flow.bound:g}"]
         if self.encoding == "jpeg":
             parts.append(f"jpeg{self.quality}")
         if self.fps is not None:
@@ -110,8 +111,7 @@ class Track:
         """How the names of a shard's files end: first the rows, last what says that the shard is whole."""
         rows = (".jpegs", ".offsets.npy") if self.encoding == "jpeg" else (".npy",)
         means = (".means.npy",) if self.flow is not None else ()
-        ranges = (".ranges.npy",) if self.flow is not None and self.flow.range == "field" else ()
-        return (*rows, *means, *ranges, ".json")
+        return (*rows, *means, ".json")
 
     @property
     def settings(self) -> dict:
@@ -127,22 +127,43 @@ class Track:
             said["sample"] = asdict(self.sample)
         return said
 
+    def rate(self, info: VideoInfo) -> float | None:
+        """Frames per second at which a video is stored; None for its own frames, each once.
+
+        Pieces of a video whose rate varies are stored at its average rate, so that all are equally long.
+        """
+        return info.fps if self.fps is None and self.sample is not None and info.times is not None else self.fps
+
     def frames_of(self, path: str, info: VideoInfo) -> tuple[np.ndarray, int]:
         """Which frames of a video are stored, in order, one perhaps several times; and how many make one piece.
 
-        Raises DataError where that takes a frame rate and the video does not say its own.
+        Raises DataError if that takes a frame rate and the video does not say its own.
         """
         if (self.fps is not None or self.sample is not None) and not info.fps:
             raise DataError(
                 f"{path}: does not say its frame rate, which this frame store needs to choose frames; re-encode it, "
                 "or set data.store_fps=null and store whole videos (data.clips_per_video=0)"
             )
-        frames = np.arange(info.frames)
-        if self.fps is not None:
-            step = info.fps / self.fps
+        rate, frames = self.rate(info), np.arange(info.frames)
+        if rate is not None and info.times is not None:
+            frames = nearest_frames(info.times, rate)
+        elif rate is not None:
+            step = info.fps / rate
             frames = np.floor(np.arange(int(info.frames / step) + 2) * step + 0.5).astype(np.int64)
             frames = frames[frames < info.frames]
         if self.sample is None:
             return frames, len(frames)
-        starts, length = self.sample.pieces(path, len(frames), self.fps or info.fps)
+        starts, length = self.sample.pieces(path, len(frames), rate or info.fps)
         return frames[(starts[:, None] + np.arange(length)).ravel()], length
+
+    def frames_at(self, path: str, info: VideoInfo, seconds: np.ndarray) -> np.ndarray:
+        """Numbers of the video's frames that are stored nearest to some `seconds` (N,) of the stored frames.
+
+        Where the video does not say its frame rate, `seconds` are numbers of stored frames.
+        """
+        stored, _ = self.frames_of(path, info)
+        rate = self.rate(info)
+        if rate is None and info.times is not None:
+            return nearest_to(info.times, seconds)
+        places = np.rint(seconds * (rate or info.fps or 1)).astype(np.int64)
+        return stored[np.clip(places, 0, len(stored) - 1)]

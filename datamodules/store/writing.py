@@ -1,4 +1,4 @@
-"""Writing one shard of one track, row by row."""
+"""Writing one shard of one track, row by row, so that memory does not grow with the length of a video."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from importlib.metadata import version
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 
 from datamodules.decode.info import VideoInfo
-from datamodules.files import replaced
-from datamodules.flow import FlowEstimator, quantise, quantise_field, resize, resize_flow
+from datamodules.errors import DataError
+from datamodules.files import file_digest, replaced, write_atomically
+from datamodules.flow import FlowEstimator, quantise, resize, resize_flow
 from datamodules.store.jobs import Job
-from datamodules.store.shards import StoredVideo
+from datamodules.store.shards import SUMS, StoredVideo
 from datamodules.store.tracks import Track
 
 
 class _Row(NamedTuple):
-    """A row as it is stored: the array's bytes or each JPEG file; of a field its mean and, per component, its range."""
+    """A row as it is stored: the array's bytes, or each JPEG file; and the mean of a field."""
 
     parts: list[np.ndarray]
     mean: Sequence[float] | None = None
-    ranges: np.ndarray | None = None
 
 
 class Encoder:
@@ -49,11 +51,7 @@ class Encoder:
             motion = resize_flow(motion, height, width)
         else:
             return None
-        mean = cv2.mean(motion)[:2]
-        if flow.range == "field":
-            row, ranges = quantise_field(motion)
-            return _Row(self._parts(row), mean, ranges)
-        return _Row(self._parts(quantise(motion, flow.bound)), mean)
+        return _Row(self._parts(quantise(motion, flow.bound)), cv2.mean(motion)[:2])
 
     def _parts(self, row: np.ndarray) -> list[np.ndarray]:
         assert row.shape == self.track.row and row.dtype == np.uint8, f"{row.shape} {row.dtype}"
@@ -66,7 +64,7 @@ class Encoder:
 
 
 class ShardWriter:
-    """Writes one shard of one track row by row, so that memory does not grow with the length of a video."""
+    """One shard of one track, as a context manager: at its end the shard gets its name; after an error it is gone."""
 
     def __init__(self, job: Job, track: Track) -> None:
         self.track, self.stem = track, job.folder / track.name / f"{job.number:05d}"
@@ -77,103 +75,146 @@ class ShardWriter:
         self.videos: list[dict] = []
         self.rows = 0  # written, of all videos so far
         self.ends = [0]  # of every picture written
-        self.means: list[Sequence[float]] = []  # one per row of a flow track, and so the ranges
-        self.ranges: list[np.ndarray] = []
+        self.means: list[Sequence[float]] = []  # one per row of a flow track
         self.flow_seconds = 0.0
 
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # what is left in the buffer may not fit on the disk
-            self.file.close()
-        self.temporary.unlink(missing_ok=True)  # after `commit` it has its final name
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error is None:
+                self._commit()
+        finally:
+            with suppress(OSError):  # what is left in the buffer may not fit on the disk
+                self.file.close()
+            self.temporary.unlink(missing_ok=True)
 
-    def start_video(self) -> None:
-        """The rows that follow are of the next video."""
-        self.first_row, self.begin = self.rows, self.file.tell()
+    @contextmanager
+    def video(self, path: str, info: VideoInfo) -> Iterator[_VideoRows]:
+        """Take the frames of the next video. After an error of the file none of its rows stays.
 
-    def take_back(self) -> None:
-        """Remove what was written of this video."""
-        self.file.seek(self.begin)
-        self.file.truncate()
-        self.rows = self.first_row
-        for per_row in (self.means, self.ranges):
-            del per_row[self.rows :]
-        del self.ends[self.rows * self.track.pictures + 1 :]
-
-    def expect(self, path: str, info: VideoInfo) -> None:
-        """What `add` will be given. Raises DataError where it cannot be known which frames to store."""
-        self.info = info
-        frames, self.piece = self.track.frames_of(path, info)
-        self.frames, self.taken = frames.tolist(), 0
-
-    def add(self, number: int, frame: np.ndarray) -> None:
-        """Frame `number` of the video, of which every one to be stored is offered in order."""
-        while self.taken < len(self.frames) and self.frames[self.taken] == number:
-            if self.taken % self.piece == 0:
-                self.encoder = Encoder(self.track, single=self.piece == 1)
-            self.taken += 1
-            started = time.thread_time()  # not process_time: decord decodes the next frame in a thread of its own
-            row = self.encoder(frame)
-            self.flow_seconds += (time.thread_time() - started) * (self.track.flow is not None)
-            if row is not None:
-                self._write(row)
-
-    def end_video(self, path: str, error: str | None) -> None:
-        """All rows of this video are written, or `error` says why there is none."""
-        if error is not None:  # it may have broken off after some rows
-            self.take_back()
-            video = StoredVideo(0, 0, 0.0, error)
+        An error of this track alone, such as frames too small for flow, is noted and leaves other tracks alone.
+        """
+        first_row, begin = self.rows, self.file.tell()
+        rows = _VideoRows(self, path, info)
+        try:
+            yield rows
+        except BaseException:
+            self._take_back(first_row, begin)
+            raise
+        if rows.error is None:
+            self._note(path, rows.stored(), self.rows - first_row)
         else:
-            assert self.taken == len(self.frames)
-            stored, decoded = len(self.frames), self.info.frames
-            fps = self.info.fps if self.track.fps is None else self.track.fps
-            video = StoredVideo(
-                stored,
-                self.info.header_frames,
-                fps,
-                decoded=decoded if decoded != stored else None,
-                piece=self.piece if self.track.sample is not None else None,
-            )
-        said = {name: value for name, value in asdict(video).items() if name == "error" or value is not None}
-        self.videos.append({"path": path, "rows": self.rows - self.first_row, **said})
+            self._take_back(first_row, begin)
+            self.no_video(path, rows.error)
 
-    def commit(self) -> None:
-        """Give the shard its name; it counts from then on."""
-        if self.track.encoding == "raw":
-            self.file.seek(0)
-            self._write_header(self.rows)
-        self.file.close()
-        for suffix in (".json", ".sha256"):  # of a shard that was not whole
-            self.stem.with_suffix(suffix).unlink(missing_ok=True)
-        rows, *_ = self.track.suffixes
-        os.replace(self.temporary, self.stem.with_suffix(rows))
-        arrays = {
-            ".offsets.npy": np.array(self.ends, np.int64),
-            ".means.npy": np.array(self.means, np.float32).reshape(-1, 2),
-            ".ranges.npy": np.array(self.ranges, np.float32).reshape(-1, 2, 2),
-        }
-        for suffix in self.track.suffixes:
-            if suffix in arrays:
-                with replaced(self.stem.with_suffix(suffix)) as file:
-                    np.save(file, arrays[suffix])
-        size = self.stem.with_suffix(rows).stat().st_size
-        said = {"bytes": size, "flow_seconds": self.flow_seconds, "videos": self.videos}
-        with replaced(self.stem.with_suffix(".json")) as file:
-            file.write(json.dumps(said, indent=1).encode())
+    def _take_back(self, first_row: int, begin: int) -> None:
+        self.file.seek(begin)
+        self.file.truncate()
+        self.rows = first_row
+        del self.means[first_row:]
+        del self.ends[first_row * self.track.pictures + 1 :]
 
-    def _write(self, row: _Row) -> None:
+    def no_video(self, path: str, error: str) -> None:
+        """Note that the next video has no rows, and why."""
+        self._note(path, StoredVideo(0, 0, 0.0, error if path in error else f"{path}: {error}"), 0)
+
+    def write(self, row: _Row) -> None:
+        """Add a row."""
         for part in row.parts:
             self.file.write(part)
             self.ends.append(self.ends[-1] + len(part))
         self.rows += 1
         if row.mean is not None:
             self.means.append(row.mean)
-        if row.ranges is not None:
-            self.ranges.append(row.ranges)
+
+    def _note(self, path: str, video: StoredVideo, rows: int) -> None:
+        self.videos.append({"path": path, "rows": rows, **video.as_json()})
+
+    def _commit(self) -> None:
+        if self.track.encoding == "raw":
+            self.file.seek(0)
+            self._write_header(self.rows)
+        self.file.close()
+        for suffix in (".json", SUMS):  # of a shard that was not whole
+            self.stem.with_suffix(suffix).unlink(missing_ok=True)
+        rows, *_ = self.track.suffixes
+        files = {suffix: self.stem.with_suffix(suffix) for suffix in self.track.suffixes}
+        os.replace(self.temporary, files[rows])
+        arrays = {
+            ".offsets.npy": np.array(self.ends, np.int64),
+            ".means.npy": np.array(self.means, np.float32).reshape(-1, 2),
+        }
+        for suffix in arrays.keys() & files.keys():
+            with replaced(files[suffix]) as file:
+                np.save(file, arrays[suffix])
+        size, versions = files[rows].stat().st_size, _versions()
+        said = {"bytes": size, "flow_seconds": self.flow_seconds, "versions": versions, "videos": self.videos}
+        text = json.dumps(said, indent=1).encode()
+        sums = {file.name: file_digest(file) for suffix, file in files.items() if suffix != ".json"}
+        sums[files[".json"].name] = sha256(text).hexdigest()
+        write_atomically(self.stem.with_suffix(SUMS), "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+        write_atomically(files[".json"], text)  # last: from now on the shard counts
 
     def _write_header(self, rows: int) -> None:
         """The .npy header for so many rows, which numpy pads so that its length never changes."""
         header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *self.track.row)}
         np.lib.format.write_array_header_1_0(self.file, header)
+
+
+class _VideoRows:
+    """The rows of one video in one shard. `numbers` are the frames that it takes, in order.
+
+    `error` says why this track cannot hold the video, although its file decodes.
+    """
+
+    def __init__(self, shard: ShardWriter, path: str, info: VideoInfo) -> None:
+        self.shard, self.info = shard, info
+        self.error: str | None = None
+        self.numbers: list[int] = []
+        self.taken = 0
+        try:
+            frames, self.piece = shard.track.frames_of(path, info)
+            self.numbers = frames.tolist()
+        except DataError as problem:
+            self.error = str(problem)
+
+    def add(self, number: int, frame: np.ndarray) -> None:
+        """Frame `number` of the video. All of `numbers` must come, in order; others are passed over."""
+        shard = self.shard
+        while self.error is None and self.taken < len(self.numbers) and self.numbers[self.taken] == number:
+            if self.taken % self.piece == 0:
+                self.encoder = Encoder(shard.track, single=self.piece == 1)
+            self.taken += 1
+            started = time.thread_time()  # not process_time: a decoder may have threads of its own
+            try:
+                row = self.encoder(frame)
+            except DataError as problem:
+                self.error = str(problem)
+                return
+            shard.flow_seconds += (time.thread_time() - started) * (shard.track.flow is not None)
+            if row is not None:
+                shard.write(row)
+
+    def stored(self) -> StoredVideo:
+        """What is stored of the video, once all frames have come."""
+        assert self.taken == len(self.numbers)
+        stored, info, track = len(self.numbers), self.info, self.shard.track
+        rate = track.rate(info)
+        return StoredVideo(
+            stored,
+            info.header_frames,
+            rate or info.fps,
+            decoded=info.frames if info.frames != stored else None,
+            piece=self.piece if track.sample is not None else None,
+            corrupt=info.corrupt,
+            drift=info.drift,
+            times=info.times if rate is None else None,
+        )
+
+
+def _versions() -> str:
+    """What decides on a store's content, and the torch beside it."""
+    ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))
+    return f"PyAV {av.__version__}, libavcodec {ffmpeg}, OpenCV {cv2.__version__}, torch {version('torch')}"

@@ -1,153 +1,178 @@
-"""`run.py --ensemble`: which runs an ensemble is made of, and training folds for its SVM."""
+"""`run.py --ensemble`: which runs an ensemble is made of, and the training of folds for its SVM.
+
+    python experiments/run.py --ensemble NAME [members=[RUN,RUN/ROW,ROW,...] fuse=mean|svm] [fit=oof folds=5] [cost=1]
+
+A member is a run's id, for its last row or the row after the slash. Or it is a row of the table: then each group of
+runs that are alike in all but the strategy gives one ensemble. An SVM is fitted on the scores of videos that the
+members held out (`data.validation`). With `fit=oof` the members' strategies are trained again without each fold of the
+training list, and the SVM is fitted on the scores of these folds.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shlex
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Optional
 
-import yaml
-
-from experiments.records.files import read_records
-from experiments.tables.ensembles import Ensemble, Member, alike_runs, read_ensembles
-from experiments.tables.update import update_tables
+from datamodules.doctor.words import printable
+from experiments.records.record import NAME, Ensemble, Member, Record
+from experiments.settings.words import read_words
+from experiments.tables.ensembles import alike_runs, ensemble_id, read_ensembles
+from experiments.tables.recount import sound_records
+from experiments.tables.update import update
 
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
 
-SETTINGS = ["members", "fuse", "fit", "folds", "cost", "results"]  # of the command
+# Of the words on W&B in a record, which may be of somebody else, those that send less are taken, and no others.
+KEPT_OF_WANDB = ("wandb.private=", "wandb.mode=disabled", "wandb.mode=offline")
 
 
-# -- the command -------------------------------------------------------------------------------------------------------
+@dataclass
+class Request:
+    """What the command can be told, besides the ensemble's name.
+
+    members: runs, rows of runs (`RUN/ROW`) or rows of the table
+    fuse:    `mean` of class probabilities, or `svm`; for a name of `ensembles.yaml`, both are left out
+    fit:     what an SVM is fitted on: `validation`, the videos that the members held out, or `oof`, folds in turn
+    folds:   how many folds `fit=oof` trains
+    cost:    C of the SVM
+    """
+
+    members: list[str] = field(default_factory=list)
+    fuse: Optional[Literal["mean", "svm"]] = None  # noqa: UP045 - OmegaConf resolves this at run time
+    fit: Literal["validation", "oof"] = "validation"
+    folds: int = 5
+    cost: float = 1.0
+    results: str = "results"
+
+
+SETTINGS = [setting.name for setting in dataclasses.fields(Request)]
 
 
 def run_ensemble(name: str, words: list[str], *, dry_run: bool, force: bool) -> int:
-    """Do what `--ensemble NAME key=value ...` says. 0, or 1 where an ensemble could not be made, after saying why.
+    """Do what `--ensemble NAME key=value ...` says. Returns 0, or 1 where an ensemble could not be made.
 
-    With `dry_run` it only prints what it would derive and train; with `force` it repeats trainings that are finished.
+    With `dry_run` it only prints what it would derive and train. With `force` it repeats trainings that are finished.
     Raises ValueError for a key, value or member that does not exist.
     """
-    from experiments.settings.compose import parse
-    from experiments.settings.presets import did_you_mean
-    from experiments.tables.score_fusion import derive
-
-    given = parse(words)
-    for key in given:
-        if key not in SETTINGS:
-            raise ValueError(f"{key}: no such setting of --ensemble. {did_you_mean(key, SETTINGS)}")
-    results = Path(given.get("results", "results"))
-    records = {record["id"]: record for record in read_records(results)}
-    asked, fuse = _asked(name, given)
-    num_folds, cost = _fit(given, fuse)
+    request = read_words(Request(), words)
+    _complete(name, request)
+    results = Path(request.results)
+    found, problems = sound_records(results)
+    records = {record.id: record for record in found}
+    try:
+        choices = _choices(name, request.members, found)
+    except ValueError as error:  # the member that lacks may be one that was left out
+        raise ValueError(printable("; ".join([str(error), *problems]))) from None
     failed = False
-    for members in _choices(name, asked, list(records.values())):
-        ensemble = Ensemble(name, members, fuse, cost)
+    for members in choices:
+        ensemble = Ensemble(name, members, request.fuse, request.cost)
         try:
-            if num_folds:
-                ensemble = _train_folds(results, ensemble, records, num_folds, dry_run, force)
-            if dry_run:
-                print(f"{ensemble.id(records)}: {fuse} of {', '.join(map('/'.join, members))}")
-                continue
-            record = derive(results, ensemble)
-            hit = record["rows"][0]["metrics"]["test/video_hit1"]
-            print(f"{record['id']}: Video Hit@1 {hit:.1%}, {record['ensemble']['text']}", flush=True)
+            if request.fit == "oof":
+                ensemble = _train_folds(results, ensemble, records, request.folds, dry_run, force)
+            print(_describe(ensemble, records) if dry_run else _derive(results, ensemble), flush=True)
         except ValueError as error:
             failed = True
             print(f"error: {name}: {error}", file=sys.stderr, flush=True)
-    if not dry_run:
-        for path in update_tables(results):
-            print(f"wrote {path}")
-    return 1 if failed else 0
+    left_out = 0 if dry_run else update(results).show()
+    return 1 if failed else left_out
 
 
-def _asked(name: str, given: dict[str, str]) -> tuple[list[str], str]:
-    """Members, as words, and fusion that the command asks for. Raises ValueError."""
+def _complete(name: str, request: Request) -> None:
+    """Fill in what `ensembles.yaml` says of an ensemble. Raises ValueError for words that make no sense together."""
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"--ensemble {name}: expected a name for a row and for files, without /")
     named = read_ensembles()
     if name in named:
-        for key in ("members", "fuse"):
-            if key in given:
-                raise ValueError(f"{key}={given[key]}: ensembles.yaml says what {name} is; choose another name")
-        return named[name]
-    if "members" not in given or "fuse" not in given:
+        if request.members or request.fuse:
+            raise ValueError(f"members=, fuse=: ensembles.yaml says what {name} is; choose another name")
+        request.members, request.fuse = named[name].members, named[name].fuse
+    if not request.members or request.fuse is None:
         raise ValueError(f"--ensemble {name}: give members= and fuse=, or a name of ensembles.yaml: {', '.join(named)}")
-    asked = yaml.safe_load(given["members"])
-    if not isinstance(asked, list) or len({str(word) for word in asked}) < max(2, len(asked)):
-        raise ValueError(f"members={given['members']}: expected 2 or more, none twice, such as [single_frame,c3d]")
-    if given["fuse"] not in ("mean", "svm"):
-        raise ValueError(f"fuse={given['fuse']}: expected mean or svm")
-    return [str(word) for word in asked], given["fuse"]
+    if len(set(request.members)) < max(2, len(request.members)):
+        members = ",".join(request.members)
+        raise ValueError(f"members=[{members}]: expected 2 or more, none twice, such as [single_frame,c3d]")
+    if request.fuse == "mean" and (request.fit, request.cost) != ("validation", 1.0):
+        raise ValueError("fit=, cost=: a mean has nothing to fit; leave them out or set fuse=svm")
+    if request.fit != "oof" and request.folds != 5:
+        raise ValueError(f"folds={request.folds}: only fit=oof trains folds; add that or leave folds out")
+    if request.folds < 2:
+        raise ValueError(f"folds={request.folds}: expected a whole number, 2 or more")
+    if not 0 < request.cost < math.inf:
+        raise ValueError(f"cost={request.cost:g}: expected a number above 0")
 
 
-def _fit(given: dict[str, str], fuse: str) -> tuple[int, float]:
-    """Number of folds (0: fitted on what the members held out) and C of the SVM. Raises ValueError."""
-    fit, folds, cost = given.get("fit", "validation"), given.get("folds", "5"), given.get("cost", "1")
-    for key in ("fit", "folds", "cost"):
-        if key in given and fuse == "mean":
-            raise ValueError(f"{key}={given[key]}: a mean has nothing to fit; leave it out or set fuse=svm")
-    if fit not in ("validation", "oof"):
-        raise ValueError(f"fit={fit}: expected validation or oof")
-    if "folds" in given and fit != "oof":
-        raise ValueError(f"folds={folds}: only fit=oof trains folds; add that or leave folds out")
-    if not folds.isdecimal() or int(folds) < 2:
-        raise ValueError(f"folds={folds}: expected a whole number, 2 or more")
-    try:
-        in_range = 0 < float(cost) < math.inf
-    except ValueError:
-        in_range = False
-    if not in_range:
-        raise ValueError(f"cost={cost}: expected a number above 0")
-    return int(folds) if fit == "oof" else 0, float(cost)
+def _describe(ensemble: Ensemble, records: dict[str, Record]) -> str:
+    return f"{ensemble_id(ensemble, records)}: {ensemble.fuse} of {', '.join(map('/'.join, ensemble.members))}"
 
 
-def _choices(name: str, asked: list[str], records: list[dict]) -> list[list[Member]]:
+def _derive(results: Path, ensemble: Ensemble) -> str:
+    """Derive an ensemble; returns a line that says what came out."""
+    from experiments.tables.derive import derive  # here: it takes seconds to import
+
+    record = derive(results, ensemble)
+    assert record.ensemble is not None
+    return f"{record.id}: Video Hit@1 {record.rows[0].metrics['test/video_hit1']:.1%}, {record.ensemble.text}"
+
+
+# -- the members -------------------------------------------------------------------------------------------------------
+
+
+def _choices(name: str, asked: list[str], records: list[Record]) -> list[list[Member]]:
     """The members of each ensemble that these words describe, one or more. Raises ValueError where there is none."""
-    if any(row["name"] == name for record in records if record.get("kind") != "ensemble" for row in record["rows"]):
+    if any(row.name == name for record in records if record.kind != "ensemble" for row in record.rows):
         raise ValueError(f"--ensemble {name}: a run has a row of that name; choose another")
-    by_id = {record["id"]: record for record in records}
+    by_id = {record.id: record for record in records}
     runs = {word: _member(word, by_id) for word in asked if word.partition("/")[0] in by_id}
     groups = alike_runs(records)
-    if runs:  # rows that are named beside a run are those of the runs that are alike
+    if runs:  # a row that is named beside a run is taken from the runs that are alike to that one
         run_id, row = next(iter(runs.values()))
         groups = [group for group in groups if (run_id, row) in group.get(row, [])] or [{}]
-    choices, problems = [], []
-    for group in groups:
-        found = {word: [runs[word]] if word in runs else group.get(word, []) for word in asked}
-        if all(len(members) == 1 for members in found.values()):
-            choices.append([members[0] for members in found.values()])
-            continue
-        several = [
-            f"{word} ({', '.join(i for i, _ in members)})" for word, members in found.items() if len(members) > 1
-        ]
-        missing = [word for word, members in found.items() if not members]
-        problems.append((len(missing), several, missing))
+    found = [{word: [runs[word]] if word in runs else group.get(word, []) for word in asked} for group in groups]
+    choices = [[own[0] for own in members.values()] for members in found if all(len(m) == 1 for m in members.values())]
     if not choices:
-        _, several, missing = min(problems, default=(0, [], asked))
-        why = f"no finished run fills {', '.join(missing)}" if missing else f"several runs fill {several[0]}, name one"
         rows = ", ".join(sorted({row for group in groups for row in group})) or "none"
         raise ValueError(
-            f"members=[{','.join(asked)}]: among runs that are alike in all but the strategy, {why}; rows there: {rows}"
+            f"members=[{','.join(asked)}]: among runs that are alike in all but the strategy, {_lack(found, asked)}; "
+            f"rows there: {rows}"
         )
     return choices
 
 
-def _member(word: str, records: dict[str, dict]) -> Member:
-    """What `RUN` or `RUN/ROW` names. Raises ValueError."""
+def _lack(found: list[dict[str, list[Member]]], asked: list[str]) -> str:
+    """Why no group has exactly one run for each word: what the best of them lacks, or has several of."""
+    nothing: dict[str, list[Member]] = {word: [] for word in asked}
+    best = min(found, key=lambda members: sum(not own for own in members.values()), default=nothing)
+    if missing := [word for word, own in best.items() if not own]:
+        return f"no finished run fills {', '.join(missing)}"
+    word, several = next((word, own) for word, own in best.items() if len(own) > 1)
+    return f"several runs fill {word} ({', '.join(run_id for run_id, _ in several)}), name one"
+
+
+def _member(word: str, records: dict[str, Record]) -> Member:
+    """The member that `RUN` or `RUN/ROW` names. Raises ValueError."""
     run_id, _, name = word.partition("/")
-    if records[run_id]["kind"] != "run":
-        raise ValueError(f"members: {run_id} is of kind {records[run_id]['kind']}; expected runs on the whole data set")
-    rows = [row["name"] for row in records[run_id]["rows"]]
+    if records[run_id].kind != "run":
+        raise ValueError(f"members: {run_id} is of kind {records[run_id].kind}; expected runs on the whole data set")
+    rows = [row.name for row in records[run_id].rows]
     if name and name not in rows:
         raise ValueError(f"members: {run_id} has no row {name}; it has {', '.join(rows)}")
     return run_id, name or rows[-1]
 
 
+# -- folds -------------------------------------------------------------------------------------------------------------
+
+
 def _train_folds(
-    results: Path, ensemble: Ensemble, records: dict[str, dict], num_folds: int, dry_run: bool, force: bool
+    results: Path, ensemble: Ensemble, records: dict[str, Record], num_folds: int, dry_run: bool, force: bool
 ) -> Ensemble:
-    """Train the members' strategies without each fold of the training list in turn, where that is not done yet.
+    """Train the members' strategies without each fold of the training list, where that is not done yet.
 
     Returns the ensemble that is fitted on the scores of those folds. Raises ValueError where a member cannot be
     trained again as it was, or where a training fails.
@@ -170,19 +195,18 @@ def _train_folds(
     return dataclasses.replace(ensemble, folds={run_id: [run.id for run in own] for run_id, own in folds.items()})
 
 
-def _fold_runs(results: Path, name: str, record: dict, num_folds: int) -> list[RunConfig]:
-    """The settings of a finished run, but with each fold of the training list held out in turn."""
+def _fold_runs(results: Path, name: str, record: Record, num_folds: int) -> list[RunConfig]:
+    """The settings of a finished run, with each fold of the training list held out in turn."""
     from experiments.records.provenance import code_hash
     from experiments.settings.compose import compose
 
-    words = [*shlex.split(record["command"])[2:], f"results={results}"]
+    given = shlex.split(record.command)[2:]
+    words = [word for word in given if not word.startswith("wandb.") or word.startswith(KEPT_OF_WANDB)]
+    words.append(f"results={results}")
     whole = compose(words)
     if whole.data.validation:
-        raise ValueError(
-            f"{record['id']} held out groups of its own (data.validation); leave fit=oof out to fit on these"
-        )
-    if whole.id != record["id"] or code_hash(whole) != record["code"]["hash"]:
-        raise ValueError(f"run {record['id']} was made by other code than is here: run it again, {record['command']}")
-    return [
-        compose([*words, f"sweep={name}", f"data.folds={num_folds}", f"data.fold={fold}"]) for fold in range(num_folds)
-    ]
+        raise ValueError(f"{record.id} held out groups of its own (data.validation); leave fit=oof out to fit on these")
+    if whole.id != record.id or code_hash(whole) != record.code.hash:
+        raise ValueError(f"run {record.id} was made by other code than is here: run it again, {record.command}")
+    folds = [f"data.fold={fold}" for fold in range(num_folds)]
+    return [compose([*words, f"sweep={name}", f"data.folds={num_folds}", fold]) for fold in folds]

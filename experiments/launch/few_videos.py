@@ -22,7 +22,7 @@ from datamodules.store.key import store_folder
 from datamodules.store.shards import read_shards
 from datamodules.store.size import expected_bytes, spread
 from datamodules.store.tracks import Track
-from datamodules.videos import Video, VideoLists
+from datamodules.videos import Split, Video
 from experiments.settings.schema import RunConfig
 
 FEW = 8  # videos that stand for all
@@ -81,7 +81,7 @@ def shrink(data: Dataset, tracks: Sequence[Track], scratch: Path) -> Small:
     train, validation = hold_out(data, lists.train)
     here = {"stores": str(scratch / "stores"), "max_store": math.inf, "undecodable": "skip"}
     small = replace(source, **here, validation=0.0, folds=0, fold=0)
-    stand_ins = VideoLists(lists.classes, _listed(train, few), _listed(spread(lists.test, LISTED), few), few)
+    stand_ins = Split(lists.classes, _listed(train, few), _listed(spread(lists.test, LISTED), few), few)
     small = with_lists(small, stand_ins)
 
     began = time.monotonic()
@@ -106,7 +106,7 @@ def shrink(data: Dataset, tracks: Sequence[Track], scratch: Path) -> Small:
     )
 
 
-def with_lists(data: Dataset, lists: VideoLists) -> Dataset:
+def with_lists(data: Dataset, lists: Split) -> Dataset:
     """The same data set with other lists."""
     data = copy.copy(data)
     data.read = partial(_given, lists)

@@ -1,70 +1,107 @@
-"""The points of a sweep file."""
+"""The points of a sweep file: one run for each combination of its values."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from experiments import ROOT
-from experiments.settings.compose import compose, parse
-from experiments.settings.presets import did_you_mean
-from experiments.settings.schema import RunConfig
+from experiments.settings.compose import compose
+from experiments.settings.schema import RunConfig, with_seed
+from experiments.settings.words import did_you_mean, list_word, parse
 
 SWEEPS = ROOT / "experiments" / "sweeps"
-AXES = ("strategy", "dataset", "recipe", "clip", "seed", "data.split")  # of which a word can name several
+AXES = ("strategy", "dataset", "recipe", "clip", "seed", "data.split")  # a word can give several values of these
 
 
-def read_points(name: str, overrides: list[str], only: Sequence[str] = ()) -> list[RunConfig]:
-    """The runs of `sweeps/<name>.yaml`, `overrides` applied to each: the same set as W&B's grid search makes.
+def read_points(name: str, overrides: Sequence[str], only: Sequence[str] = ()) -> list[RunConfig]:
+    """The runs of `sweeps/<name>.yaml`, the same set as W&B's grid search makes.
 
-    An override of one of AXES may name several values, as `seed=0,1,2`. `only` keeps the points that have one of the
-    values that each of its words names. Raises ValueError for a sweep that does not exist or that is no grid.
+    `overrides` are words that replace the file's values; for AXES they may name several, as `seed=0,1,2`. `only` keeps
+    the points with one of the values that each of its words names. Raises ValueError for a sweep that does not exist or
+    is no grid.
     """
     path = SWEEPS / f"{name}.yaml"
-    if not path.exists():
+    if not path.is_file():
         known = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
         raise ValueError(f"--sweep {name}: no such sweep. {did_you_mean(name, known)}")
-    sweep = yaml.safe_load(path.read_text())
-    if sweep.get("method") != "grid":
-        raise ValueError(f"{path}: method {sweep.get('method')!r}; only `grid` runs here, others with `wandb agent`")
-    axes: dict[str, list[Any]] = {}
-    for key, choice in sweep["parameters"].items():
-        if set(choice) not in ({"value"}, {"values"}):
-            raise ValueError(f"{path}: parameter {key} has {sorted(choice)}; expected `value` or `values`")
-        axes[key] = choice.get("values", [choice.get("value")])
+    axes = read_axes(path)
     for key, value in parse(overrides).items():
         axes[key] = list(dict.fromkeys(value.split(","))) if key in AXES else [value]
-    for key, choices in axes.items():
-        if not choices:
-            raise ValueError(f"{path}: parameter {key} has no value")
     for word in only:
-        key, value = next(iter(parse([word]).items()))
-        wanted = value.split(",")
-        if key not in axes or (unknown := set(wanted) - set(map(str, axes[key]))):
-            known = list(axes) if key not in axes else list(map(str, axes[key]))
-            unknown = key if key not in axes else sorted(unknown)[0]
-            raise ValueError(f"--only {key}={value}: {name} has no {unknown}. {did_you_mean(unknown, known)}")
-        axes[key] = [known for known in axes[key] if str(known) in wanted]
+        key, values = _kept(name, axes, word)
+        axes[key] = values
     keys = sorted(axes)
-    points = [dict(zip(keys, values, strict=True)) for values in itertools.product(*(axes[key] for key in keys))]
-    return _composed(points)
+    return _compose([dict(zip(keys, values, strict=True)) for values in itertools.product(*map(axes.get, keys))])
 
 
-def _composed(points: list[dict[str, Any]]) -> list[RunConfig]:
+def read_axes(path: Path) -> dict[str, list[str]]:
+    """The values of each parameter of a sweep file, as words. Raises ValueError, in one line, for any other file."""
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        sweep = _plain(node) if node else None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not isinstance(sweep, dict):
+        raise ValueError(f"{path}: expected a W&B sweep, with `method: grid` and `parameters:`")
+    if sweep.get("method") != "grid":
+        raise ValueError(f"{path}: method {sweep.get('method')!r}; only `grid` runs here, others with `wandb agent`")
+    if not isinstance(sweep.get("parameters"), dict) or not sweep["parameters"]:
+        raise ValueError(f"{path}: expected `parameters:` with a `value` or `values` each")
+    return {key: _values(path, key, choice) for key, choice in sweep["parameters"].items()}
+
+
+def _plain(node: yaml.Node) -> Any:
+    """A YAML node as dicts, lists, and scalars as they are written; None for null. Raises ValueError for equal keys."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(value) for value in node.value]
+    if isinstance(node, yaml.MappingNode):
+        keys = [str(key.value) for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise ValueError(f"{twice[0]} stands there twice")
+        return {key: _plain(value) for key, (_, value) in zip(keys, node.value, strict=True)}
+    return None if node.tag.endswith(":null") else node.value
+
+
+def _values(path: Path, key: str, choice: Any) -> list[str]:
+    """The values of one parameter as words. Raises ValueError."""
+    if not isinstance(choice, dict) or set(choice) not in ({"value"}, {"values"}):
+        found = sorted(choice) if isinstance(choice, dict) else choice
+        raise ValueError(f"{path}: parameter {key} has {found}; expected `value` or `values`")
+    values = choice["values"] if "values" in choice else [choice["value"]]
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"{path}: parameter {key} has no list of values; expected such as [1, 2]")
+    for value in values:
+        flat = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, str) for part in flat):
+            raise ValueError(f"{path}: parameter {key} has the value {value}; expected text, a number or a list")
+    return list(dict.fromkeys(list_word(value) if isinstance(value, list) else value for value in values))
+
+
+def _kept(name: str, axes: dict[str, list[str]], word: str) -> tuple[str, list[str]]:
+    """The key of a word of --only, and those of its values that are kept. Raises ValueError for an unknown one."""
+    ((key, value),) = parse([word]).items()
+    wanted = value.split(",")
+    if unknown := [one for one in ([key] if key not in axes else wanted) if one not in axes.get(key, [])]:
+        known = axes.get(key, list(axes))
+        raise ValueError(f"--only {word}: {name} has no {unknown[0]}. {did_you_mean(unknown[0], known)}")
+    return key, [one for one in axes[key] if one in wanted]
+
+
+def _compose(points: list[dict[str, str]]) -> list[RunConfig]:
     """The run of each point. Points that differ in their seeds only are composed once: a grid may have many of them."""
-    known: dict[tuple[str, ...], RunConfig] = {}
-    composed = []
+    composed: dict[tuple[str, ...], RunConfig] = {}
+    runs = []
     for point in points:
-        others = tuple(f"{key}={value}" for key, value in point.items() if key != "seed")
-        seed = str(point.get("seed", ""))
-        if others in known and seed.isdecimal() and int(seed) < 2**32:
-            given = [f"seed={seed}" if word.startswith("seed=") else word for word in known[others].overrides]
-            composed.append(replace(known[others], seed=int(seed), overrides=given))
-        else:
-            composed.append(compose([f"{key}={value}" for key, value in point.items()]))
-            known[others] = composed[-1]
-    return composed
+        seed = point.pop("seed", None)
+        words = tuple(f"{key}={value}" for key, value in point.items())
+        if words not in composed:
+            composed[words] = compose(words)
+        runs.append(composed[words] if seed is None else with_seed(composed[words], seed))
+    return runs

@@ -2,10 +2,10 @@
 
 running       `lock` is held by a living process
 failed        error.txt says why
-finished      record.json, made by this code from these data (compared as far as the data are here)
-stale         record.json or last.ckpt, made by other code or from other data
-interrupted   last.ckpt, and none of the files above
-to do         none of these files
+finished      record.json, made by this code of these data, as far as these are here
+stale         record.json or unfinished/last.ckpt made by other code or of other data
+interrupted   unfinished/last.ckpt of this code and these data, also where there is an earlier record
+to do         none of these
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.records.files import made_of, read_record
+from experiments.records.files import read_record
 from experiments.records.lock import holder
 from experiments.records.provenance import code_hash
 from experiments.settings.schema import RunConfig
 from experiments.training.build import make_data
 from experiments.training.checkpoint import read_progress
+from experiments.training.folder import unfinished
 
 LONGEST_ERROR, LONGEST_LINE = 10**6, 500  # what is read of an error.txt, and shown of a line
 
@@ -105,20 +106,22 @@ def states_of(runs: Sequence[RunConfig]) -> list[State]:
 def state_of(run: RunConfig, now: Ingredients) -> State:
     """Where a run stands, compared with what it would be made from now."""
     folder = run.folder
-    progress = read_progress(folder / "last.ckpt")
-    steps = "" if run.training.multiply_adds else f" of {run.training.steps}"  # or only the network says how many
+    stopped, last = State("to do"), unfinished(folder) / "last.ckpt"
+    saved = read_progress(last)
+    step = f"after step {saved.step} of {saved.steps}" if saved else ""
     if process := holder(folder):
-        return State("running", f"{process}; last saved after step {progress[1]}{steps}" if progress else process)
+        return State("running", f"{process}; last saved {step}" if saved else process)
     if (error := error_of(folder)) is not None:
         return State("failed", error)
-    try:
-        if record := read_record(folder):
-            return _compared(State("finished"), made_of(record), record["data"].get("files"), now)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return State("stale", "record.json cannot be read")
-    if progress:
-        return _compared(State("interrupted", f"after step {progress[1]}{steps}"), progress[0], None, now)
-    return State("stale", "last.ckpt cannot be read") if (folder / "last.ckpt").exists() else State("to do")
+    kept = "".join(f"; {aside.name}/ is kept" for aside in sorted(folder.glob("stale-*")))
+    if saved:
+        stopped = _compared(State("interrupted", step), saved.made_of, None, now)
+    elif last.exists():
+        stopped = State("stale", "last.ckpt cannot be read")
+    record = read_record(folder)
+    if record is not None and stopped.name != "interrupted":
+        stopped = _compared(State("finished"), record.made_of, record.data.files, now)
+    return State(stopped.name, (stopped.detail + kept).removeprefix("; "))
 
 
 def _compared(state: State, made: list[str], files: str | None, now: Ingredients) -> State:

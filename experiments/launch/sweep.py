@@ -17,13 +17,10 @@ from datamodules.processes import available_cores
 from experiments.launch.point import BUSY, Launcher, Outcome, points_in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
-from experiments.records.files import read_records
 from experiments.records.make import command
 from experiments.settings.schema import RunConfig
-from experiments.tables.comparisons import read_comparisons
-from experiments.tables.published import read_published
-from experiments.tables.table import tables
-from experiments.tables.update import update_tables
+from experiments.tables.render import Section
+from experiments.tables.update import update
 from experiments.tracking.sweep_report import log_report
 
 TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end
@@ -52,15 +49,13 @@ def run_all(
         if outcome.exit_code:
             unfinished.append(outcome)
         elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
-            _update_tables(results)
+            _tables(results)
             table_time = time.monotonic()
             table_seconds = table_time - now
         left = (time.monotonic() - started) / done * (len(todo) - done)
         failed = f", {len(unfinished)} not finished" if unfinished else ""
         print(f"{name}: {done} of {len(todo)} points done{failed}, about {left:.0f} s left", flush=True)
-    for path in _update_tables(results):
-        print(f"wrote {path}")
-    _report(name, runs, results)
+    _report(name, runs, results, _tables(results, final=True))
     finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
     _explain(unfinished, force)
@@ -92,20 +87,20 @@ def _prepare(runs: Sequence[RunConfig]) -> None:
             prepare_tracks(data, tracks, available_cores(), max_store=data.max_store)
 
 
-def _update_tables(results: Path) -> list[Path]:
+def _tables(results: Path, final: bool = False) -> list[Section]:
+    """Update the tables; returns their sections. The last time, print their paths and what is left out."""
     try:
-        return update_tables(results)
+        updated = update(results)
     except Exception as error:  # such as a full disk; nothing that happens here may stop the points
         print(f"no tables: {str(error) or type(error).__name__}", file=sys.stderr, flush=True)
         return []
+    if final:
+        updated.show()
+    return updated.sections
 
 
-def _report(name: str, runs: Sequence[RunConfig], results: Path) -> None:
-    """Show the sections of the tables that have rows of these points as a run of W&B."""
-    try:
-        sections = tables(read_records(results), read_published(), read_comparisons(results))
-    except Exception:  # said before
-        return
-    ids = {run.id for run in runs}
-    own = [section for section in sections if any(ids & set(str(row.get("runs")).split(",")) for row in section.csv)]
+def _report(name: str, runs: Sequence[RunConfig], results: Path, sections: list[Section]) -> None:
+    """Show the sections that have rows of these runs as a run of W&B."""
+    shown = [(section, "".join(f",{row.get('runs')}," for row in section.csv)) for section in sections]
+    own = [section for section, ids in shown if any(f",{run.id}," in ids for run in runs)]
     log_report(runs[0].wandb, name, own, results)

@@ -1,4 +1,8 @@
-"""One process per run: the lock on a run's folder."""
+"""One process per run: the lock on a run's folder.
+
+A record lock (fcntl.lockf), since forked processes that load clips do not inherit it and cannot outlive it. The library
+`filelock` takes flock, which forked processes share with their parent, and does not say who holds a lock.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ from experiments.records.world import rank
 
 try:
     import fcntl
-except ImportError:  # not on Windows: there, nothing keeps two processes from making the same run
+except ImportError:  # Windows has no fcntl: nothing keeps two processes from making the same run there
     fcntl = None
 
 
 LOCK = "lock"
-HELD = (BlockingIOError, PermissionError)  # what a lock that another process holds raises
-PATIENCE = 2.0  # seconds in which a lock that is only being looked at is free again
+HELD = (BlockingIOError, PermissionError)  # raised for a lock that another process holds
+PATIENCE = 2.0  # seconds; a lock that another process only looks at is free again by then
 
 
 class Busy(ValueError):
@@ -28,9 +32,9 @@ class Busy(ValueError):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run's folder. The system frees it when this process ends in whatever way. Raises Busy.
+    """Hold a run's folder. The system frees it when this process ends, in whatever way. Raises Busy.
 
-    The lock is on the file, not on its being there: what a dead process leaves behind is free.
+    A lock file that a dead process left behind is free.
     """
     if fcntl is None or rank() > 0:  # the first process of a run holds the lock for all
         yield
@@ -39,7 +43,6 @@ def locked(folder: Path) -> Iterator[None]:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                # A record lock: forked processes that load clips do not inherit it, and so cannot outlive it.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except HELD:
@@ -53,7 +56,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def holder(folder: Path) -> str | None:
-    """Which living process makes the run of a folder, None for none. Not for a folder that this process holds."""
+    """Which living process makes the run of a folder, or None. Not for a folder that this process holds itself."""
     try:
         with (folder / LOCK).open() as file:
             try:

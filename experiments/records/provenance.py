@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from experiments import ROOT
-from experiments.records.files import FORMAT
+from experiments.records.record import FORMAT
 from experiments.settings.schema import RunConfig
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "av", "opencv-python-headless")
@@ -28,26 +28,25 @@ def _digests(paths: Iterable[Path]) -> dict[Path, bytes]:
     return {path: hashlib.sha256(_without_docstrings(path).encode()).digest() for path in sorted(paths)}
 
 
-# Every run executes SHARED, and of OWN the files of its strategy and its data sets. Read when this is imported: what
-# runs is what was there then, also in a process that is forked later from one that imported it.
-OWN = _digests(
-    path
-    for folder in ("vidfusion/strategies", "datamodules/datasets")
-    for path in (ROOT / folder).glob("*.py")
-    if path.stem not in ("base", "official_lists")
-)
+# Every run executes the files of SHARED, and of OWN those of its strategy and its data set. They are read when this is
+# imported: the code that runs is what was there then, also in a process that is forked later.
+OWN_FOLDERS = ("vidfusion/strategies", "datamodules/datasets")
+SHARED_FOLDERS = ("experiments/settings", "experiments/records", "experiments/training", "datamodules", "vidfusion")
+USED_BY_ALL = ("base", "official_lists")  # files of OWN_FOLDERS
+NOT_RUN = ("doctor",)  # folders in SHARED_FOLDERS
+OWN = _digests(path for folder in OWN_FOLDERS for path in (ROOT / folder).glob("*.py") if path.stem not in USED_BY_ALL)
 SHARED = _digests(
     path
-    for folder in ("experiments/settings", "experiments/records", "experiments/training", "datamodules", "vidfusion")
+    for folder in SHARED_FOLDERS
     for path in (ROOT / folder).rglob("*.py")
-    if path not in OWN and path.parent.name != "doctor"
+    if path not in OWN and path.parent.name not in NOT_RUN
 )
 
 
 def code_hash(run: RunConfig) -> str:
     """16 hex digits of the code that a run executes, without comments, docstrings and layout.
 
-    Other strategies' and data sets' files are left out: changing one network leaves the others' results valid.
+    Files of other strategies and data sets are left out: changing one network leaves the others' results valid.
     """
     classes = [base for own in (run.strategy_class, *map(type, run.datasets())) for base in own.__mro__]
     files = {Path(getattr(sys.modules[base.__module__], "__file__", None) or "").resolve() for base in classes}
@@ -58,7 +57,7 @@ def code_hash(run: RunConfig) -> str:
 
 
 def git_commit() -> str:
-    """The checked-out commit, with `+` where tracked files differ from it; empty outside a git checkout."""
+    """The checked-out commit, with `+` if tracked files differ from it. Empty outside a git checkout."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()

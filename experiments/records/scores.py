@@ -1,11 +1,11 @@
-"""The probabilities of every test clip, saved beside the record."""
+"""Probabilities of every test clip, saved beside the record."""
 
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from vidfusion.votes import Votes
 def write_scores(path: Path, votes: Votes, rows: Sequence[str], videos: Sequence[str], clusters: Sequence[str]) -> None:
     """Write M clips: `scores` (M, R, C), `video`, `clip`, `center` in seconds (M,), and `target` (M, C).
 
-    `rows` (R,) and `videos` (N,) are names; `video` counts in the latter. `clusters` (N,) names the group of each video
-    that a confidence interval resamples as one.
+    `rows` (R,) and `videos` (N,) are names; `video` holds indices into the latter. `clusters` (N,) names the group of
+    each video. Videos of one group are alike, so a confidence interval takes a group as one unit.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     fields = {name: value.numpy() for name, value in votes._asdict().items()}
@@ -26,28 +26,57 @@ def write_scores(path: Path, votes: Votes, rows: Sequence[str], videos: Sequence
     os.replace(temporary, path)
 
 
-def read_scores(path: Path, row: str) -> tuple[Votes, list[str]]:
-    """One row of what `write_scores` wrote, as double `scores` (M, 1, C), and the names of the videos.
+class Scores(NamedTuple):
+    """What `write_scores` wrote. `clusters` is None in files of an earlier version."""
 
-    Raises ValueError for a file that is not whole.
-    """
+    path: Path
+    votes: Votes
+    rows: list[str]
+    videos: list[str]
+    clusters: list[str] | None
+
+    def place(self, row: str) -> int:
+        """The index of a row. Raises ValueError where there is no such row."""
+        if row not in self.rows:
+            raise ValueError(f"{self.path} has no scores of {row}: run that point again")
+        return self.rows.index(row)
+
+    def of(self, row: str) -> Votes:
+        """The scores of one row, as double (M, 1, C). Raises ValueError where there is no such row."""
+        return self.votes._replace(scores=self.votes.scores[:, [self.place(row)]].double())
+
+    def groups(self) -> list[str]:
+        """The group of every video (N,). Raises ValueError where the file does not say it."""
+        if self.clusters is None:
+            raise ValueError(f"{self.path} does not say which videos are alike: run that point again")
+        return self.clusters
+
+
+def read_scores(path: Path) -> Scores:
+    """All that is saved in a file of scores. Raises ValueError for a file that is not whole."""
     try:
         with path.open("rb") as file, np.load(file) as saved:
-            index = saved["rows"].tolist().index(row)
             votes = Votes(*(torch.from_numpy(saved[name]) for name in Votes._fields))
-            return votes._replace(scores=votes.scores[:, [index]].double()), saved["videos"].tolist()
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            names = [saved[name].tolist() if name in saved else None for name in ("rows", "videos", "clusters")]
+        found = Scores(path, votes, *names)
+        if not _fit_together(found):
+            raise ValueError("its parts do not fit together")
+        return found
+    except Exception as error:  # a file from elsewhere can break a reader in any way
         raise ValueError(
-            f"{path} has no scores of {row} ({error}): delete its folder and run that point again"
+            f"{path} holds no whole scores ({error}): delete its folder and run that point again"
         ) from None
 
 
-def read_clusters(path: Path) -> list[str]:
-    """The cluster of every video of what `write_scores` wrote, in the order of its videos.
-
-    Raises ValueError for scores of an earlier version, which name no clusters.
-    """
-    with np.load(path) as saved:
-        if "clusters" not in saved:
-            raise ValueError(f"{path} does not say which videos are alike: run that point again")
-        return saved["clusters"].tolist()
+def _fit_together(saved: Scores) -> bool:
+    """Whether the arrays have the shapes that `write_scores` says, and every video has clips, in order."""
+    video, clip, center, target, scores = saved.votes
+    num_clips, num_rows, num_classes = scores.shape
+    return (
+        num_rows == len(saved.rows)
+        and video.shape == clip.shape == center.shape == (num_clips,)
+        and target.shape == (num_clips, num_classes)
+        and target.dtype == torch.bool
+        and torch.equal(video.unique_consecutive(), torch.arange(len(saved.videos), dtype=video.dtype))
+        and (saved.clusters is None or len(saved.clusters) == len(saved.videos))
+    )

@@ -1,4 +1,4 @@
-"""Everything that can be set, as dataclasses."""
+"""Everything that can be set, as dataclasses; and a run's identity, which follows from the settings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from datamodules.clips import ClipSpec
 from datamodules.datasets.base import Dataset
@@ -15,63 +16,79 @@ from experiments.settings.beside import beside
 from experiments.settings.presets import class_of
 from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
 from vidfusion.optimisation import TrainingConfig
+from vidfusion.ranges import Range, Ranged, number
 
-# Settings that say where and how something runs, not what comes out: they are no part of a run's identity.
+# Settings that say where something runs or is called, not what comes out. They do not change a run's id.
 PLACES = (
     "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides", "wandb",
-    "data.root", "data.stores", "data.max_store",
+    "data.root", "data.manifest", "data.stores", "data.max_store",
     "model.second_data.root",
-    "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
+    "trainer.workers", "trainer.test_batch_size", "trainer.accelerator", "trainer.checkpoint_minutes",
 )  # fmt: skip
+
+# Of settings of data sets, each of which has some of these.
+DATA_RANGES = {
+    "split": Range(least=1), "validation": Range(least=0, below=1), "folds": Range(least=0), "fold": Range(least=0),
+    "max_store": Range(least=0), "quality": Range(least=1, below=101), "store_fps": Range(above=0),
+    "image_fps": Range(above=0), "data_seed": Range(least=0), "size": Range(least=1), "frames": Range(least=1),
+    "fps": Range(above=0), "clips_per_video": Range(least=0), "clip_seconds": Range(least=0),
+}  # fmt: skip
 
 
 @dataclass
 class WandbConfig:
     """Node `wandb` of the configuration.
 
-    `auto` takes WANDB_MODE (or `wandb offline`) where set, else it is online with credentials and offline without.
-    `private` sends numbers and settings only: no host, arguments, git state, console output, packages or media.
-    `film_strips` of test videos are sent `always`, `never`, or with `auto` where the data set's terms allow to show it.
+    mode:        `auto` follows WANDB_MODE or `wandb offline` where one is set; else it is online where there are
+                 credentials, and offline where there are none
+    private:     send numbers and settings only: no host, arguments, git state, console output, packages or media
+    film_strips: send pictures of test videos `always` or `never`; `auto` asks whether the data set's terms allow it
     """
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     project: str = "vidfusion"
     entity: str | None = None
     private: bool = False
-    film_strips: Literal["auto", "always", "never"] = "auto"  # not on and off, which YAML reads as true and false
+    film_strips: Literal["auto", "always", "never"] = "auto"
 
 
 @dataclass
-class TrainerConfig:
-    """Where and how fast a network is trained (config node `trainer`).
+class TrainerConfig(Ranged):
+    """Where and how fast a network is trained (node `trainer`).
 
-    accelerator: `auto`, `cpu` or `gpu`;  devices: processes, one device each
-    precision:   `32-true`, `bf16-mixed` or `16-mixed`
-    threads:     of the processor, per run: one is the most efficient for tiny networks, and a sweep without a GPU runs
-                 so many points side by side as the cores allow
-    channels_last: keep a pixel's channels together in memory, which convolutions take best
-    compile:     translate the network with torch.compile, which takes minutes and then saves time on a GPU
-    workers:     processes that load clips, per device (0: the training process itself)
-    test_batch_size: views scored at once, which bounds memory and does not change scores
+    accelerator:     `auto`, `cpu` or `gpu`
+    devices:         processes that train together, one device each
+    precision:       `32-true`, `bf16-mixed` or `16-mixed`
+    threads:         processor threads of a run. One is best for tiny networks: a sweep without a GPU runs as many
+                     points side by side as the cores allow
+    channels_last:   keep a pixel's channels together in memory, which makes convolutions faster
+    compile:         translate the network with torch.compile; that takes minutes and then saves time on a GPU
+    workers:         processes that load clips, per device (0: the training process loads them)
+    test_batch_size: views scored at once; it bounds the memory and does not change scores
+    checkpoint_minutes: a training writes a checkpoint at least that often
     """
 
+    NODE: ClassVar[str] = "trainer"
+
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = 1
+    devices: int = number(1, least=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    threads: int = 1
+    threads: int = number(1, least=1)
     channels_last: bool = True
     compile: bool = False
-    workers: int = 0
-    test_batch_size: int = 64
+    workers: int = number(0, least=0)
+    test_batch_size: int = number(64, least=1)
+    checkpoint_minutes: float = number(10.0, above=0)
 
 
 @dataclass
 class RunConfig:
-    """One run: what is trained on what, how, and where its output goes.
+    """One run: which network is trained on which videos, how, and where its output goes.
 
-    `strategy`, `dataset`, `recipe` and `clip` are the names of the presets that filled `model` and `sampling`, `data`,
-    `training`, and `sampling`. `results` is the folder of all output, `sweep` the sweep that the run belongs to, and
-    `overrides` are the other `key=value` words as they were given.
+    strategy, dataset, recipe, clip: names of the presets that filled the nodes below
+    sweep:     name of the sweep that the run belongs to
+    results:   folder of all output
+    overrides: the other `key=value` words
     """
 
     strategy: str
@@ -88,6 +105,22 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed}: expected 0 or more, and less than 2**32")
+        for name, allowed in DATA_RANGES.items():
+            value = getattr(self.data, name, None)
+            if value is not None and not allowed.holds(value):
+                raise ValueError(f"data.{name}={value}: expected {allowed}")
+        own = self.dataset == "folder"  # whose lists, read later, may have a `val` part
+        if self.training.select == "best" and not (self.data.validation or self.data.folds or own):
+            raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
+        if self.training.batch_size % self.trainer.devices:
+            raise ValueError(
+                f"training.batch_size={self.training.batch_size}: expected a multiple of "
+                f"trainer.devices={self.trainer.devices}"
+            )
 
     @property
     def dataset_label(self) -> str:
@@ -106,20 +139,27 @@ class RunConfig:
 
     @property
     def settings_hash(self) -> str:
-        """8 hex digits that runs share which differ in nothing but seed and split."""
+        """8 hex digits, the same for runs that differ in seed and split only."""
         return _digest({name: value for name, value in self.identity().items() if name != "data.split"})
 
     def identity(self) -> dict[str, Any]:
-        """The settings that change the numbers and differ from their defaults, flat by dotted name.
+        """The settings that change the numbers and differ from their defaults, by dotted name.
 
-        Adding a setting with a default that keeps the old behaviour therefore keeps every id.
+        A new setting therefore keeps every id, if its default keeps the old behaviour.
         """
         defaults = flat(dataclasses.asdict(defaults_of(self.strategy_class, type(self.data))))
         settings = flat(dataclasses.asdict(self))
         if self.model.weights:
             settings["model.weights"] = _content(Path(self.model.weights))  # wherever that file lies
+        if self._lists:
+            settings["data.lists"] = self._lists
         changed = {name: value for name, value in settings.items() if defaults.get(name, dataclasses.MISSING) != value}
         return {name: value for name, value in changed.items() if not is_place(name)}
+
+    @cached_property
+    def _lists(self) -> str:
+        """What the lists of a folder of videos hold, whose name tells nothing. Raises DataError."""
+        return self.data.identity()
 
     @property
     def strategy_class(self) -> type[VideoClassifier]:
@@ -139,7 +179,7 @@ class RunConfig:
 
 
 def _content(path: Path) -> str:
-    """8 hex digits of what is in a file. Raises ValueError where there is none."""
+    """8 hex digits of a file's content. Raises ValueError if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     except OSError as error:
@@ -151,7 +191,7 @@ def _digest(settings: dict[str, Any]) -> str:
 
 
 def is_place(name: str) -> bool:
-    """Whether a dotted setting is one of PLACES or lies below one."""
+    """Whether a dotted key is one of PLACES or lies below one."""
     return any(name == place or name.startswith(place + ".") for place in PLACES)
 
 
@@ -166,3 +206,11 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def defaults_of(strategy: type[VideoClassifier], dataset: type[Dataset]) -> RunConfig:
     """A run whose every setting has its default."""
     return RunConfig("", "", "", "", model=strategy.Config(), data=dataset())
+
+
+def with_seed(run: RunConfig, word: str) -> RunConfig:
+    """The same run with another seed. Raises ValueError for a word that is no seed."""
+    if not word.removeprefix("-").isdecimal():
+        raise ValueError(f"seed={word}: expected a whole number")
+    others = [other for other in run.overrides if not other.startswith("seed=")]
+    return dataclasses.replace(run, seed=int(word), overrides=sorted([*others, f"seed={int(word)}"]))

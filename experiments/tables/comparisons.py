@@ -1,7 +1,7 @@
-"""Comparisons of a table's rows with their baseline: records of their own, so that tables read records only.
+"""Comparisons of rows with their baseline. They are records of their own, so that tables are made from records only.
 
-<results>/comparisons/<id>.json   the names of the two rows, digests of the records of their runs and of the code that
-                                  compared them (without comments and layout), and what came out
+<results>/comparisons/<id>.json   the names of both rows, digests of their runs' records and of the comparing code
+                                  (without comments and layout), and the outcome
 """
 
 from __future__ import annotations
@@ -12,83 +12,119 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, TypeAdapter
 
 from datamodules.files import write_atomically
 from experiments import ROOT
+from experiments.records.record import Count, Name, Share, digest, first_problem
 
 if TYPE_CHECKING:
     from experiments.tables.rows import Row
 
 
-# What computes is imported where it is needed: to look whether something is out of date must not cost seconds.
 SOURCES = [
     *(ROOT / "experiments" / "tables" / f"{name}.py" for name in ("significance", "compare_rows")),
     *(ROOT / "vidfusion" / f"{name}.py" for name in ("metrics", "votes")),
 ]
 CODE = hashlib.sha256("".join(ast.dump(ast.parse(path.read_bytes())) for path in SOURCES).encode()).hexdigest()[:16]
-FIELDS = {"row", "baseline", "inputs", "code", "method", "clusters", "draws", "difference", "low", "high", "p"}
-FIELDS |= {"seeds", "paired"}  # of a comparison
 
 
-def digest(content: Any) -> str:
-    """8 hex digits of plain data."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+Difference = Annotated[float, Field(ge=-10, le=10)]  # of shares; an interval may reach beyond -1 and 1
+
+
+@dataclass
+class Seeds:
+    """The number of seeds of each row."""
+
+    row: Count
+    baseline: Count
+
+
+@dataclass
+class Comparison:
+    """What came of comparing a row with its baseline.
+
+    inputs:     by id, the digest of each run's record
+    code:       digest of the code that compared
+    method:     `t interval`, `exact sign-flip` or `too few groups`; `cluster bootstrap` in old files
+    clusters:   the number of groups of test videos
+    draws:      patterns of signs, or replicates of a bootstrap; None for a t interval
+    difference: of Video Hit@1, -1 to 1; `low` and `high` are the 95 % interval, and `p` is two-sided. These three are
+                None where there are too few groups.
+    paired:     whether both rows hold the same trained networks in each seed
+    """
+
+    row: Name
+    baseline: Name
+    inputs: dict[str, str]
+    code: str
+    method: str
+    clusters: Count
+    draws: Count | None
+    difference: Difference
+    low: Difference | None
+    high: Difference | None
+    p: Share | None
+    seeds: Seeds
+    paired: bool
 
 
 def comparison_id(row: Row, baseline: Row) -> str:
     """`<row>-vs-<baseline>-<hash>`: the same for the same runs."""
-    runs = [sorted(record["id"] for record, _ in of.runs) for of in (row, baseline)]
+    runs = [sorted(record.id for record in of.records) for of in (row, baseline)]
     return f"{row.name}-vs-{baseline.name}-{digest(runs)}"
 
 
-def read_comparisons(results: Path) -> dict[str, dict]:
-    """What was compared, by id. A file that is not whole, or of another shape, is as good as none."""
-    found = {}
+def read_comparisons(results: Path) -> tuple[dict[str, Comparison], list[str]]:
+    """The comparisons that are stored, by id, and a line for each file that is none and is left out."""
+    reader, found, problems = TypeAdapter(Comparison), {}, []
     for path in sorted((results / "comparisons").glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict) and content.keys() >= FIELDS:
-            found[path.stem] = content
-    return found
+            found[path.stem] = reader.validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} is no comparison: {first_problem(error)}; it is left out: delete it")
+    return found, problems
 
 
 def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
-    """Compare what is not compared yet or out of date among pairs of a row and its baseline; remove what is of others.
+    """Compare the pairs of a row and its baseline that are new or out of date, and remove comparisons of other pairs.
 
-    What is stored stays where the scores that it was made of are not there, unless the runs' records have changed: it
-    could not be made again.
+    A comparison whose scores are not there any more cannot be made again. It stays, unless its runs' records have
+    changed.
     """
     wanted = {comparison_id(row, baseline): (row, baseline) for row, baseline in pairs}
-    runs = {record["id"]: record for pair in pairs for of in pair for record, _ in of.runs}
-    digests = {run_id: digest(record) for run_id, record in runs.items()}
-    stored, folder = read_comparisons(results), results / "comparisons"
+    (stored, _), folder = read_comparisons(results), results / "comparisons"
     scored = {path.parent.name for path in (results / "runs").glob("*/scores.npz")}
     for name, known in stored.items():
-        if name not in wanted and known["inputs"].keys() <= scored:
+        if name not in wanted and known.inputs.keys() <= scored:
             (folder / f"{name}.json").unlink(missing_ok=True)
-    out_of_date = {}
+    todo = {}
     for name, (row, baseline) in wanted.items():
-        inputs = {record["id"]: digests[record["id"]] for of in (row, baseline) for record, _ in of.runs}
+        inputs = {record.id: record.digest for of in (row, baseline) for record in of.records}
         known, complete = stored.get(name), inputs.keys() <= scored
-        contradicted = known is not None and known["inputs"] != inputs
-        if contradicted or (complete and (known is None or known["code"] != CODE)):
-            out_of_date[name] = row, baseline, inputs
-    if out_of_date:
-        from experiments.tables.compare_rows import compare_rows, read_right
+        changed = known is not None and known.inputs != inputs
+        if changed or (complete and (known is None or known.code != CODE)):
+            todo[name] = row, baseline, inputs
+    if todo:
+        _compare(results, todo)
 
-        read = functools.cache(read_right)
-        for name, (row, baseline, inputs) in out_of_date.items():
-            path = folder / f"{name}.json"
-            try:
-                outcome = compare_rows(results, row, baseline, read)
-            except ValueError as error:
-                path.unlink(missing_ok=True)
-                print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)
-            else:
-                rows = {"row": row.name, "baseline": baseline.name}
-                folder.mkdir(exist_ok=True)
-                write_atomically(path, json.dumps({**rows, "inputs": inputs, "code": CODE, **outcome}, indent=1))
+
+def _compare(results: Path, todo: dict[str, tuple[Row, Row, dict[str, str]]]) -> None:
+    from experiments.tables.compare_rows import compare_rows, read_right  # here: it takes seconds to import
+
+    read = functools.lru_cache(maxsize=32)(read_right)  # the runs of one baseline serve many comparisons
+    for name, (row, baseline, inputs) in todo.items():
+        path = results / "comparisons" / f"{name}.json"
+        try:
+            outcome, seeds, paired = compare_rows(results, row, baseline, read)
+        except ValueError as error:
+            path.unlink(missing_ok=True)
+            print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)
+        else:
+            found = Comparison(row.name, baseline.name, inputs, CODE, *outcome, Seeds(*seeds), paired)
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, json.dumps(asdict(found), indent=1))

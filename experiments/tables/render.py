@@ -8,13 +8,14 @@ import io
 import re
 from dataclasses import dataclass, field
 
+from datamodules.doctor.words import printable
+from experiments.tables.text import aligned
+from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS
+
 COMMAND = "python experiments/run.py --table"
 TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
 LONG_COLUMNS = {"Protocol", "Paper", "Note"}  # whose cells LaTeX breaks into lines
 HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strategy")  # first columns of the CSV
-
-# How the columns and facts begin that a summary keeps beside the hits
-DIFFERENCE, SPLITS, SEVERAL_SEEDS = "Difference to", "Spread over splits", "With several seeds"
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,27 @@ def _main_columns(section: Section) -> tuple[list[str], list[list[str]]]:
 
 
 def _grid(columns: list[str], rows: list[list[str]]) -> list[str]:
-    grid = [[_plain(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*grid, strict=True)]
-    left = [name in TEXT_COLUMNS for name in columns]
-    rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, left, strict=True)]
-    lines = []
-    for row in (grid[0], rule, *grid[1:]):
-        cells = zip(row, widths, left, strict=True)
-        lines.append(f"| {' | '.join(c.ljust(w) if text else c.rjust(w) for c, w, text in cells)} |")
-    return lines
+    titles, *cells = [[_plain(cell) for cell in row] for row in (columns, *rows)]
+    return aligned(titles, cells, markdown=True, words=TEXT_COLUMNS)
+
+
+# What Markdown reads as markup. A lone `*`, and `_` within a word, stand for themselves.
+MARKUP = re.compile(
+    r"[\\`|$]|~~|\*(?=\S)|(?<=\S)\*|(?<!\w)_|_(?!\w)"  # code, formulas, emphasis, columns
+    r"|(?<=\])\(|://|(?<=www)\.|&(?=#?\w+;)"  # links and entities
+    r"|^[#>]|^[-+](?=\s)|(?<=^\d)[.)](?=\s)"  # titles and lists
+)
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.replace("<", "&lt;").replace("|", "\\|").split())
+    """Text that Markdown shows as it is, on one line."""
+    escaped = MARKUP.sub(lambda found: "\\" + found[0], _clean(text).replace("<", "\0"))
+    return escaped.replace("\0", "&lt;")
+
+
+def _clean(text: str) -> str:
+    """Text on one line, without what a terminal or browser would obey."""
+    return printable(" ".join(text.split()))
 
 
 def to_csv(sections: list[Section]) -> str:
@@ -80,9 +89,17 @@ def to_csv(sections: list[Section]) -> str:
     text = io.StringIO()
     names = list(dict.fromkeys([*HEAD, *(key for row in rows for key in row)]))
     writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({name: _cell(name) for name in names})
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value of the CSV; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    if not isinstance(value, str):
+        return value
+    text = _clean(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 STYLE = """
@@ -101,7 +118,9 @@ th.number { white-space: normal }
 
 def to_html(sections: list[Section]) -> str:
     """One self-contained page."""
-    escape = html.escape
+
+    def escape(text: str) -> str:
+        return html.escape(_clean(text))
 
     def line(cells: list[str], columns: list[str], tag: str) -> str:
         kinds = ["" if name in TEXT_COLUMNS else ' class="number"' for name in columns]
@@ -150,5 +169,5 @@ def to_latex(sections: list[Section]) -> str:
 
 def _latex(text: str) -> str:
     """Text as plain LaTeX prints it; a hyphen before a number is a minus."""
-    parts = re.split(r"((?<![\w.])-(?=\d))", " ".join(text.split()))
+    parts = re.split(r"((?<![\w.])-(?=\d))", _clean(text))
     return "".join("$-$" if n % 2 else "".join(LATEX.get(c, c) for c in part) for n, part in enumerate(parts))

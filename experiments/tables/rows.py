@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import mean, stdev
+
+from experiments.records.record import Record, RunRow
 
 ORDER = (
     *("single_frame", "single_frame_multires", "single_frame_fovea", "single_frame_context"),
@@ -15,45 +18,54 @@ ORDER = (
     *("two_stream_multi_task_spatial", "two_stream_multi_task_temporal"),
     *("two_stream_multi_task", "two_stream_multi_task_svm", "cnn_lstm"),
 )
-# What a section's rows are compared with: the first of these that is one of them, whatever the results are.
+# The first of these that a section has is its baseline, whatever the results are.
 BASELINES = ("single_frame", "lecture_late", "two_stream")
+PACKAGES = ("torch", "opencv-python-headless", "av", "decord")  # whose versions a row does not mix without a mark
+COSTS = ("parameters", "macs_per_clip", "macs_training", "frames_per_clip", "frames_per_video")
 
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ in seed and split only: pairs of a record and its row of that name."""
+    """One row of a table: runs that differ in seed and split only, each with its own row of that name."""
 
     name: str
-    runs: list[tuple[dict, dict]]
+    runs: list[tuple[Record, RunRow]]
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of all runs."""
+        return [record for record, _ in self.runs]
+
+    @property
+    def first(self) -> Record:
+        """The record of the first run: what all runs share, and an id and a command to name the row by."""
+        return self.runs[0][0]
 
     @cached_property
     def splits(self) -> set[str]:
         """The splits that every seed of this row was run on."""
-        return {str(record["split"]) for record, _ in self.runs}
+        return {str(record.split) for record in self.records}
 
     @cached_property
     def data(self) -> set[tuple[str, str]]:
         """These splits, each with the fingerprint of its data."""
-        return {(str(record["split"]), record["data"]["fingerprint"]) for record, _ in self.runs}
+        return {(str(record.split), record.data.fingerprint) for record in self.records}
 
     @cached_property
     def num_seeds(self) -> int:
         """How many seeds the row is the mean of."""
-        return len({record["seed"] for record, _ in self.runs})
+        return len({record.seed for record in self.records})
+
+    @cached_property
+    def mixed_versions(self) -> list[str]:
+        """The packages of which the runs had several versions, such as `torch 2.13.0 and 2.14.1`."""
+        found = versions_of(self.records)
+        return [f"{name} {' and '.join(versions)}" for name, versions in found.items() if len(versions) > 1]
 
     @property
     def tested_again(self) -> bool:
-        """Whether these are the networks of another row, tested with other settings; such rows are not compared."""
-        return self.runs[0][0].get("kind") == "test"
-
-    @property
-    def code(self) -> str:
-        """Hash of the code that made all runs of the row."""
-        return self.runs[0][0]["code"]["hash"]
-
-    def common(self, key: str) -> str:
-        """The setting `key`, which all runs of the row share; for `id` that of the first run."""
-        return str(self.runs[0][0][key])
+        """Whether these are networks of another row, tested with other settings. Such rows are not compared."""
+        return self.first.kind == "test"
 
     def statistic(self, key: str) -> tuple[float | None, float | None]:
         """Mean over seeds (each the mean over its splits) and sample standard deviation, None where undefined."""
@@ -69,39 +81,98 @@ class Row:
 
     @cached_property
     def numbers(self) -> list[dict[str, float | None]]:
-        """All numbers of each run."""
-        return [_numbers(record, row) for record, row in self.runs]
+        """All numbers of each run, flat: metrics as fractions, `<family>/video_hit1`, costs, `seconds/*`."""
+        found = []
+        for record, row in self.runs:
+            families = [(name, dataclasses.asdict(family)) for name, family in row.families.items()]
+            numbers = row.metrics | {f"{name}/{key}": value for name, of in families for key, value in of.items()}
+            numbers |= {key: getattr(row, key) for key in COSTS}
+            numbers |= {f"seconds/{key}": value for key, value in record.seconds.items()}
+            found.append(numbers | {"memory_mb": record.memory_mb})
+        return found
 
     def _means(self, key: str, over: str) -> list[float] | None:
         """The mean of a number for each seed or split; None where a run has no such number."""
         values = defaultdict(list)
-        for (record, _), numbers in zip(self.runs, self.numbers, strict=True):
-            values[record[over]].append(numbers.get(key))
+        for record, numbers in zip(self.records, self.numbers, strict=True):
+            values[getattr(record, over)].append(numbers.get(key))
         if any(value is None for own in values.values() for value in own):
             return None
         return [mean(own) for own in values.values()]
 
 
-def pairs(records: list[dict]) -> list[tuple[Row, Row]]:
-    """Every row that can be compared with the baseline of its section, and that baseline."""
-    found = []
-    for group in section_groups(records):
-        rows = make_rows(group)
-        baseline = baseline_of(rows)
-        found += [(row, baseline) for row in rows if baseline is not None and is_comparable(row, baseline)]
-    return found
+def versions_of(records: list[Record]) -> dict[str, list[str]]:
+    """The versions of the packages on which numbers depend, of those that are recorded."""
+    found = {name: sorted({record.code.versions.get(name, "") for record in records} - {""}) for name in PACKAGES}
+    found["frames by"] = sorted({text for record in records for text in record.data.built_with or []})
+    return {name: versions for name, versions in found.items() if versions}
+
+
+def make_rows(records: list[Record]) -> list[Row]:
+    """Rows in table order. Runs that may differ in more than seed and split stay apart."""
+    alike = defaultdict(list)
+    for record in records:
+        settings = (record.strategy, record.clip, record.pretrained, record.selection, record.settings)
+        for row in record.rows:
+            network = (row.parameters, row.macs_per_clip, row.frames_per_clip)
+            alike[row.name, settings, network, record.code.hash].append((record, row))
+    rows = [row for (name, *_), runs in alike.items() for row in _rows_of(name, runs)]
+    place = {name: index for index, name in enumerate(ORDER)}
+
+    def order(row: Row) -> tuple:
+        return place.get(row.name, len(ORDER)), row.name, row.first.clip != "native", row.first.id
+
+    return sorted(rows, key=order)
+
+
+def _rows_of(name: str, runs: list[tuple[Record, RunRow]]) -> list[Row]:
+    """One row for all seeds that were run on the same splits; of unlike runs of one point, one row each."""
+    splits_of = defaultdict(list)
+    for record, _ in runs:
+        splits_of[record.seed].append(str(record.split))
+    if any(len(splits) > len(set(splits)) for splits in splits_of.values()):
+        return [Row(name, [run]) for run in runs]
+    same_splits = defaultdict(list)
+    for run in runs:
+        same_splits[frozenset(splits_of[run[0].seed])].append(run)
+    return [Row(name, own) for own in same_splits.values()]
+
+
+def section_groups(records: list[Record]) -> list[list[Record]]:
+    """The records of each section, which never mixes two versions of the data of one split.
+
+    Runs on folds of the training list serve ensembles, and tests on other data say nothing of the data set: they are no
+    rows.
+    """
+    alike = defaultdict(list)
+    for record in records:
+        if record.kind not in ("fold", "transfer"):
+            key = [record.dataset, record.num_classes, record.recipe, record.size, dataclasses.asdict(record.protocol)]
+            alike[json.dumps([*key, record.families, record.data.classes], sort_keys=True)].append(record)
+    return [group for _, own in sorted(alike.items()) for group in _of_one_data_version(own)]
+
+
+def _of_one_data_version(records: list[Record]) -> list[list[Record]]:
+    """All records together where each split has one fingerprint of its data, else a group per fingerprint."""
+    versions = defaultdict(set)
+    for record in records:
+        versions[record.split].add(record.data.fingerprint)
+    if all(len(fingerprints) == 1 for fingerprints in versions.values()):
+        return [records]
+    fingerprints = sorted(set.union(*versions.values()))
+    return [[record for record in records if record.data.fingerprint == own] for own in fingerprints]
 
 
 def baseline_of(rows: list[Row]) -> Row | None:
-    """The row that the others of a section are compared with: of several of its name the plainest, whatever came out.
+    """The row that the others of a section are compared with. The results play no part in the choice.
 
-    Plain is its own clip, no pretraining, few settings given by hand. Of equally plain ones it is the most complete.
+    Of several rows of its name it is the plainest: native clip, no pretraining, fewest settings given by hand. Of
+    equally plain ones it is the most complete.
     """
 
     def plainest(row: Row) -> tuple:
-        given = row.runs[0][0].get("given", [])
-        own = row.common("clip") == "native", row.common("pretrained") == "none"
-        return *own, -len(given), len(row.splits), row.num_seeds
+        native, untrained = row.first.clip == "native", row.first.pretrained == "none"
+        return native, untrained, -len(row.first.given or []), len(row.splits), row.num_seeds
 
     for name in BASELINES:
         named = [row for row in rows if row.name == name and not row.tested_again]
@@ -111,66 +182,15 @@ def baseline_of(rows: list[Row]) -> Row | None:
 
 
 def is_comparable(row: Row, baseline: Row) -> bool:
-    """Whether a row of the baseline's section is compared with it. A test with other settings is no further system: it
-    would only raise the number of comparisons."""
+    """Whether a row is compared with the baseline of its section.
+
+    A test with other settings is no further system. It would only raise the number of comparisons.
+    """
     return row is not baseline and row.data == baseline.data and not row.tested_again
 
 
-def section_groups(records: list[dict]) -> list[list[dict]]:
-    """The records of each section, which never mixes two versions of the data of one split.
-
-    Runs on folds of the training list serve ensembles and are no rows.
-    """
-    alike = defaultdict(list)
-    for record in records:
-        if record.get("kind") not in ("fold", "transfer"):
-            shared = ("dataset", "num_classes", "recipe", "size", "protocol", "families")
-            key = [*(record[name] for name in shared), record["data"]["classes"]]
-            alike[json.dumps(key, sort_keys=True)].append(record)
-    groups = []
-    for _, group in sorted(alike.items()):
-        versions = defaultdict(set)
-        for record in group:
-            versions[record["split"]].add(record["data"]["fingerprint"])
-        if all(len(fingerprints) == 1 for fingerprints in versions.values()):
-            groups.append(group)
-        else:
-            for fingerprint in sorted(set.union(*versions.values())):
-                groups.append([record for record in group if record["data"]["fingerprint"] == fingerprint])
-    return groups
-
-
-def _numbers(record: dict, row: dict) -> dict[str, float | None]:
-    """All numbers of one row of one run, flat: metrics as fractions, `<family>/video_hit1`, cost, `seconds/*`."""
-    families = {f"{family}/{key}": value for family, of in row["families"].items() for key, value in of.items()}
-    cost = ("parameters", "macs_per_clip", "macs_training", "frames_per_clip", "frames_per_video")
-    seconds = {f"seconds/{key}": value for key, value in record["seconds"].items()}
-    return row["metrics"] | families | {key: row[key] for key in cost} | seconds | {"memory_mb": record["memory_mb"]}
-
-
-def make_rows(records: list[dict]) -> list[Row]:
-    """Rows in table order. Runs that cannot be told to differ in seed and split alone stay apart."""
-    alike = defaultdict(list)
-    for record in records:
-        for row in record["rows"]:
-            settings = tuple(record[key] for key in ("strategy", "clip", "pretrained", "selection", "settings"))
-            network = tuple(row[key] for key in ("parameters", "macs_per_clip", "frames_per_clip"))
-            alike[row["name"], settings, network, record["code"]["hash"]].append((record, row))
-    rows = []
-    for (name, *_), runs in alike.items():
-        splits_of = defaultdict(list)
-        for record, _ in runs:
-            splits_of[record["seed"]].append(str(record["split"]))
-        if any(len(splits) > len(set(splits)) for splits in splits_of.values()):  # one point, two unlike runs
-            rows += [Row(name, [run]) for run in runs]
-            continue
-        same_splits = defaultdict(list)
-        for run in runs:
-            same_splits[frozenset(splits_of[run[0]["seed"]])].append(run)
-        rows += [Row(name, runs) for runs in same_splits.values()]
-    place = {name: index for index, name in enumerate(ORDER)}
-
-    def order(row: Row) -> tuple:
-        return place.get(row.name, len(ORDER)), row.name, row.common("clip") != "native", row.common("id")
-
-    return sorted(rows, key=order)
+def pairs(records: list[Record]) -> list[tuple[Row, Row]]:
+    """Every row that is compared with the baseline of its section, and that baseline."""
+    sections = [make_rows(group) for group in section_groups(records)]
+    baselines = [(rows, baseline_of(rows)) for rows in sections]
+    return [(row, of) for rows, of in baselines if of is not None for row in rows if is_comparable(row, of)]

@@ -5,92 +5,58 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from experiments.tables.render import DIFFERENCE, SEVERAL_SEEDS, SPLITS
+from experiments.records.record import Record
+from experiments.tables.rows import versions_of
 
-COMPARED = ("difference", "low", "high", "p", "p_holm", "clusters", "method")  # of a comparison, in the CSV
-LEVEL = 0.05  # of the mark
 DASH = "—"
+# How some facts and columns begin; a summary for a README keeps these beside the hits.
+DIFFERENCE, SPLITS, SEVERAL_SEEDS = "Difference to", "Spread over splits", "With several seeds"
 
 
-def difference_text(compared: dict | None) -> str:
-    """`+2.3 [0.4, 4.1] *` in percentage points: the difference, its interval and the mark of a small p."""
-    if compared is None:
-        return DASH
-    points = [None if compared[key] is None else round(100 * compared[key], 1) + 0.0 for key in COMPARED[:3]]
-    if points[1] is None:
-        return f"{points[0]:+.1f}"
-    return f"{points[0]:+.1f} [{points[1]:.1f}, {points[2]:.1f}]" + " *" * (compared["p_holm"] < LEVEL)
-
-
-def difference_fact(baseline: str, differences: dict[str, dict], missing: list[str]) -> str:
-    """How the rows were compared, of what that speaks, and which rows were not."""
-    number = sum(of["p"] is not None for of in differences.values())
-    text = f"{DIFFERENCE} {baseline}, the baseline fixed beforehand: of Video Hit@1, in percentage points"
-    if number:
-        text += f" [95 % interval]; * marks p < 0.05 by Holm's correction for {number} comparison{'s' * (number > 1)}"
-    sentences = [text]
-    alike = defaultdict(list)
-    for label, of in differences.items():
-        alike[_how(of, number)].append(label)
-    for how, labels in alike.items():
-        sentences.append(how[0].upper() + how[1:] if len(alike) == 1 else f"{', '.join(labels)}: {how}")
-    sentences += [f"Not compared, for lack of comparable scores: {', '.join(missing)}"] if missing else []
-    return f"{'. '.join(sentences)}."
-
-
-def _how(compared: dict, number: int) -> str:
-    """How a row was compared as one of `number`, and of what that speaks."""
-    method, clusters, draws = (compared[key] for key in ("method", "clusters", "draws"))
-    seeds, of_baseline = (compared["seeds"][key] for key in ("row", "baseline"))
-    groups = f"{clusters:,} groups of test videos"
-    networks = f"which speaks of the trained networks (seeds: {seeds}, of the baseline {of_baseline}) only"
-    if method == "too few groups":
-        return f"{groups} are too few groups for an interval or a mark"
-    if method == "exact sign-flip":
-        how, least = f"{method} over {groups}, {draws:,} patterns, {networks}", 2 / draws
-    else:
-        how, least = f"{method} of {groups}, {draws:,} replicates", 2 / (draws + 1)
-        if seeds == 1 or of_baseline == 1:
-            how += f", {networks}"
-        elif compared["paired"]:
-            how += f", and of the seeds, in pairs ({seeds}), since both rows hold the same trained networks"
-        else:
-            how += f", and of the seeds of each row ({seeds}, of the baseline {of_baseline})"
-    if least * number >= LEVEL:
-        how += f", and marks nothing, since no p can be below {least:.2g} before the correction"
-    return how
-
-
-def section_facts(records: list[dict]) -> list[str]:
+def section_facts(records: list[Record]) -> list[str]:
     """What a reader must know before comparing the rows of a section."""
     first = records[0]
-    families = ", ".join(f"{count} of {family}" for family, count in first["families"].items())
-    guess = "an even guess among all" + (
-        ", for a family among its own unless its data set says otherwise" * bool(families)
+    families = ", ".join(f"{count} of {family}" for family, count in first.families.items())
+    guess = "an even guess among all" + ", for a family among its own unless its data set says otherwise" * bool(
+        families
     )
     facts = [
-        f"Test: {first['protocol']['text']}. Model tested: {_several(r['selection'] for r in records)}.",
-        f"{first['num_classes']} classes{': ' * bool(families)}{families}. Chance: {guess}.",
+        f"Test: {first.protocol.text}. Model tested: {_several(record.selection for record in records)}.",
+        f"{first.num_classes} classes{': ' * bool(families)}{families}. Chance: {guess}.",
+        *_video_facts(records),
     ]
-    by_split = defaultdict(list)
+    if len({record.seed for record in records}) > 1:
+        facts.append(f"{SEVERAL_SEEDS}: mean ± sample standard deviation over seeds, splits averaged first.")
+    if len({record.split for record in records}) > 1:
+        facts.append(f"{SPLITS}: sample standard deviation of Video Hit@1 over splits, seeds averaged first.")
+    commit, data = (_several(of) for of in zip(*((r.code.commit, r.data.fingerprint) for r in records), strict=True))
+    device = _several(record.device for record in records)
+    mixed = [f"{name} {' and '.join(own)}" for name, own in versions_of(records).items() if len(own) > 1]
+    facts += [f"Versions differ between runs: {', '.join(mixed)}."] if mixed else []
+    return [*facts, f"Commit {commit}; data {data}; device {device}. Hits and accuracy in percent."]
+
+
+def _video_facts(records: list[Record]) -> list[str]:
+    """How many test videos there were and were scored, and what the data lack."""
+    facts, by_split = [], defaultdict(list)
     for record in records:
-        by_split[str(record["split"])].append(record["videos"])
+        by_split[str(record.split)].append(record.videos)
     for split, videos in sorted(by_split.items()):
         states = ("expected", "scored", "undecodable", "truncated")
-        counts = [f"{_span(v[state] for v in videos)} {state}" for state in states]
-        padded = _span(v["padded_clips"] for v in videos)
-        facts.append(f"Test videos of split {split}: {', '.join(counts)}; {padded} padded clips.")
-    notes = [note for record in records for note in record["data"].get("notes", [])]
-    facts += [f"Of the data: {note}." for note in dict.fromkeys(notes)]  # such as how many listed videos are gone
-    if any(record["videos"]["undecodable"] for record in records):
+        counts = ", ".join(f"{_span(getattr(of, state) for of in videos)} {state}" for state in states)
+        padded = _span(of.padded_clips for of in videos)
+        facts.append(f"Test videos of split {split}: {counts}; {padded} padded clips.")
+        if damaged := max(of.damaged for of in videos):
+            facts.append(f"Of the test videos of split {split}, {damaged} are damaged in half of their frames or more.")
+        if drifting := max(of.drifting for of in videos):
+            facts.append(
+                f"Of the test videos of split {split}, {drifting} have a frame rate that varies: times by frame number "
+                f"are off by up to {max(of.drift for of in videos):.2g} s."
+            )
+    notes = dict.fromkeys(note for record in records for note in record.data.notes)
+    facts += [f"Of the data: {note}." for note in notes]  # such as how many listed videos are gone
+    if any(record.videos.undecodable for record in records):
         facts.append("Undecodable test videos count as wrong; the columns 'scored only' leave them out.")
-    if len({record["seed"] for record in records}) > 1:
-        facts.append(f"{SEVERAL_SEEDS}: mean ± sample standard deviation over seeds, splits averaged first.")
-    if len(by_split) > 1:
-        facts.append(f"{SPLITS}: sample standard deviation of Video Hit@1 over splits, seeds averaged first.")
-    commit, data = _several(r["code"]["commit"] for r in records), _several(r["data"]["fingerprint"] for r in records)
-    device = _several(record["device"] for record in records)
-    facts.append(f"Commit {commit}; data {data}; device {device}. Hits and accuracy in percent.")
     return facts
 
 

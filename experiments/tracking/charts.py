@@ -1,4 +1,4 @@
-"""What of a run W&B shows: numbers, a table per class, confusion, film strips."""
+"""What W&B shows of a finished run: numbers, a table of the classes, confusion, film strips."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from experiments.settings.schema import WandbConfig
 from experiments.tracking.mirror import is_private, only_a_mirror
 
 if TYPE_CHECKING:
+    import wandb
     from lightning.pytorch.loggers import WandbLogger
 
     from datamodules.datamodule import VideoDataModule
+    from experiments.records.record import Record
     from vidfusion.votes import Votes
 
 CONFUSED_PAIRS = 20
@@ -22,62 +24,59 @@ FILM_STRIPS = 6  # of right videos, and of wrong ones
 
 def log_record(
     logger: WandbLogger | None,
-    record: dict[str, Any],
+    record: Record,
     classes: Sequence[str] = (),
     video_scores: np.ndarray | None = None,
     targets: np.ndarray | None = None,
     best: dict[str, float] | None = None,
 ) -> None:
-    """Write a finished run's numbers into its W&B summary, on rank 0.
+    """Write a finished run's numbers into its W&B summary.
 
-    The record's last row has the plain keys (`test/clip_hit1`), earlier ones are prefixed by their names; what
-    validation chose (`best`, `val/video_hit1` -> value) is `best/val_video_hit1`. With `video_scores` (videos, C) and
-    bool `targets` (videos, C), both of the last row, a table per class, the most confused pairs and the confusion
-    matrix follow, unless the run is private.
+    The record's last row has the plain keys (`test/clip_hit1`). Keys of earlier rows begin with the row's name. `best`
+    holds what validation chose: its `val/video_hit1` is shown as `best/val_video_hit1`.
+
+    `video_scores` (videos, C) and bool `targets` (videos, C) are those of the last row. Given these, a table of the
+    classes, the most confused pairs and the confusion matrix follow, unless the run is private.
     """
     if logger is None:
         return
-    with only_a_mirror(f"the summary or tables of {record['id']}"):
+    with only_a_mirror(f"the summary or tables of {record.id}"):
         run = logger.experiment
-        *others, last = record["rows"]
-        numbers = _speed(record) | _row_numbers(last)
-        for row in others:
-            numbers |= {f"{row['name']}/{key}": value for key, value in _row_numbers(row).items()}
-        numbers |= {f"best/{key.replace('/', '_')}": value for key, value in (best or {}).items()}
-        numbers = {key: value for key, value in numbers.items() if value is not None}
-        run.summary.update(numbers | {"record": record["id"]})
-        if video_scores is not None and not is_private(run):
-            assert targets is not None and video_scores.shape == targets.shape == (len(targets), len(classes))
-            image, tables = _per_class(classes, video_scores, targets)
-            run.log(image)
-            run.log(tables)  # last: where the network is gone, W&B waits for it here, and then gives up
+        numbers = _numbers(record) | {f"best/{key.replace('/', '_')}": value for key, value in (best or {}).items()}
+        run.summary.update({key: value for key, value in numbers.items() if value is not None})
+        if video_scores is None or targets is None or is_private(run):
+            return
+        confusion = confusion_matrix(video_scores, targets)
+        tables = {"per_class/table": _class_table(classes, video_scores, targets)}
+        tables["confusion/pairs"] = _confused_pairs(classes, confusion)
+        run.log({"confusion/matrix": _confusion_image(confusion, targets.sum(axis=0))})
+        run.log(tables)  # last: where the network is gone, W&B waits for it here, and then gives up
 
 
-def _speed(record: dict[str, Any]) -> dict[str, float | None]:
-    seconds, last = record["seconds"], record["rows"][-1]
-    numbers = {f"speed/{name}_seconds": value for name, value in seconds.items()}
-    tested = last["clips_per_video"] * record["videos"]["expected"]
+def _numbers(record: Record) -> dict[str, float | int | str | None]:
+    """A record's numbers by the keys that W&B shows."""
+    seconds, rows = record.seconds, record.rows
+    tested = (rows[-1].clips_per_video or 0) * record.videos.expected
+    numbers: dict[str, float | int | str | None] = {"record": record.id, "speed/memory_mb": record.memory_mb}
+    numbers |= {f"speed/{name}_seconds": value for name, value in seconds.items()}
     numbers["speed/test_clips_per_second"] = tested / seconds["test"]
-    numbers["speed/train_macs_per_second"] = last["macs_training"] / seconds["train"] if seconds["train"] else None
-    return numbers | {"speed/memory_mb": record["memory_mb"]}
-
-
-def _row_numbers(row: dict[str, Any]) -> dict[str, float | int | None]:
-    return {
-        **row["metrics"],
-        **{f"test/family/{family}_video_hit1": part["video_hit1"] for family, part in row["families"].items()},
-        "model/parameters": row["parameters"],
-        "model/macs_per_clip": row["macs_per_clip"],
-        "model/macs_training": row["macs_training"],
-        "model/frames_per_video": row["frames_per_video"],
-    }
+    if seconds["train"]:
+        numbers["speed/train_macs_per_second"] = rows[-1].macs_training / seconds["train"]
+    for row in rows:
+        prefix = "" if row is rows[-1] else f"{row.name}/"
+        numbers |= {f"{prefix}{name}": value for name, value in row.metrics.items()}
+        for family, part in row.families.items():
+            numbers[f"{prefix}test/family/{family}_video_hit1"] = part.video_hit1
+        for name in ("parameters", "macs_per_clip", "macs_training", "frames_per_video"):
+            numbers[f"{prefix}model/{name}"] = getattr(row, name)
+    return numbers
 
 
 def confusion_matrix(video_scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Count (true class, predicted class), shape (C, C), of scores and bool targets, both (videos, C).
 
-    A video of several labels that is predicted as one of them counts once, on the diagonal; a wrong one counts in the
-    row of each of its labels. A video without scores (NaN) is predicted as nothing and does not count.
+    A right prediction counts once, on the diagonal. A wrong one counts in the row of each of the video's labels.
+    A video without scores (NaN) does not count.
     """
     scored = ~np.isnan(video_scores).any(axis=1)
     video_scores, targets = video_scores[scored], targets[scored]
@@ -86,44 +85,48 @@ def confusion_matrix(video_scores: np.ndarray, targets: np.ndarray) -> np.ndarra
     return predicted[right].T @ predicted[right] + targets[~right].T.astype(np.int64) @ predicted[~right]
 
 
-def _per_class(
-    classes: Sequence[str], video_scores: np.ndarray, targets: np.ndarray
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _class_table(classes: Sequence[str], video_scores: np.ndarray, targets: np.ndarray) -> wandb.Table:
+    """Videos of each class, and the share of them that is predicted right."""
     import wandb
 
     scored = ~np.isnan(video_scores).any(axis=1)
     right = targets[np.arange(len(targets)), video_scores.argmax(axis=1)] & scored
-    videos = targets.sum(axis=0)
-    per_class = [
-        [name, int(count), float(right[has_class].mean()) if count else None]
-        for name, count, has_class in zip(classes, videos, targets.T, strict=True)
+    rows = [
+        [name, int(has_class.sum()), float(right[has_class].mean()) if has_class.any() else None]
+        for name, has_class in zip(classes, targets.T, strict=True)
     ]
-    confusion = confusion_matrix(video_scores, targets)
+    return wandb.Table(columns=["class", "videos", "video_hit1"], data=rows)
+
+
+def _confused_pairs(classes: Sequence[str], confusion: np.ndarray) -> wandb.Table:
+    """The pairs of a true and another, predicted class that occur most often."""
+    import wandb
+
     wrong = confusion * ~np.eye(len(classes), dtype=bool)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED_PAIRS]
-    pairs = [(true, guess) for true, guess in zip(*np.unravel_index(order, wrong.shape), strict=True)]
-    confused = [[classes[true], classes[guess], int(wrong[true, guess])] for true, guess in pairs if wrong[true, guess]]
-    # An image: W&B's own chart of a matrix is cut at 10,000 cells, and UCF101 has 10,201.
+    most = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED_PAIRS]
+    pairs = [(true, guess) for true, guess in zip(*np.unravel_index(most, wrong.shape), strict=True)]
+    rows = [[classes[true], classes[guess], int(wrong[true, guess])] for true, guess in pairs if wrong[true, guess]]
+    return wandb.Table(columns=["true", "predicted", "videos"], data=rows)
+
+
+def _confusion_image(confusion: np.ndarray, videos: np.ndarray) -> wandb.Image:
+    """The matrix as an image: W&B's own chart is cut at 10,000 cells, and UCF101 has 10,201. `videos` (C,) counts."""
+    import wandb
+
     shade = 255 - np.round(255 * confusion / np.maximum(videos, 1)[:, None]).astype(np.uint8)
-    magnify = max(1, 512 // len(classes))
-    image = wandb.Image(
-        np.kron(shade, np.ones((magnify, magnify), dtype=np.uint8)), caption="rows: true class, columns: predicted"
-    )
-    tables = {
-        "per_class/table": wandb.Table(columns=["class", "videos", "video_hit1"], data=per_class),
-        "confusion/pairs": wandb.Table(columns=["true", "predicted", "videos"], data=confused),
-    }
-    return {"confusion/matrix": image}, tables
+    magnify = max(1, 512 // len(confusion))
+    cells = np.kron(shade, np.ones((magnify, magnify), dtype=np.uint8))
+    return wandb.Image(cells, caption="rows: true class, columns: predicted")
 
 
 def log_film_strips(
     logger: WandbLogger | None, settings: WandbConfig, data: VideoDataModule, votes: Votes | None
 ) -> None:
-    """Log film strips of up to 6 right and 6 wrong test videos, `samples/right` and `samples/wrong`, on rank 0.
+    """Log film strips of up to 6 right and 6 wrong test videos, `samples/right` and `samples/wrong`.
 
-    Nothing where `settings` or the data set's terms forbid it. `votes` are the scores of all test clips, of which the
-    last row counts. The wrong videos are those with the surest wrong answers, from which most is to be learnt; the
-    right ones are evenly spread from the surest to the least sure, so that they do not look better than they are.
+    Nothing is logged where `settings` or the data set's terms forbid it. `votes` are the scores of all test clips. The
+    last row's count. The wrong videos are those with the surest wrong answers. The right ones are spread evenly from
+    the surest to the least sure, so that they do not look better than they are.
     """
     shown = settings.film_strips == "always" or (settings.film_strips == "auto" and data.dataset.MAY_BE_SHOWN)
     if logger is None or settings.private or not shown:
@@ -163,7 +166,7 @@ def _film_strips(data: VideoDataModule, votes: Votes) -> dict[str, Any]:
 
 
 def _right_and_wrong(scores: np.ndarray, targets: np.ndarray) -> tuple[list[int], list[int]]:
-    """Which right and which wrong videos are shown, of scores and bool targets, both (videos, C)."""
+    """Indices of the right and of the wrong videos to show, from scores and bool targets, both (videos, C)."""
     best = np.nan_to_num(scores).argmax(axis=1)
     sureness = scores[np.arange(len(scores)), best]  # NaN where the video could not be scored
     order = [index for index in np.argsort(-sureness, kind="stable").tolist() if not np.isnan(sureness[index])]

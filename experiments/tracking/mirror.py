@@ -1,4 +1,7 @@
-"""Weights & Biases: a mirror of the results that no table depends on, online where credentials exist, else on disk."""
+"""Weights & Biases (W&B): a mirror of the results. No table depends on it.
+
+It is online where credentials exist. Elsewhere its runs wait on disk for `run.py --sync`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 OLDER_NAMES = {"run": "online", "dryrun": "offline"}  # still taken by WANDB_MODE
 PRIVATE = {
-    "host": "private",  # the run's own record of it, and of the program's path, which no switch below leaves out
+    "host": "private",  # no switch below leaves out these two
     "program": "private",
     "x_disable_meta": True,  # arguments, program path, user
     "x_disable_machine_info": True,  # CPU, GPU, memory
@@ -31,9 +34,9 @@ PRIVATE = {
 
 
 def resolve_mode(mode: str) -> str:
-    """Return `online`, `offline` or `disabled` for a `wandb.mode`, without network and without asking anyone.
+    """`online`, `offline` or `disabled` for a `wandb.mode`. Uses no network and asks nobody.
 
-    Raises ValueError for a WANDB_MODE that is none of them.
+    Raises ValueError for an unknown WANDB_MODE.
     """
     if mode != "auto":
         return mode
@@ -50,7 +53,7 @@ def resolve_mode(mode: str) -> str:
             return OLDER_NAMES.get(saved, saved)
         return "online" if wandb.login(prompt=False, verify=False) else "offline"
     except Exception:
-        return "online"  # credentials exist but are malformed, or worse: the attempt to use them says what is wrong
+        return "online"  # there are credentials, but malformed ones: the attempt to use them says what is wrong
 
 
 @contextmanager
@@ -65,13 +68,15 @@ def tracked_run(
     job_type: str = "train",
     resume: bool = False,
 ) -> Iterator[WandbLogger | None]:
-    """Yield the logger of one W&B run; the run ends with the block, failed if the block raised.
+    """The logger of one W&B run, which ends with the block: as failed if the block raised.
 
-    Files go to `folder`/wandb. With `resume` it goes on where an earlier run of this id ended. Else it replaces that
-    one, of which the offline parts that have not been uploaded are removed, since W&B would join them to the new one.
-    Where W&B cannot be reached or refuses, the run continues offline. None is yielded where W&B is disabled, or cannot
-    start offline either. Under a W&B agent the agent's run id replaces `run_id`. At the end, an upload may take
-    WANDB_FINISH_TIMEOUT seconds (60).
+    The logger is None where W&B is disabled or cannot start. Where W&B cannot be reached or refuses, the run continues
+    offline. Files go to `folder`/wandb. Under a W&B agent, the agent's run id replaces `run_id`.
+
+    With `resume`, the run goes on where an earlier one of this id ended. Else it replaces that one. Parts of it that
+    still wait for their upload are then removed, because W&B would join them to the new run.
+
+    At the end, an upload may take WANDB_FINISH_TIMEOUT seconds (60).
     """
     if settings.private:
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # before W&B's background process starts, which reads it
@@ -110,22 +115,22 @@ def tracked_run(
 
 
 def data_folder(folder: Path) -> str:
-    """Where tables and artifacts wait for `wandb sync`; by itself, W&B would put them into HOME."""
+    """Where tables and artifacts wait for their upload. By itself, W&B would put them into HOME."""
     return str(folder.resolve() / "wandb")
 
 
 def wandb_id(run_id: str) -> str:
-    """A run's id as W&B takes it: a data set's folder may have a name with letters that W&B reserves."""
+    """A run's id as W&B takes it. A data set's folder may have a name with letters that W&B reserves."""
     return re.sub(r"[:;,#?/']", "-", run_id)
 
 
 def uploaded_mark(log: Path) -> Path:
-    """The file that W&B makes beside the log of an offline run once it is uploaded."""
+    """The file that W&B makes beside an offline run's log once that is uploaded."""
     return log.with_name(f"{log.name}.synced")
 
 
 def _remove_waiting(folder: Path, run_id: str) -> None:
-    """Remove the offline parts of a run that wait for their upload, on rank 0: on others, the run has begun by then."""
+    """Remove the offline parts of a run that wait for their upload. Only the first process does."""
     if rank() > 0:
         return
     for part in (folder / "wandb").glob("offline-run-*"):
@@ -136,7 +141,7 @@ def _remove_waiting(folder: Path, run_id: str) -> None:
 
 @contextmanager
 def only_a_mirror(what: str) -> Iterator[None]:
-    """Whatever W&B cannot do costs one line and nothing else."""
+    """Turn any error of W&B into one line."""
     try:
         yield
     except Exception as error:
@@ -144,7 +149,7 @@ def only_a_mirror(what: str) -> Iterator[None]:
 
 
 def _start(mode: str, private: bool, arguments: dict[str, Any]) -> WandbLogger | None:
-    """Start the run now, so that a refusal shows before training; offline if it is refused, else not at all."""
+    """The started run's logger. A run that is refused online starts offline. None if that fails too."""
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
@@ -164,7 +169,7 @@ def _start(mode: str, private: bool, arguments: dict[str, Any]) -> WandbLogger |
             **(PRIVATE if private else {}),
         )
         logger = WandbLogger(mode=mode, settings=settings, **arguments)
-        _ = logger.experiment
+        _ = logger.experiment  # starts it now, so that a refusal shows before training
         return logger
     except Exception as error:  # W&B's own are not all of one kind
         reason = _reason(error)
@@ -183,7 +188,7 @@ def _reason(error: Exception) -> str:
 
 
 def _finish(exit_code: int) -> None:
-    """End the run of this process, if it has one, and say in one line where it is."""
+    """End this process's run, and say in one line where it is."""
     import wandb
 
     if wandb.run is None:  # ranks other than 0
@@ -200,4 +205,4 @@ def _finish(exit_code: int) -> None:
 
 def is_private(run: Any) -> bool:
     """Whether a W&B run sends numbers and settings only."""
-    return run.settings.x_disable_meta  # the run itself knows
+    return run.settings.x_disable_meta

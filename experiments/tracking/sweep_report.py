@@ -1,4 +1,4 @@
-"""What of a sweep W&B shows: its tables, as a run of their own."""
+"""What W&B shows of a sweep: its tables, as a run of their own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from experiments.tracking.mirror import is_private, only_a_mirror, tracked_run
 
 
 def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folder: Path) -> None:
-    """Show a sweep's tables as one W&B run of job type `report` in the sweep's group; a repeated sweep replaces it.
+    """Show a sweep's tables as one W&B run of job type `report` in the sweep's group.
 
-    Its id is `<sweep>-report-<hash>` of this machine and folder: the same sweep elsewhere has a report of its own. Each
-    of our sections is a table and a bar per row; all are `table.csv`, an artifact; the summary holds each row's shares
-    (`c3d/test/video_hit1`), after the section's title where there are several. A private run has the summary only.
+    The run's id holds a hash of this machine and folder. A repeated sweep therefore replaces its report, and the same
+    sweep elsewhere has its own. Each section of our runs is a table, and a bar chart of its rows. All of them are the
+    artifact `table.csv`. The summary holds each row's shares (`c3d/test/video_hit1`), after the section's title if
+    there are several. A private report has the summary only.
+
     Under a W&B agent, which knows one point of the sweep, there is no report.
     """
     ours = [section for section in sections if section.csv]
@@ -51,7 +53,7 @@ def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folde
 
 
 def _named(sections: list[Section]) -> list[tuple[str, Section]]:
-    """Sections with their titles, counted where equal; the only one needs no name."""
+    """Sections with their titles. Equal titles are numbered. A single section has the empty name."""
     if len(sections) == 1:
         return [("", sections[0])]
     titles = [section.title for section in sections]
@@ -61,7 +63,7 @@ def _named(sections: list[Section]) -> list[tuple[str, Section]]:
 
 
 def _shares(section: Section, prefix: str) -> dict[str, float]:
-    """Every row's metrics, and those of its families of classes."""
+    """Metrics of every row, and of its families of classes."""
     return {
         f"{prefix}{row['strategy']}/{key}": value
         for row in section.csv

@@ -162,7 +162,11 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
         and not (is_place(name) or name in changed)
         and not (of_data and name.startswith("data.") and not name.startswith(KEPT))
     }
-    drifted = [f"{name}={json.dumps(value)}" for name, value in held.items() if now.get(name) != value]
+    drifted = [
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in held.items()
+        if now.get(name) != value
+    ]
     return compose([*words, *drifted]) if drifted else run
 
 

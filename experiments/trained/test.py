@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 
 from datamodules.datamodule import VideoDataModule
-from datamodules.files import write_atomically
 from datamodules.processes import available_cores
 from experiments.records.files import read_record
 from experiments.records.lock import locked
 from experiments.records.make import make_record, row_names
+from experiments.records.record import NetworkTest, Record, RunRow, digest
 from experiments.records.scores import write_scores
 from experiments.settings.schema import RunConfig
-from experiments.tables.comparisons import digest
-from experiments.tables.update import update_tables
+from experiments.tables.update import update
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
 from experiments.trained.load import Trained, load_trained, printable
@@ -53,20 +50,18 @@ def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> 
     if not trainer.is_global_zero:
         return 0
     record = _record(trained, data, time.monotonic() - started, same)
-    record["command"] = shlex.join(
+    record.command = shlex.join(
         ["python", "experiments/run.py", "--test", str(checkpoint), *changes, *["--other-data"] * other_data]
     )
-    for row in record["rows"]:
-        print(f"{row['name']}: {', '.join(f'{name} {value:.1%}' for name, value in _numbers(row).items())}")
+    for row in record.rows:
+        print(f"{row.name}: {', '.join(f'{name} {value:.1%}' for name, value in _numbers(row).items())}")
     if same and not trained.changed:
         print(_compare(trained, record))
         return 0
     _write(trained, data, record)
     if same:
-        for path in update_tables(Path(run.results)):
-            print(f"wrote {path}")
-    else:
-        print("the data are not those that it was trained on, so the tables leave it out")
+        return update(Path(run.results)).show()
+    print("the data are not those that it was trained on, so the tables leave it out")
     return 0
 
 
@@ -110,41 +105,42 @@ def make_tester(run: RunConfig, *callbacks: L.Callback) -> L.Trainer:
     )
 
 
-def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool) -> dict[str, Any]:
+def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool) -> Record:
     """The record of a test: a run's, but for what it is, which run's network it tests, and how."""
     run, provenance = trained.run, trained.provenance
     # Without the weights that it started from, whose file need not be there any more.
     record = make_record(replace(run, model=replace(run.model, weights=None)), trained.model, data, seconds)
-    kind = "transfer" if not same else "test" if record["kind"] == "run" else record["kind"]
+    kind = "transfer" if not same else "test" if record.kind == "run" else record.kind
     of = {"run": provenance["id"], "checkpoint": trained.checkpoint.name, "changed": trained.changed}
     name = f"{run.strategy}-{run.dataset_label}-s{run.seed}-{kind}-{digest([of, data.fingerprint()])}"
-    record |= {"id": name, "kind": kind, "settings": digest([kind, record["settings"], of["checkpoint"]])}
-    record["selection"] = "best on validation" if trained.checkpoint.name.startswith("best") else "last checkpoint"
-    record["test"] = of | {"path": str(trained.checkpoint), "steps": trained.steps, "made_of": provenance["made_of"]}
-    record["data"]["fingerprints"] = provenance["made_of"][1:]
-    record["config"]["model"]["weights"] = run.model.weights
+    record.id, record.kind, record.settings = name, kind, digest([kind, record.settings, of["checkpoint"]])
+    record.selection = "best on validation" if trained.checkpoint.name.startswith("best") else "last checkpoint"
+    record.test = NetworkTest(**of, path=str(trained.checkpoint), steps=trained.steps, made_of=provenance["made_of"])
+    record.data.fingerprints = provenance["made_of"][1:]
+    assert record.config is not None
+    record.config["model"]["weights"] = run.model.weights
     return record
 
 
-def _write(trained: Trained, data: VideoDataModule, record: dict[str, Any]) -> None:
+def _write(trained: Trained, data: VideoDataModule, record: Record) -> None:
     """Write the record and the scores of a changed test into a folder of its own, and log it to W&B. Raises Busy."""
     run, votes, lists = trained.run, trained.model.test_votes, data.lists
-    own, trained_by = record["code"]["hash"], trained.provenance["made_of"][0]
+    own, trained_by = record.code.hash, trained.provenance["made_of"][0]
     if own != trained_by:  # or the tables would take networks of different code for seeds of one
-        record["code"]["hash"] = digest([own, trained_by])
-    folder = Path(run.results) / "runs" / record["id"]
+        record.code.hash = digest([own, trained_by])
+    folder = Path(run.results) / "runs" / record.id
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         paths, clusters = [video.path for video in lists.test], [data.dataset.cluster(video) for video in lists.test]
         write_scores(folder / "scores.npz", votes, row_names(run, trained.model), paths, clusters)
-        write_atomically(folder / "record.json", json.dumps(record, indent=1))
+        record.write(folder / "record.json")
         print(f"wrote {folder / 'record.json'}", flush=True)
         with tracked_run(
             run.wandb,
-            run_id=record["id"],
+            run_id=record.id,
             group=run.sweep or run.strategy,
             config=public_config(run),
-            tags=[run.strategy, run.dataset_label, record["kind"]],
+            tags=[run.strategy, run.dataset_label, record.kind],
             folder=Path(run.results),
             job_type="test",
         ) as logger:
@@ -153,22 +149,22 @@ def _write(trained: Trained, data: VideoDataModule, record: dict[str, Any]) -> N
             log_film_strips(logger, run.wandb, data, votes)
 
 
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
+def _numbers(row: RunRow) -> dict[str, float]:
     """What is printed of a row: the metrics of its test that say something, and each family's."""
-    numbers = {name.removeprefix("test/"): value for name, value in row["metrics"].items() if name.startswith("test/")}
-    numbers |= {family: part["video_hit1"] for family, part in row["families"].items()}
+    numbers = {name.removeprefix("test/"): value for name, value in row.metrics.items() if name.startswith("test/")}
+    numbers |= {family: part.video_hit1 for family, part in row.families.items()}
     return {name: value for name, value in numbers.items() if value is not None and not name.startswith("scored_")}
 
 
-def _compare(trained: Trained, record: dict[str, Any]) -> str:
+def _compare(trained: Trained, record: Record) -> str:
     """Whether a repeated test gives what the record beside the checkpoint says."""
     folder = trained.checkpoint.parent
     stored = read_record(folder)
-    if stored is None or stored["id"] != trained.provenance["id"]:
+    if stored is None or stored.id != trained.provenance["id"]:
         return f"{folder} holds no record of {trained.id}, so there is nothing to compare with"
     differences = [
-        f"{new['name']} {name} {_numbers(new).get(name)}, there {_numbers(old).get(name)}"
-        for new, old in zip(record["rows"], stored["rows"], strict=True)
+        f"{new.name} {name} {_numbers(new).get(name)}, there {_numbers(old).get(name)}"
+        for new, old in zip(record.rows, stored.rows, strict=True)
         for name in _numbers(new) | _numbers(old)
         if _numbers(new).get(name) != _numbers(old).get(name)
     ]
@@ -181,9 +177,9 @@ def _compare(trained: Trained, record: dict[str, Any]) -> str:
     reasons = [
         reason
         for reason, found in (
-            (f"is of the {stored['selection']}", stored["selection"] != record["selection"]),
-            ("was made by other code", stored["code"]["hash"] != record["code"]["hash"]),
-            (f"was made on {stored['device']}", stored["device"] != record["device"]),
+            (f"is of the {stored.selection}", stored.selection != record.selection),
+            ("was made by other code", stored.code.hash != record.code.hash),
+            (f"was made on {stored.device}", stored.device != record.device),
         )
         if found
     ]

@@ -17,9 +17,11 @@ from datamodules.datasets.base import Dataset
 from datamodules.multi_task import MultiTaskDataModule
 from experiments.records.world import environment
 from experiments.settings.schema import RunConfig
+from experiments.training.bookkeeping import bookkeeping
 from experiments.training.checkpoint import WholeCheckpoints
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import training_multiply_adds
+from vidfusion.nets.choice import load_imagenet
 from vidfusion.optimisation import initialise
 from vidfusion.weights import load_weights
 
@@ -47,12 +49,11 @@ def make_model(run: RunConfig, classes: Sequence[str], trained: bool = False) ->
     those that `training.multiply_adds` allows."""
     L.seed_everything(run.seed, verbose=False)
     model = run.strategy_class(run.model, run.clip_shape(), len(classes), run.training)
-    model.seed = run.seed
     model.provenance = {"classes": list(classes), "pretrained": "none"}
     if run.training.init != "torch":
         initialise(model, run.training.init, model.input_channels)
     if run.model.pretrained and not trained:
-        model.load_imagenet()
+        load_imagenet(model, run.model.pretrained)
         model.provenance["pretrained"] = f"ImageNet ({model.net.backbone} {run.model.pretrained})"
     if run.model.weights and not trained:
         report = load_weights(model, Path(run.model.weights))
@@ -82,7 +83,7 @@ def make_trainer(
         "num_sanity_val_steps": 0,
         "deterministic": "warn",  # some 3-D poolings have no deterministic form on a GPU
         "logger": [CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],
-        "callbacks": callbacks,
+        "callbacks": [*bookkeeping(run.seed), *callbacks],
         "plugins": [WholeCheckpoints(), environment()],
         "enable_progress_bar": False,
         "enable_model_summary": False,

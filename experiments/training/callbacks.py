@@ -1,4 +1,4 @@
-"""The progress of a training, shown."""
+"""What happens beside the network while it is trained: its end, and its progress shown."""
 
 from __future__ import annotations
 
@@ -11,8 +11,22 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 
+class StopAfter(Callback):
+    """Ends the training after a number of optimiser steps.
+
+    Trainer(max_steps) does not: with it, a run resumed from the end of an epoch draws other clips than before.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Stop after the last step."""
+        trainer.should_stop = trainer.global_step >= self.steps
+
+
 class Progress(Callback):
-    """A bar at a terminal; else, or beside other points of a sweep, a line at each tenth with the time left."""
+    """Shows a bar at a terminal; elsewhere, or in a sweep, a line at each tenth with the time left."""
 
     def __init__(self, name: str, steps: int, test_batches: int) -> None:
         self.name, self.steps, self.test_batches = name, steps, test_batches
@@ -24,15 +38,13 @@ class Progress(Callback):
         )
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Start the bar, or the clock of the lines."""
+        """Start the bar, and the clock of the lines."""
         self.started, self.first = time.monotonic(), trainer.global_step
         self.bar = self._make_bar("train", "step", self.steps, self.first)
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Show the step, and stop after the last one."""
+        """Show the step."""
         step = trainer.global_step
-        # Not Trainer(max_steps): with it, a run resumed from the end of an epoch draws other clips than before.
-        trainer.should_stop = step >= self.steps
         self.bar.update(step - self.bar.n)
         if self.bar.disable and step % max(1, self.steps // 10) == 0:
             left = (time.monotonic() - self.started) / (step - self.first) * (self.steps - step)
@@ -44,7 +56,7 @@ class Progress(Callback):
         self.bar.close()
 
     def on_test_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Start another one."""
+        """Start the test's bar."""
         self.bar = self._make_bar("test", "batch", self.test_batches)
         if self.bar.disable:
             print(f"{self.name}: testing, {self.test_batches} batches of views", flush=True)

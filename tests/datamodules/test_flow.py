@@ -12,9 +12,7 @@ from datamodules.flow import (
     FlowConfig,
     FlowEstimator,
     dequantise,
-    dequantise_field,
     quantise,
-    quantise_field,
     resize,
     resize_flow,
 )
@@ -125,25 +123,6 @@ def test_quantise_keeps_zero_mirrors_and_half_a_step():
     error = np.abs(dequantise(stored, bound) - np.clip(field, -bound, bound))
     assert error.max() <= bound / 254 * 1.001
     np.testing.assert_array_equal(quantise(dequantise(stored, bound), bound), stored)
-
-
-def test_a_fields_own_range_uses_all_of_the_8_bits():
-    field = np.random.default_rng(0).normal(0, 3, (20, 30, 2)).astype(np.float32) + np.float32([40, -2])
-    stored, ranges = quantise_field(field)
-    assert stored.dtype == np.uint8 and ranges.dtype == np.float32
-    assert ranges.tolist() == [[field[..., i].min(), field[..., i].max()] for i in range(2)]
-    assert [stored[..., i].min() for i in range(2)] == [0, 0] and [stored[..., i].max() for i in range(2)] == [255, 255]
-    half_a_step = np.ptp(field, axis=(0, 1)) / 510
-    assert (abs(dequantise_field(stored, ranges) - field) <= half_a_step * 1.001 + 1e-5).all()
-    for x, low, high in ((0, *ranges[0]), (255, *ranges[0])):
-        assert dequantise_field(np.full((1, 1, 2), x, np.uint8), ranges)[0, 0, 0] == pytest.approx(high if x else low)
-
-
-def test_a_field_of_one_displacement_keeps_it():
-    field = np.full((4, 5, 2), (1.25, 0.0), np.float32)
-    stored, ranges = quantise_field(field)
-    assert (stored == 0).all()
-    np.testing.assert_array_equal(dequantise_field(np.stack([stored] * 3), np.stack([ranges] * 3)), [field] * 3)
 
 
 def test_tvl1_without_contributed_modules_says_what_to_install(monkeypatch):

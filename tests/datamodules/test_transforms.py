@@ -69,19 +69,6 @@ def test_a_mirrored_flow_stays_in_range():
     assert cut.ravel().tolist() == [255, 0]  # which JPEG can make of a 1
 
 
-@pytest.mark.parametrize("side", [None, 8, 3])
-def test_flow_in_pixels_is_cut_as_flow_in_8_bits_is(side):
-    bound, indices = 20.0, np.array([3, 1, 1])
-    fields = np.random.default_rng(4).integers(60, 196, FIELDS.shape).astype(np.uint8)
-    for mirrored in (False, True):
-        window = Window(1, 2, mirrored, side)
-        in_steps, means = cut_flow(fields, MEANS, indices, window, 4)
-        pixels, same = cut_flow(dequantise(fields, bound), MEANS, indices, window, 4)
-        assert pixels.dtype == np.float32 and pixels.shape == (2, 3, 4, 4) and pixels.flags.c_contiguous
-        assert abs(pixels - dequantise(in_steps, bound)).max() <= (bound / 254 * 1.001 if side else 1e-6)
-        np.testing.assert_array_equal(means, same)
-
-
 def test_mirroring_twice_changes_nothing():
     frames, fields, means = FRAMES[:, :CROP, :CROP], FIELDS[:, :CROP, :CROP], MEANS
     window, all_frames, all_fields = Window(0, 0, True), np.arange(len(frames)), np.arange(len(fields))

@@ -3,8 +3,6 @@
 import math
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 from datamodules.datamodule import VideoDataModule
@@ -13,6 +11,7 @@ from experiments import prepare
 from experiments.launch.stores import needed
 from experiments.prepare import main
 from experiments.settings.compose import compose
+from tests.factories import scrolling, write_video
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +19,7 @@ def place(tmp_path_factory) -> tuple[Path, list[str]]:
     """Five short videos of two classes, one of which is broken, and the words that name them."""
     folder = tmp_path_factory.mktemp("prepare")
     for number, name in enumerate(("train/a/1", "train/b/2", "train/b/3", "test/a/4", "test/b/5")):
-        path = folder / "videos" / f"{name}.avi"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frames = np.random.default_rng(number).integers(0, 256, (12 + number, 40, 48, 3), dtype=np.uint8)
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("mpeg4", rate=25)
-            stream.height, stream.width, stream.pix_fmt = 40, 48, "yuv420p"
-            for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
+        write_video(folder / "videos" / f"{name}.avi", scrolling(12 + number, 40, 48, seed=number))
     (folder / "videos/train/b/3.avi").write_text("no video")
     return folder, ["dataset=folder", f"data.root={folder}/videos", f"data.stores={folder}/stores"]
 
@@ -95,7 +86,9 @@ def test_bad_input_ends_with_one_message_and_code_1(place, words, message, capsy
 
 def test_max_store_does_not_count(place, monkeypatch):
     seen = []
-    monkeypatch.setattr(building, "_announce", lambda *arguments: seen.append(arguments[-1]) or pytest.fail("stop"))
+    monkeypatch.setattr(
+        building, "announce_build", lambda *arguments: seen.append(arguments[-1]) or pytest.fail("stop")
+    )
     with pytest.raises(pytest.fail.Exception):
         main([*place[1], "strategy=c3d", "data.max_store=0", "sampling.resize=[44,44]"])
     assert seen == [math.inf]

@@ -2,6 +2,19 @@
 
     conv1a P conv2a P conv3a conv3b P conv4a conv4b P conv5a conv5b P fc6 fc7 -> scores   (first pool 1x2x2, then 2x2x2)
 
+Published:
+    trunk.0    conv 3x3x3   64x16x112x112   pool 1x2x2: 64x16x56x56   sees 3
+    trunk.3    conv 3x3x3   128x16x56x56    pool 2x2x2: 128x8x28x28   sees 6
+    trunk.6    conv 3x3x3   256x8x28x28                               sees 10
+    trunk.8    conv 3x3x3   256x8x28x28     pool 2x2x2: 256x4x14x14   sees 16
+    trunk.11   conv 3x3x3   512x4x14x14                               sees 16
+    trunk.13   conv 3x3x3   512x4x14x14     pool 2x2x2: 512x2x7x7     sees 16
+    trunk.16   conv 3x3x3   512x2x7x7                                 sees 16
+    trunk.18   conv 3x3x3   512x2x7x7       pool 2x2x2: 512x1x4x4     sees 16
+    head.1     linear       4096                                      sees 16
+    head.4     linear       4096                                      sees 16
+    head.7     linear       101                                       sees 16
+
 The first layer already sees motion over 3 frames, and the view widens to the whole clip of 16.
 
 `model.layout=search` is the smaller network of section 3.2, one convolution per stage, on which the paper compares
@@ -20,10 +33,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from vidfusion.classifier import ClipShape, Net, StrategyConfig, VideoClassifier
-from vidfusion.nets.blocks import feature_shape, head, trunk
+from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.nets.blocks import classifier_head, frame_cnn
+from vidfusion.nets.choice import Net, choose_net
 from vidfusion.nets.frame_net import PerChannel
-from vidfusion.optimisation import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -74,15 +87,19 @@ class C3D(VideoClassifier):
 
     Config = C3DConfig
     nets = NETS
+    least_frames = 8  # four poolings halve the clip
     order_matters = True
 
-    def __init__(self, config: C3DConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
-        super().__init__(config, clip, num_classes, training)
-        if clip.frames < 8:
-            raise ValueError(f"c3d needs sampling.frames >= 8, got {clip.frames}: four poolings halve the clip")
-        self.trunk = trunk(self.net, 3, inflate=True) if config.backbone else _trunk(self.net, config)
-        shape = feature_shape(self.trunk, 3, clip.frames, clip.crop)
-        self.head = head(shape, self.net.fc, self.dropout_rate, num_classes)
+    def build(self, net: Net, clip: ClipShape, num_classes: int) -> None:
+        """Convolutions 3x3x3 with padding 1, and fully connected layers."""
+        inflated = self.config.backbone
+        self.trunk = frame_cnn(net, inflate=True) if inflated else convolutions(net, self.config)
+        self.head = classifier_head(self.trunk, net, (3, clip.frames, clip.crop, clip.crop), num_classes)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(N, 3, T, H, W) -> logits (N, C)."""
+        maps = self.trunk(rgb)  # (N, 3, 16, 112, 112) -> (N, 512, 1, 4, 4)
+        return self.head(maps)
 
     @classmethod
     def network(cls, config: C3DConfig) -> Net:
@@ -95,14 +112,11 @@ class C3D(VideoClassifier):
                 f"model.layout={config.layout}, model.pool5={config.pool5}, model.temporal_depths={depths}: they "
                 f"belong to C3D's own network, leave them out with model.backbone={config.backbone}"
             )
-        return super().network(config, SEARCH_NETS if config.layout == "search" else NETS)
-
-    def forward(self, rgb: Tensor) -> Tensor:
-        """(N, 3, T, H, W) -> logits (N, C)."""
-        return self.head(self.trunk(rgb))
+        return choose_net(SEARCH_NETS if config.layout == "search" else NETS, config)
 
 
-def _trunk(net: C3DNet, config: C3DConfig) -> nn.Sequential:
+def convolutions(net: C3DNet, config: C3DConfig) -> nn.Sequential:
+    """Five stages of convolutions, each with a pooling after it."""
     layers: list[nn.Module] = []
     channels = 3
     for stage, (widths, depth) in enumerate(zip(net.stages, config.temporal_depths, strict=True)):

@@ -1,11 +1,18 @@
 """Early fusion: all frames enter the first convolution (Karpathy et al. 2014, section 3.1 and figure 1).
 
-    T frames -> conv1 of extent T -> the rest of the single-frame network
+    T frames -> conv1 over all T frames -> the rest of the single-frame network
 
-Time is gone after conv1 (its output has T = 1): only motion that shows within conv1's few pixels can be told, at its
-place in the clip. The paper's clip is 10 contiguous frames.
+Published:
+    trunk.0    conv 10x11x11 /1x3x3   96x1x54x54    pool 1x2x2: 96x1x27x27    sees 10
+    trunk.4    conv 1x5x5             256x1x27x27   pool 1x2x2: 256x1x14x14   sees 10
+    trunk.8    conv 1x3x3             384x1x14x14                             sees 10
+    trunk.10   conv 1x3x3             384x1x14x14                             sees 10
+    trunk.12   conv 1x3x3             256x1x14x14   pool 1x2x2: 256x1x7x7     sees 10
+    head.1     linear                 4096                                    sees 10
+    head.4     linear                 4096                                    sees 10
+    head.7     linear                 101                                     sees 10
 
-Deviations: `tiny` and `small` as in `backbones.py`.
+Time is gone after conv1: only motion that shows within conv1's few pixels can be told, at its place in the clip.
 """
 
 from __future__ import annotations
@@ -13,24 +20,23 @@ from __future__ import annotations
 from torch import Tensor
 
 from vidfusion.classifier import ClipShape
-from vidfusion.nets.blocks import feature_shape, head
-from vidfusion.optimisation import TrainingConfig
-from vidfusion.strategies.karpathy import KarpathyClassifier, KarpathyConfig
+from vidfusion.nets.blocks import classifier_head
+from vidfusion.nets.frame_net import FrameNet
+from vidfusion.strategies.karpathy import KarpathyClassifier
 
 
 class EarlyFusion(KarpathyClassifier):
     """A 2-D network whose first convolution spans the clip; see the file's docstring."""
 
+    least_frames = 2
     order_matters = True
 
-    def __init__(self, config: KarpathyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
-        super().__init__(config, clip, num_classes, training)
-        if clip.frames < 2:
-            raise ValueError(f"early_fusion needs sampling.frames >= 2, got {clip.frames}; one cannot be fused")
-        self.trunk = self.build_trunk(extents=((clip.frames, 1),))
-        shape = feature_shape(self.trunk, 3, clip.frames, clip.crop)
-        self.head = head(shape, self.net.fc, self.dropout_rate, num_classes)
+    def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
+        """conv1 takes in the whole clip."""
+        self.trunk = self.convolutions(net, time=[(clip.frames, 1)])
+        self.head = classifier_head(self.trunk, net, (3, clip.frames, clip.crop, clip.crop), num_classes)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, C)."""
-        return self.head(self.trunk(rgb))
+        maps = self.trunk(rgb)  # (N, 3, 10, 170, 170) -> (N, 256, 1, 7, 7)
+        return self.head(maps)

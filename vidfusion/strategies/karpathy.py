@@ -1,17 +1,27 @@
-"""What the four networks of Karpathy et al. 2014 share: the frame net and its two resolutions (section 3.2)."""
+"""What the four networks of Karpathy et al. 2014 share: the frame net, at one resolution or at two (section 3.2).
+
+    frame 178x178 -> middle 89x89             -> fovea   convolutions -> 256 x 7 x 7 \\
+                                                                                      512 x 7 x 7 -> fully connected
+    frame 178x178 -> half resolution, 89x89   -> context convolutions -> 256 x 7 x 7 /
+
+Cameras point at what matters: the fovea sees the middle sharply, and the context sees all of it coarsely, together at
+half the pixels (figure 2). Each stream has weights of its own and lacks the last pooling. So the maps have the size of
+the single-resolution network's, and together twice its channels.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidfusion.classifier import StrategyConfig, VideoClassifier
-from vidfusion.nets.blocks import trunk
+from vidfusion.nets.blocks import frame_cnn
 from vidfusion.nets.frame_net import Extent, FrameNet
 from vidfusion.nets.karpathy import KARPATHY
 
@@ -26,34 +36,30 @@ class KarpathyConfig(StrategyConfig):
     pooling: Literal["max", "average"] = "max"
 
 
-class Resolutions(nn.Module):
-    """The fovea and the context stream, with weights of their own (section 3.2 and figure 2).
+def fovea(rgb: Tensor) -> Tensor:
+    """The middle of the frame: (..., H, W) -> (..., H/2, W/2)."""
+    height, width = rgb.shape[-2] // 2, rgb.shape[-1] // 2
+    top, left = (rgb.shape[-2] - height) // 2, (rgb.shape[-1] - width) // 2
+    return rgb[..., top : top + height, left : left + width]
 
-    The context is the whole frame at half its resolution, the fovea the middle half of each side at full resolution.
-    Each stream lacks the last pooling, so that together they give maps of the full network's size and twice its
-    channels. (N, 3, T, H, W) -> (N, C', T', H', W').
-    """
+
+def context(rgb: Tensor) -> Tensor:
+    """The whole frame, the mean of every 2x2 pixels: (N, 3, T, H, W) -> (N, 3, T, H/2, W/2)."""
+    return F.avg_pool3d(rgb, (1, 2, 2))
+
+
+class Resolutions(nn.Module):
+    """The fovea and the context stream, or one of them: (N, 3, T, H, W) -> (N, C' of each stream, T', H', W')."""
+
+    views: ClassVar[dict[str, Callable[[Tensor], Tensor]]] = {"fovea": fovea, "context": context}
 
     def __init__(self, streams: dict[str, nn.Module]) -> None:
         super().__init__()
         self.streams = nn.ModuleDict(streams)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Both streams' maps, one after the other in the channels."""
-        views = {"fovea": self.fovea, "context": self.context}
-        return torch.cat([stream(views[name](rgb)) for name, stream in self.streams.items()], 1)
-
-    @staticmethod
-    def fovea(rgb: Tensor) -> Tensor:
-        """The middle of the frame: (..., H, W) -> (..., H/2, W/2)."""
-        height, width = rgb.shape[-2] // 2, rgb.shape[-1] // 2
-        top, left = (rgb.shape[-2] - height) // 2, (rgb.shape[-1] - width) // 2
-        return rgb[..., top : top + height, left : left + width]
-
-    @staticmethod
-    def context(rgb: Tensor) -> Tensor:
-        """The whole frame, the mean of every 2x2 pixels: (N, 3, T, H, W) -> (N, 3, T, H/2, W/2)."""
-        return F.avg_pool3d(rgb, (1, 2, 2))
+        """The streams' maps, one after the other in the channels."""
+        return torch.cat([stream(self.views[name](rgb)) for name, stream in self.streams.items()], 1)
 
 
 class KarpathyClassifier(VideoClassifier):
@@ -62,26 +68,22 @@ class KarpathyClassifier(VideoClassifier):
     Config = KarpathyConfig
     nets = KARPATHY
 
+    def convolutions(self, net: FrameNet, time: Sequence[Extent] = ()) -> nn.Module:
+        """The frame net, or one for each resolution: (N, 3, T, H, W) -> (N, C', T', H', W'). See `frame_cnn`."""
+        chosen = {"full": (), "multires": ("fovea", "context")}.get(self.config.resolution, (self.config.resolution,))
+        return Resolutions({name: frame_cnn(net, 3, time) for name in chosen}) if chosen else frame_cnn(net, 3, time)
+
     @classmethod
     def network(cls, config: KarpathyConfig) -> FrameNet:
         """The size's net; for the streams without its last pooling, and with the paper's 178 pixels for 170."""
         net = dataclasses.replace(super().network(config), pooling=config.pooling)
+        if config.resolution == "full" and (config.pooling == "max" or not config.backbone):
+            return net
         if config.backbone:
-            if config.resolution != "full" or config.pooling != "max":
-                raise ValueError(
-                    f"model.resolution={config.resolution}, model.pooling={config.pooling}: with "
-                    f"model.backbone={config.backbone} expected full and max; they belong to Karpathy's own net"
-                )
-            return net
-        if config.resolution == "full":
-            return net
+            raise ValueError(
+                f"model.resolution={config.resolution}, model.pooling={config.pooling}: with "
+                f"model.backbone={config.backbone} expected full and max; they belong to Karpathy's own net"
+            )
         last = max(index for index, conv in enumerate(net.convs) if conv.pool)
         convs = [dataclasses.replace(conv, pool=conv.pool if i != last else None) for i, conv in enumerate(net.convs)]
         return dataclasses.replace(net, convs=tuple(convs), crop=178 if config.size == "published" else net.crop)
-
-    def build_trunk(self, extents: tuple[Extent, ...] = ()) -> nn.Module:
-        """The convolutions, of each stream where there are two: (N, 3, T, H, W) -> (N, C', T', H', W')."""
-        if self.config.resolution == "full":
-            return trunk(self.net, 3, extents)
-        chosen = ("fovea", "context") if self.config.resolution == "multires" else (self.config.resolution,)
-        return Resolutions({name: trunk(self.net, 3, extents) for name in chosen})

@@ -5,11 +5,20 @@
                               fully connected -> scores
     frame 15 -> convolutions /
 
+Published:
+    towers.0    conv 1x11x11 /1x3x3   96x2x54x54    pool 1x2x2: 96x2x27x27    sees 1
+    towers.4    conv 1x5x5            256x2x27x27   pool 1x2x2: 256x2x14x14   sees 1
+    towers.8    conv 1x3x3            384x2x14x14                             sees 1
+    towers.10   conv 1x3x3            384x2x14x14                             sees 1
+    towers.12   conv 1x3x3            256x2x14x14   pool 1x2x2: 256x2x7x7     sees 1
+    head.1      linear                4096                                    sees 2
+    head.4      linear                4096                                    sees 2
+    head.7      linear                101                                     sees 2
+
 Neither tower sees motion; the fully connected layer can compare where things were in the two frames, 15 frames apart.
 On a clip of T frames there are T towers (the lecture's late fusion with `flatten`).
 
-Deviations: `tiny` and `small` as in `backbones.py`; `tiny` keeps one fully connected layer, since that is where the
-towers meet, on maps pooled once more.
+Deviation: `tiny` keeps one fully connected layer, since that is where the towers meet, on maps pooled once more.
 """
 
 from __future__ import annotations
@@ -19,10 +28,10 @@ import dataclasses
 from torch import Tensor
 
 from vidfusion.classifier import ClipShape
-from vidfusion.nets.blocks import feature_shape, head
+from vidfusion.nets.blocks import classifier_head
+from vidfusion.nets.frame_net import FrameNet
 from vidfusion.nets.karpathy import KARPATHY
-from vidfusion.optimisation import TrainingConfig
-from vidfusion.strategies.karpathy import KarpathyClassifier, KarpathyConfig
+from vidfusion.strategies.karpathy import KarpathyClassifier
 
 NETS = {**KARPATHY, "tiny": dataclasses.replace(KARPATHY["tiny"], fc=(128,))}
 
@@ -31,17 +40,16 @@ class LateFusion(KarpathyClassifier):
     """Shared towers that meet in the fully connected layers; see the file's docstring."""
 
     nets = NETS
+    least_frames = 2
     order_matters = True
 
-    def __init__(self, config: KarpathyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
-        super().__init__(config, clip, num_classes, training)
-        if clip.frames < 2:
-            raise ValueError(f"late_fusion needs sampling.frames >= 2, got {clip.frames}: one tower for each frame")
-        self.towers = self.build_trunk()  # temporal extent 1: the same weights on every frame
-        shape = feature_shape(self.towers, 3, clip.frames, clip.crop)
-        self.head = head(shape, self.net.fc, self.dropout_rate, num_classes, keep_time=True)
+    def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
+        """The same convolutions on every frame; the head sees all frames' maps beside each other."""
+        self.towers = self.convolutions(net)
+        clip_shape = (3, clip.frames, clip.crop, clip.crop)
+        self.head = classifier_head(self.towers, net, clip_shape, num_classes, keep_time=True)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, C)."""
-        maps = self.towers(rgb)  # (N, C', T, H', W')
+        maps = self.towers(rgb)  # (N, 3, 2, 170, 170) -> (N, 256, 2, 7, 7)
         return self.head(maps)

@@ -2,6 +2,12 @@
 
     frame t -> GoogLeNet -> LSTM 1(t) -> ... -> LSTM 5(t) -> scores(t);   step t's loss and answer count t / T
 
+Published:
+    trunk        googlenet            1024x1x7x7      sees 1
+    fc6.0        average pool 1x7x7   1024x30         sees 1
+    lstm         lstm                 512x30          sees 30
+    classifier   linear               101x30          sees 30
+
 Motion shows as in `cnn_lstm`, between frames a second apart. The four ways to answer are `model.answer`.
 
 Deviations: GoogLeNet is torchvision's, on 224-pixel crops instead of 220; it has BatchNorm. `small` and `tiny` have the
@@ -13,12 +19,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from vidfusion.classifier import BACKBONE_INPUTS
+from vidfusion.nets.choice import torchvision_net
 from vidfusion.nets.frame_net import FrameNet
 from vidfusion.strategies import cnn_lstm
 from vidfusion.strategies.cnn_lstm import CNNLSTM, CNNLSTMConfig
 
-GOOGLENET = FrameNet((), (), *BACKBONE_INPUTS["published"], dropout=0.0, mean=127.5, std=127.5, backbone="googlenet")
+GOOGLENET = torchvision_net("googlenet", "published", mean=127.5, std=127.5)
 NETS = {**cnn_lstm.NETS, "published": GOOGLENET}
 
 
@@ -33,7 +39,6 @@ class SnippetsLSTMConfig(CNNLSTMConfig):
 class SnippetsLSTM(CNNLSTM):
     """Stacked LSTMs on a frame CNN; see the file's docstring."""
 
-    name = "snippets_lstm"
     Config = SnippetsLSTMConfig
     nets: ClassVar[dict[str, FrameNet]] = NETS
     lstm_sizes: ClassVar[dict[str, tuple[int, int]]] = {"published": (512, 5), "small": (256, 3), "tiny": (64, 2)}

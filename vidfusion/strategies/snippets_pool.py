@@ -6,6 +6,13 @@
     local      frames -> convolutions -> max over 10 frames, every 5 -> FC (shared) -> all side by side -> scores
     time_conv  frames -> convolutions -> 256 kernels 3x3 over 10 frames, every 5 -> max over time -> FC -> FC -> scores
 
+Published, `conv`:
+    trunk        googlenet          1024x1x7x7      sees 1
+    amax         max pool 120x1x1   50176           sees 120
+    fc1.0        linear             4096            sees 120
+    fc2.0        linear             4096            sees 120
+    classifier   linear             101             sees 120
+
 A maximum forgets the order of the frames: only `local` and `time_conv` can tell a video from its reversal.
 
 Deviations: the frame CNN is torchvision's GoogLeNet, as in `snippets_lstm`; `small` and `tiny` have the frame CNNs of
@@ -21,10 +28,9 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
-from vidfusion.nets.blocks import Classifier, feature_shape, trunk
+from vidfusion.nets.blocks import Classifier, feature_shape, frame_cnn
 from vidfusion.nets.frame_net import FrameNet
 from vidfusion.nets.karpathy import KARPATHY
-from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies.cnn_lstm import NETS as LSTM_NETS
 from vidfusion.strategies.snippets_lstm import GOOGLENET
 
@@ -51,44 +57,32 @@ class SnippetsPool(VideoClassifier):
     Config = SnippetsPoolConfig
     nets: ClassVar[dict[str, FrameNet]] = NETS
 
-    def __init__(self, config: SnippetsPoolConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
-        super().__init__(config, clip, num_classes, training)
-        windowed = config.pooling in ("slow", "local", "time_conv")
-        least = WINDOW if windowed else 2
-        if clip.frames < least:
+    least_frames = 2
+
+    def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
+        """Convolutions, two fully connected layers and a classifier, around the poolings that `forward` does."""
+        pooling, dropout = self.config.pooling, net.dropout
+        self.order_matters = pooling in ("local", "time_conv", "slow")
+        if self.order_matters and clip.frames < WINDOW:
             raise ValueError(
-                f"snippets_pool needs sampling.frames >= {least} with model.pooling={config.pooling}, got {clip.frames}"
+                f"snippets_pool needs sampling.frames >= {WINDOW} with model.pooling={pooling}, got {clip.frames}"
             )
-        if len(self.net.fc) != 2:
+        if len(net.fc) != 2:
             raise ValueError(
                 "model.head=gap: snippets_pool has two fully connected layers, between which it pools; leave it out"
             )
-        self.order_matters = windowed
-        first, second = self.net.fc
-        self.trunk = trunk(self.net, 3)
-        channels, _, height, width = feature_shape(self.trunk, 3, 1, clip.crop)
-        self.time_conv = nn.Identity()
-        if config.pooling == "time_conv":
-            kernel, padding = (WINDOW, 3, 3), (0, 1, 1)
-            self.time_conv = nn.Sequential(
-                nn.Conv3d(channels, TIME_KERNELS, kernel, (STEP, 1, 1), padding), nn.ReLU(inplace=True)
-            )
-            channels = TIME_KERNELS
+        first, second = net.fc
         windows = (clip.frames - WINDOW) // STEP + 1
-        self.fc1 = self._connected(channels * height * width, first)
-        self.fc2 = nn.Identity() if config.pooling == "local" else self._connected(first, second)
-        self.classifier = Classifier(first * windows if config.pooling == "local" else second, num_classes)
-
-    @classmethod
-    def network(cls, config: SnippetsPoolConfig) -> FrameNet:
-        """The table of the network; a backbone takes the size's own fully connected layers."""
-        net = super().network(config)
-        own = cls.nets[config.size]
-        keeps = config.backbone and config.head == "own"
-        return dataclasses.replace(net, fc=own.fc, dropout=own.dropout) if keeps else net
-
-    def _connected(self, features: int, width: int) -> nn.Sequential:
-        return nn.Sequential(nn.Linear(features, width), nn.ReLU(inplace=True), nn.Dropout(self.dropout_rate))
+        self.trunk = frame_cnn(net)
+        channels, _, height, width = feature_shape(self.trunk, (3, 1, clip.crop, clip.crop))
+        self.time_conv = nn.Identity()
+        if pooling == "time_conv":
+            kernels = nn.Conv3d(channels, TIME_KERNELS, (WINDOW, 3, 3), (STEP, 1, 1), padding=(0, 1, 1))
+            self.time_conv = nn.Sequential(kernels, nn.ReLU(inplace=True))
+            channels = TIME_KERNELS
+        self.fc1 = _connected(channels * height * width, first, dropout)
+        self.fc2 = nn.Identity() if pooling == "local" else _connected(first, second, dropout)
+        self.classifier = Classifier(first * windows if pooling == "local" else second, num_classes)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> logits (N, C)."""
@@ -103,3 +97,16 @@ class SnippetsPool(VideoClassifier):
         if pooling == "local":
             return self.classifier(local.flatten(1))
         return self.classifier(self.fc2(local.amax(1)))
+
+    @classmethod
+    def network(cls, config: SnippetsPoolConfig) -> FrameNet:
+        """The table of the network; a backbone takes the size's own fully connected layers."""
+        net = super().network(config)
+        if not config.backbone or config.head == "gap":
+            return net
+        own = cls.nets[config.size]
+        return dataclasses.replace(net, fc=own.fc, dropout=own.dropout if config.dropout is None else config.dropout)
+
+
+def _connected(features: int, width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(features, width), nn.ReLU(inplace=True), nn.Dropout(dropout))

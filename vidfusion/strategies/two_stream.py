@@ -4,12 +4,29 @@
                                                                    mean
     L flow fields, 2L ch. -> temporal CNN-M-2048 -> probabilities /
 
+Published:
+    spatial.0     conv 1x7x7 /1x2x2   96x1x109x109   pool 1x3x3: 96x1x54x54    sees 1
+    spatial.4     conv 1x5x5 /1x2x2   256x1x26x26    pool 1x3x3: 256x1x13x13   sees 1
+    spatial.8     conv 1x3x3          512x1x13x13                              sees 1
+    spatial.10    conv 1x3x3          512x1x13x13                              sees 1
+    spatial.12    conv 1x3x3          512x1x13x13    pool 1x3x3: 512x1x6x6     sees 1
+    spatial.16    linear              4096                                     sees 1
+    spatial.19    linear              2048                                     sees 1
+    spatial.22    linear              101                                      sees 1
+    temporal.0    conv 1x7x7 /1x2x2   96x1x109x109   pool 1x3x3: 96x1x54x54    sees 11
+    temporal.4    conv 1x5x5 /1x2x2   256x1x26x26    pool 1x3x3: 256x1x13x13   sees 11
+    temporal.7    conv 1x3x3          512x1x13x13                              sees 11
+    temporal.9    conv 1x3x3          512x1x13x13                              sees 11
+    temporal.11   conv 1x3x3          512x1x13x13    pool 1x3x3: 512x1x6x6     sees 11
+    temporal.15   linear              4096                                     sees 11
+    temporal.18   linear              2048                                     sees 11
+    temporal.21   linear              101                                      sees 11
+
 Motion is an input: the temporal stream sees displacements, each field less its own mean vector (camera motion). Each
 stream is trained on its own loss; nothing couples them (but a limit on the joint gradient, `training.clip_norm`), so
 one run gives the numbers of two.
 
-Deviations: flow is OpenCV's DIS, not Brox's; trajectories are followed within the crop and held at its edge; `tiny` and
-`small` as in `backbones.py`.
+Deviations: flow is OpenCV's DIS, not Brox's; trajectories are followed within the crop and held at its edge.
 """
 
 from __future__ import annotations
@@ -23,10 +40,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
-from vidfusion.nets.blocks import feature_shape, head, trunk
+from vidfusion.nets.blocks import classifier_head, frame_cnn
 from vidfusion.nets.cnn_m import CNN_M_2048
 from vidfusion.nets.frame_net import FrameNet
-from vidfusion.optimisation import TrainingConfig, freeze_all_but_last
+from vidfusion.optimisation import freeze_all_but_last
+from vidfusion.ranges import number
 
 
 @dataclass
@@ -39,8 +57,78 @@ class TwoStreamConfig(StrategyConfig):
 
     stacking: Literal["flow", "trajectory"] = "flow"
     mean_subtraction: bool = True
-    spatial_dropout: Optional[float] = None  # noqa: UP045 - see StrategyConfig
+    spatial_dropout: Optional[float] = number(least=0, below=1)  # noqa: UP045 - see StrategyConfig
     spatial_training: Literal["all", "last_layer"] = "all"
+
+
+class TwoStream(VideoClassifier):
+    """The spatial and the temporal network; see the file's docstring."""
+
+    Config = TwoStreamConfig
+    nets = CNN_M_2048
+    order_matters = True
+    streams = ("spatial", "temporal")
+
+    def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
+        """One network on 3 channels and one on 2L; the temporal one lacks the second normalisation (section 5)."""
+        _check(self.config, clip)
+        spatial, temporal, channels = net, net, 2 * clip.flow_frames
+        if self.config.spatial_dropout is not None:
+            spatial = dataclasses.replace(net, dropout=self.config.spatial_dropout)
+        if not net.backbone:
+            conv1, conv2, *others = net.convs
+            temporal = dataclasses.replace(net, convs=(conv1, dataclasses.replace(conv2, norm=False), *others))
+        self.input_channels = (3, channels)
+        self.spatial = _network(spatial, (3, 1, clip.crop, clip.crop), num_classes)
+        self.temporal = _network(temporal, (channels, 1, clip.crop, clip.crop), num_classes)
+
+    def forward(self, rgb: Tensor, flow: Tensor) -> dict[str, Tensor]:
+        """(N, 3, 1, H, W) and (N, 2, L, H, W) -> logits (N, C) of each stream."""
+        return {"spatial": self.spatial(rgb), "temporal": self.temporal(self._stack(flow))}
+
+    @staticmethod
+    def _stack(flow: Tensor) -> Tensor:
+        return flow.transpose(1, 2).flatten(1, 2).unsqueeze(2)  # (N, 2L, 1, H, W), channels x1 y1 x2 y2 ...
+
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Normalised frames, and flow as it is stacked, less each whole field's mean displacement."""
+        inputs = super().inputs(batch)
+        if self.config.stacking == "trajectory":
+            inputs["flow"] = trajectory_stack(inputs["flow"])
+        if self.config.mean_subtraction:
+            inputs["flow"] = inputs["flow"] - batch["flow_mean"][..., None, None]
+        return inputs
+
+    def freeze(self) -> None:
+        """Leave of the spatial stream only the last layer to be trained, where that is asked for."""
+        super().freeze()
+        if self.config.spatial_training == "last_layer":
+            freeze_all_but_last(self.spatial, 1)
+
+
+def _network(net: FrameNet, image: tuple[int, int, int, int], num_classes: int) -> nn.Sequential:
+    layers = frame_cnn(net, image[0])
+    head = classifier_head(layers, net, image, num_classes)
+    # A torchvision network stays whole, for its ImageNet weights.
+    return nn.Sequential(*([layers] if net.backbone else layers), *head)
+
+
+def _check(config: TwoStreamConfig, clip: ClipShape) -> None:
+    if clip.frames != 1 or clip.flow_frames < 1:
+        raise ValueError(
+            "two_stream needs sampling.frames=1 and sampling.flow_frames >= 1, got "
+            f"{clip.frames} and {clip.flow_frames}"
+        )
+    if config.stacking == "trajectory" and not clip.flow_follows:
+        raise ValueError(
+            "model.stacking=trajectory: a path leads from one flow field to the next, but these do not follow each "
+            "other; expected sampling.flow_direction=forward, stride=1, fps=null and span=fixed"
+        )
+    if config.spatial_training == "last_layer" and not (config.weights or config.pretrained):
+        raise ValueError(
+            "model.spatial_training=last_layer: the layers below would stay as they were drawn; give trained ones "
+            "with model.weights=, or with model.backbone= and model.pretrained="
+        )
 
 
 def trajectory_stack(flow: Tensor) -> Tensor:
@@ -61,70 +149,3 @@ def trajectory_stack(flow: Tensor) -> Tensor:
         along.append(F.grid_sample(field, grid, padding_mode="border", align_corners=True))
         points = points + along[-1].permute(0, 2, 3, 1)
     return torch.stack(along, 2)
-
-
-def _stream(net: FrameNet, channels: int, crop: int, dropout: float, num_classes: int) -> nn.Sequential:
-    layers = trunk(net, channels)
-    shape = feature_shape(layers, channels, 1, crop)
-    # A backbone stays whole, for its ImageNet weights.
-    return nn.Sequential(*([layers] if net.backbone else layers), *head(shape, net.fc, dropout, num_classes))
-
-
-class TwoStream(VideoClassifier):
-    """The spatial and the temporal network; see the file's docstring."""
-
-    Config = TwoStreamConfig
-    nets = CNN_M_2048
-    order_matters = True
-    streams = ("spatial", "temporal")
-
-    def __init__(self, config: TwoStreamConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
-        super().__init__(config, clip, num_classes, training)
-        if clip.frames != 1 or clip.flow_frames < 1:
-            raise ValueError(
-                "two_stream needs sampling.frames=1 and sampling.flow_frames >= 1, got "
-                f"{clip.frames} and {clip.flow_frames}"
-            )
-        if config.stacking == "trajectory" and not clip.flow_follows:
-            raise ValueError(
-                "model.stacking=trajectory: a path leads from one flow field to the next, but these do not follow each "
-                "other; expected sampling.flow_direction=forward, stride=1, fps=null and span=fixed"
-            )
-        if config.spatial_training == "last_layer" and not (config.weights or config.pretrained):
-            raise ValueError(
-                "model.spatial_training=last_layer: the layers below would stay as they were drawn; give trained ones "
-                "with model.weights=, or with model.backbone= and model.pretrained="
-            )
-        net = self.net
-        # The temporal net has no second normalisation, to save memory (section 5).
-        temporal = net
-        if not net.backbone:
-            conv1, conv2, *others = net.convs
-            temporal = dataclasses.replace(net, convs=(conv1, dataclasses.replace(conv2, norm=False), *others))
-        self.input_channels = (3, 2 * clip.flow_frames)
-        spatial_dropout = self.dropout_rate if config.spatial_dropout is None else config.spatial_dropout
-        self.spatial = _stream(net, 3, clip.crop, spatial_dropout, num_classes)
-        self.temporal = _stream(temporal, 2 * clip.flow_frames, clip.crop, self.dropout_rate, num_classes)
-
-    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Normalised frames, and flow as it is stacked, less each whole field's mean displacement."""
-        inputs = super().inputs(batch)
-        if self.config.stacking == "trajectory":
-            inputs["flow"] = trajectory_stack(inputs["flow"])
-        if self.config.mean_subtraction:
-            inputs["flow"] = inputs["flow"] - batch["flow_mean"][..., None, None]
-        return inputs
-
-    def freeze(self) -> None:
-        """Leave of the spatial stream only the last layer to be trained, where that is asked for."""
-        super().freeze()
-        if self.config.spatial_training == "last_layer":
-            freeze_all_but_last(self.spatial, 1)
-
-    def forward(self, rgb: Tensor, flow: Tensor) -> dict[str, Tensor]:
-        """(N, 3, 1, H, W) and (N, 2, L, H, W) -> logits (N, C) of each stream."""
-        return {"spatial": self.spatial(rgb), "temporal": self.temporal(self._stack(flow))}
-
-    @staticmethod
-    def _stack(flow: Tensor) -> Tensor:
-        return flow.transpose(1, 2).flatten(1, 2).unsqueeze(2)  # (N, 2L, 1, H, W), channels x1 y1 x2 y2 ...

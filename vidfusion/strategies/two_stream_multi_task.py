@@ -5,6 +5,9 @@ section 4).
                                                                       sum
     flow of data set 2 -> temporal CNN-M-2048 -> classifier 2 -> loss /
 
+Published, beside the layers of `two_stream`:
+    second 104,499 weights and biases
+
 Labelled video is scarce, so the temporal stream's layers below the softmax are trained on both. Nothing else differs
 from `two_stream`, and classifier 2 answers no test.
 """
@@ -18,7 +21,8 @@ from torch import Tensor
 
 from vidfusion.classifier import ClipShape
 from vidfusion.nets.blocks import Classifier
-from vidfusion.optimisation import TrainingConfig
+from vidfusion.nets.frame_net import FrameNet
+from vidfusion.ranges import number
 from vidfusion.strategies.two_stream import TwoStream, TwoStreamConfig
 
 
@@ -29,7 +33,7 @@ class TwoStreamMultiTaskConfig(TwoStreamConfig):
     """
 
     second_dataset: str = "hmdb51"
-    second_classes: int = 51
+    second_classes: int = number(51, least=2)
     second_data: dict[str, Any] = field(default_factory=dict)
 
 
@@ -39,11 +43,10 @@ class TwoStreamMultiTask(TwoStream):
     Config = TwoStreamMultiTaskConfig
     clips_per_step: ClassVar[dict[str, int]] = {"temporal": 2}  # one of each data set
 
-    def __init__(
-        self, config: TwoStreamMultiTaskConfig, clip: ClipShape, num_classes: int, training: TrainingConfig
-    ) -> None:
-        super().__init__(config, clip, num_classes, training)
-        self.second = Classifier(self.temporal[-1].in_features, config.second_classes)
+    def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
+        """The two streams, and a second classifier on the temporal one's features."""
+        super().build(net, clip, num_classes)
+        self.second = Classifier(self.temporal[-1].in_features, self.config.second_classes)
 
     @classmethod
     def other_data(cls, config: TwoStreamMultiTaskConfig) -> list[tuple[str, dict[str, Any]]]:
@@ -58,11 +61,11 @@ class TwoStreamMultiTask(TwoStream):
                 f"here; set model.second_classes={found}"
             )
 
-    def training_step(self, batch: dict[str, dict[str, Tensor]], batch_index: int) -> Tensor:
+    def training_step(self, batch: dict[str, dict[str, Tensor]], batch_index: int) -> dict[str, Tensor]:
         """The sum of both data sets' losses, of a batch {"main": clips, "second": clips}."""
-        main, second = super().training_step(batch["main"], batch_index), batch["second"]
+        step, second = super().training_step(batch["main"], batch_index), batch["second"]
         flow = self._stack(self.inputs(second)["flow"])  # (N, 2L, 1, H, W)
         logits = self.second(self.temporal[:-1](flow))  # (N, second_classes)
         loss = self.loss(logits, second.get("drawn", second["target"]))
         self.log("train/second_loss", loss, batch_size=len(flow), on_step=False, on_epoch=True, sync_dist=True)
-        return main + loss
+        return step | {"loss": step["loss"] + loss}

@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datamodules.clips import ClipSpec
+from datamodules.dataset_store import tracks
 from datamodules.datasets.rendering import write_video
 from datamodules.datasets.sports1m import Sports1M, find_videos, read_list
 from datamodules.errors import DataError
@@ -17,7 +19,7 @@ from datamodules.holdout import hold_out_groups
 from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Sample
 from datamodules.videos import VideoArray
-from tests.factories import REAL
+from tests.factories import REAL, touch
 
 SAMPLE = REAL / "lists" / "sports1m"
 URL = "https://www.youtube.com/watch?v="
@@ -41,12 +43,6 @@ def make(root, train=TRAIN, test=TEST, videos=None, folder="sports-1m-dataset", 
     for number, name in enumerate([*TRAIN, *TEST] if videos is None else videos):
         touch(root, f"{'ab'[number % 2]}/{name}.{('mp4', 'webm', 'MKV')[number % 3]}")
     return Sports1M(root=str(root), stores=str(root.parent / "stores"), **settings)
-
-
-def touch(root, *paths):
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
 
 
 def shown(videos):
@@ -291,10 +287,11 @@ def test_report_counts_every_class(tmp_path, capsys):
 
 
 def test_a_store_keeps_the_pieces_that_the_settings_say():
-    assert Sports1M().sample() is None, "whole videos"
-    assert Sports1M(clips_per_video=100).sample() == Sample(100, 0.5)
+    spec = ClipSpec(resize=[36, 48], crop=36)
+    assert [track.sample for track in tracks(Sports1M(), spec)] == [None], "whole videos"
+    assert [track.sample for track in tracks(Sports1M(clips_per_video=100), spec)] == [Sample(100, 0.5)]
     with pytest.raises(DataError, match=r"data\.clips_per_video=-1, data\.clip_seconds=0\.5: expected 1 clip or more"):
-        Sports1M(clips_per_video=-1).sample()
+        tracks(Sports1M(clips_per_video=-1), spec)
 
 
 # -- to the table

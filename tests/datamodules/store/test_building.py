@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -6,9 +7,11 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -22,27 +25,16 @@ from datamodules.errors import DataError, DecodeError
 from datamodules.flow import FlowConfig, FlowEstimator, quantise, resize, resize_flow
 from datamodules.store import building, writing
 from datamodules.store.building import build_store
-from datamodules.store.checksums import check_sums
-from datamodules.store.jobs import Job, claim, shard_jobs
+from datamodules.store.jobs import Job, claim, shard_jobs, verify_shard
 from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Track
+from tests.factories import in_this_process, write_clip
 
 RGB, FLOW = Track(20, 24), Track(20, 24, FlowConfig(preset="ultrafast", bound=4.0))
 BACKWARD = Track(20, 24, FLOW.flow, backward=True)
 CLIPS = 20  # more than one shard
-
-
-def write_clip(path: Path, frames: int, seed: int) -> None:
-    picture = np.random.default_rng(seed).integers(0, 256, (32 + frames, 40, 3), dtype=np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.height, stream.width, stream.pix_fmt = 32, 40, "yuv420p"
-        for start in range(frames):
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[start : start + 32]), format="rgb24")
-            container.mux(stream.encode(image))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +43,7 @@ def clips(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("clips")
     (root / "a").mkdir()
     for number in range(CLIPS):
-        write_clip(root / "a" / f"{number:02d}.avi", number + 1, number)
+        write_clip(root / "a" / f"{number:02d}.avi", number + 1, size=(32, 40), seed=number)
     (root / "a" / "07.avi").write_text("no video")
     return root
 
@@ -78,15 +70,11 @@ def content(folder: Path) -> dict[str, object]:
             found[name] = path.read_bytes()
             if path.suffix == ".json":
                 found[name] = json.loads(path.read_text()) | {"flow_seconds": 0}
+            elif path.suffix == ".sha256":
+                found[name] = [line for line in path.read_text().splitlines() if not line.endswith(".json")]
             elif path.name == "shards.npy":
                 found[name] = np.load(path)["bytes"][:, :-1].tolist()  # the last is the .json, which has the seconds
     return found
-
-
-def in_this_process(function, jobs, workers):
-    """A launcher that starts nothing."""
-    for job in jobs:
-        yield job, function(job)
 
 
 def no_build(monkeypatch):
@@ -109,7 +97,7 @@ def test_it_holds_every_frame_and_field(clips, built):
         np.testing.assert_array_equal(stored, [quantise(field, 4.0) for field in fields])
         np.testing.assert_allclose(means, [field.mean(axis=(0, 1)) for field in fields], atol=1e-5)
     assert built.flow_seconds > 0
-    settings = {"method": "dis", "preset": "ultrafast", "bound": 4.0, "range": "bound", "encoding": "raw"}
+    settings = {"method": "dis", "preset": "ultrafast", "bound": 4.0, "encoding": "raw"}
     assert built.settings == {
         "rgb": {"height": 20, "width": 24},
         "flow": {"height": 20, "width": 24, "flow": settings},
@@ -139,18 +127,13 @@ def test_backward_flow_is_a_track_of_its_own(clips, built, tmp_path, monkeypatch
 
 
 def test_all_tracks_are_decoded_in_one_pass(clips, tmp_path, monkeypatch):
-    real, opened = building.iter_frames, []
-    monkeypatch.setattr(building, "iter_frames", lambda path, info: opened.append(path.name) or real(path, info))
+    real, opened = building.pick_frames, []
+    monkeypatch.setattr(building, "pick_frames", lambda path, *args: opened.append(path.name) or real(path, *args))
     for track in (RGB, FLOW, BACKWARD):
         (tmp_path / track.name).mkdir()
     job = Job(clips, tmp_path, 0, ("a/08.avi", "a/09.avi"), (RGB, FLOW, BACKWARD))
     assert building.build_shard(job) == 0
     assert opened == ["08.avi", "09.avi"]
-
-
-def test_a_one_frame_video_has_one_still_field(built):
-    stored, means = built.flow("a/00.avi")
-    assert stored.shape == (1, 20, 24, 2) and (stored == 128).all() and (means == 0).all()
 
 
 def test_an_undecodable_video_is_recorded_and_does_not_stop_the_build(clips, built):
@@ -162,15 +145,15 @@ def test_an_undecodable_video_is_recorded_and_does_not_stop_the_build(clips, bui
 
 
 def test_a_video_that_breaks_off_leaves_no_rows(clips, tmp_path, monkeypatch):
-    real = building.iter_frames
+    real = building.pick_frames
 
-    def break_off(path, info):
-        for index, frame in enumerate(real(path, info)):
-            if path.name == "09.avi" and index == 5:
+    def break_off(path, info, numbers):
+        for number, frame in real(path, info, numbers):
+            if path.name == "09.avi" and number == 5:
                 raise DecodeError(f"{path}: breaks off")
-            yield frame
+            yield number, frame
 
-    monkeypatch.setattr(building, "iter_frames", break_off)
+    monkeypatch.setattr(building, "pick_frames", break_off)
     (tmp_path / RGB.name).mkdir()
     (tmp_path / FLOW.name).mkdir()
     names = ("a/08.avi", "a/09.avi", "a/10.avi")
@@ -283,10 +266,10 @@ def test_a_shard_is_held_by_one_process_and_free_when_that_dies(tmp_path):
 
 PHASES = {  # what is about to happen when a build is killed
     "flow": (FlowEstimator, "__call__"),
-    "writing rows": (writing.ShardWriter, "_write"),
+    "writing rows": (writing.ShardWriter, "write"),
     "moving a file into place": (os, "replace"),
     "writing the index": (building, "_write_index"),
-    "decoding": (building, "iter_frames"),
+    "decoding": (building, "pick_frames"),
 }
 KILLS = int(os.environ.get("VIDFUSION_KILLS", 4))  # moments, over the phases in turn
 
@@ -378,7 +361,7 @@ def test_a_store_that_exists_needs_no_room(clips, built, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_named(clips, tmp_path):
     (tmp_path / "stores").write_text("a file")
-    with pytest.raises(DataError, match=r"cannot write the frame store: .*; point data.stores to a folder"):
+    with pytest.raises(DataError, match=r"cannot write the frame store: .*, or point data.stores to a folder"):
         build(clips, tmp_path / "stores")
 
 
@@ -411,7 +394,7 @@ def test_ray_builds_the_same_store(clips, built, tmp_path):
     folder = building.build_tracks(clips, files(clips), tmp_path, "test", (RGB, FLOW), **arguments)
     assert content(folder) == content(built.folder)
     jobs = shard_jobs(clips, tmp_path / "nowhere", files(clips), (RGB,), {})
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(DataError, match="nowhere is not there on"):
         list(processes.on_ray(building.build_shard, jobs, 1))
 
 
@@ -429,11 +412,11 @@ def test_a_flow_method_that_is_missing_stops_before_the_first_video(clips, tmp_p
     assert not any(tmp_path.iterdir())
 
 
-def test_checksums_are_written_and_compared(clips, built, tmp_path):
+def test_checksums_are_written_with_a_shard_and_compared(clips, built, tmp_path):
     folder = tmp_path / built.folder.name
     shutil.copytree(built.folder, folder)
     jobs = shard_jobs(clips, folder, files(clips), (RGB, FLOW), {})
-    assert [check_sums(job) for job in jobs] == [[], []]
+    assert [verify_shard(job) for job in jobs] == [[], []]
     for track in (RGB, FLOW):
         for number in range(2):
             said = (folder / track.name / f"{number:05d}.sha256").read_text().splitlines()
@@ -446,19 +429,81 @@ def test_checksums_are_written_and_compared(clips, built, tmp_path):
     spoilt = bytearray(array.read_bytes())
     spoilt[-1] ^= 1
     array.write_bytes(spoilt)
-    assert [check_sums(job) for job in jobs] == [[], [str(array)]]
+    assert [verify_shard(job) for job in jobs] == [[], [str(array)]]
     array.unlink()  # what the message advises
     build(clips, tmp_path)
-    assert not array.with_suffix(".sha256").exists()  # it was of the old file, whose .json had other seconds
-    assert [check_sums(job) for job in jobs] == [[], []]
-
-
-def test_workers_do_not_load_torch():
-    command = "import datamodules.store.building, sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", command], check=True, cwd=Path(__file__).resolve().parents[3])
+    assert [verify_shard(job) for job in jobs] == [[], []]
+    array.with_suffix(".sha256").unlink()
+    assert [verify_shard(job) for job in jobs] == [[], [str(array.with_suffix(".sha256"))]]
 
 
 def test_damage_names_the_file_and_both_numbers():
     assert StoredVideo(75, 76, 25.0).damage("a.avi") is None
     assert StoredVideo(29, 75, 25.0).damage("a.avi") == "a.avi: 29 frames decode of 75 that its header promises"
     assert StoredVideo(0, 0, 0.0, "a.avi: cannot be decoded").damage("a.avi") == "a.avi: cannot be decoded"
+
+
+def test_the_key_sees_the_whole_of_a_file(tmp_path):
+    """A download that was completed in the middle has the same size, beginning and end."""
+    (tmp_path / "a.avi").write_bytes(bytes(10**6))
+    before = store_folder(tmp_path, ["a.avi"], tmp_path / "stores", "test")
+    content = bytearray(10**6)
+    content[500_000] = 1
+    (tmp_path / "a.avi").write_bytes(content)
+    assert store_folder(tmp_path, ["a.avi"], tmp_path / "stores", "test") != before
+
+
+def test_an_error_of_the_flow_leaves_the_frames_alone(tmp_path):
+    """A video that is too small for flow: it counts as undecodable only where flow is asked for."""
+    root = tmp_path / "root"
+    root.mkdir()
+    write_clip(root / "large.avi", 5)
+    write_clip(root / "small.avi", 5, size=(48, 10))
+    names, settings = ["large.avi", "small.avi"], {"workers": 1, "max_store": 1}
+    both = build_store(root, names, tmp_path, "test", [RGB, FLOW], **settings)
+    assert both.videos["large.avi"].frames == 5 and both.videos["small.avi"].frames == 0
+    assert both.videos["small.avi"].error.startswith("small.avi: optical flow needs frames of at least 12x12 pixels")
+    alone = build_store(root, names, tmp_path, "test", [RGB], **settings)
+    assert alone.videos["small.avi"].frames == 5 == len(alone.rgb("small.avi"))
+
+
+def test_damaged_videos_are_not_whole(clips, tmp_path, monkeypatch):
+    real = building.probe
+    monkeypatch.setattr(building, "probe", lambda path: replace(real(path), corrupt=4 if path.name == "05.avi" else 1))
+    (tmp_path / RGB.name).mkdir()
+    building.build_shard(Job(clips, tmp_path, 0, ("a/05.avi", "a/06.avi"), (RGB,)))
+    store = open_store(tmp_path, 2, (RGB,))
+    assert store.videos["a/05.avi"].damage("a/05.avi") == "a/05.avi: 4 of 6 frames are damaged"
+    assert store.videos["a/06.avi"].corrupt == 1 and store.videos["a/06.avi"].damage("a/06.avi") is None
+
+
+def test_the_versions_that_built_a_store_are_told(built):
+    (said,) = built.versions
+    assert f"PyAV {av.__version__}" in said and f"OpenCV {cv2.__version__}" in said and "torch" in said
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left(clips, tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.ShardWriter, "write", refuse)
+        arguments = {"workers": 1, "max_store": 1.0, "launcher": in_this_process}
+        message = rf"cannot write the frame store: {os.strerror(number)}; about 0.00 GB are needed, .* GB are free"
+        with pytest.raises(DataError, match=message):
+            building.build_tracks(clips, files(clips), tmp_path, "test", (RGB,), **arguments)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"]
+
+
+def test_machines_without_a_shared_disk_are_named(clips, tmp_path, monkeypatch):
+    (job, *_) = shard_jobs(clips, tmp_path / "elsewhere", files(clips), (RGB,), {})
+    with pytest.raises(DataError, match=rf"elsewhere is not there on {socket.gethostname()}; data.stores must be on"):
+        building.build_shard(job)
+
+    def lost(function, jobs, workers):
+        yield from ((job, 0) for job in jobs)
+
+    arguments = {"workers": 1, "max_store": 1.0, "launcher": lost}
+    with pytest.raises(DataError, match="shards are missing that were built; all machines"):
+        building.build_tracks(clips, files(clips), tmp_path, "test", (RGB,), **arguments)

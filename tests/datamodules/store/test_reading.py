@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -29,38 +28,20 @@ from datamodules.store.key import store_folder
 from datamodules.store.reading import open_store
 from datamodules.store.shards import FORMAT, StoredVideo
 from datamodules.store.tracks import Sample, Track
+from tests.factories import in_this_process, write_clip
 
 SIZE = 24, 32
 FLOW = FlowConfig(preset="ultrafast", bound=4.0)
-FIELD = replace(FLOW, range="field")
 RGB = Track(*SIZE)
 JPEG = replace(RGB, encoding="jpeg")
 SLOW = replace(RGB, fps=10.0)
 PIECES = Sample(clips=3, seconds=0.2, seed=5)
 TRACKS = [
     RGB, JPEG, replace(JPEG, quality=40), SLOW, replace(RGB, sample=PIECES),
-    Track(*SIZE, FLOW), Track(*SIZE, FLOW, encoding="jpeg"), Track(*SIZE, FIELD), Track(*SIZE, FIELD, encoding="jpeg"),
-    Track(*SIZE, FLOW, fps=10.0), Track(*SIZE, FLOW, sample=PIECES),
+    Track(*SIZE, FLOW), Track(*SIZE, FLOW, encoding="jpeg"), Track(*SIZE, FLOW, fps=10.0),
+    Track(*SIZE, FLOW, sample=PIECES),
 ]  # fmt: skip
 FILES = {"a.avi": 1, "b ö#[x].avi": 30, "bad.avi": 0, "c.avi": 41}
-
-
-def write_clip(path: Path, frames: int, seed: int, codec: str = "mpeg4", options: dict | None = None) -> None:
-    """A smooth picture that moves by two pixels per frame, at 25 frames per second."""
-    noise = np.random.default_rng(seed).integers(0, 256, (48 + 2 * frames, 64, 3), dtype=np.uint8)
-    picture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options or {"qscale": "2"})
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        for start in range(0, 2 * frames, 2):
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[start : start + 48]), format="rgb24")
-            container.mux(stream.encode(image))
-        container.mux(stream.encode())
-
-
-def in_this_process(function, jobs, workers):
-    for job in jobs:
-        yield job, function(job)
 
 
 def build(root: Path, stores: Path, tracks=TRACKS, **settings) -> Path:
@@ -73,7 +54,7 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("clips")
     for number, (name, frames) in enumerate(FILES.items()):
         if frames:
-            write_clip(root / name, frames, number)
+            write_clip(root / name, frames, seed=number)
         else:
             (root / name).write_text("no video")
     return root
@@ -114,7 +95,7 @@ KEYS = {
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_jpegs_are_indexed_as_an_array_is(folder, key):
-    for track, read in ((JPEG, "rgb"), (TRACKS[8], "flow")):
+    for track, read in ((JPEG, "rgb"), (TRACKS[6], "flow")):
         store = opened(folder, track)
         rows = store.rgb("b ö#[x].avi") if read == "rgb" else store.flow("b ö#[x].avi")[0]
         whole = np.stack([rows[number] for number in range(len(rows))])
@@ -147,7 +128,7 @@ def test_jpegs_show_the_frames(folder, native, quality):
             ]
             errors.append(abs(brightness[0] - brightness[1]).mean())  # JPEG halves the resolution of colours
         first += len(frames)
-    assert np.mean(errors) < (1.5 if quality == 95 else 5), np.mean(errors)
+    assert np.mean(errors) < (2 if quality == 95 else 8), np.mean(errors)
     assert store.settings == {"rgb": {"height": 24, "width": 32, "encoding": "jpeg", "quality": quality}}
 
 
@@ -156,27 +137,20 @@ def test_quality_is_that_of_the_files(folder):
     assert small < 0.7 * large
 
 
-@pytest.mark.parametrize("track", [TRACKS[5], TRACKS[6], TRACKS[7], TRACKS[8]], ids=lambda track: track.name)
+@pytest.mark.parametrize("track", TRACKS[5:7], ids=lambda track: track.name)
 def test_flow_comes_back_as_it_was_computed(folder, native, track):
     for name, frames in native.items():
         stored, means = opened(folder, track).flow(name)
         truth = np.stack(true_fields(frames))
         np.testing.assert_allclose(means, truth.mean(axis=(1, 2)), atol=1e-5)
-        found = stored[:]
-        if track.flow.range == "field":
-            assert found.dtype == np.float32
-            half_a_step = np.ptp(truth, axis=(1, 2), keepdims=True) / 510
-        else:
-            assert found.dtype == np.uint8
-            found, truth = dequantise(found, 4.0), truth.clip(-4, 4)
-            half_a_step = 4 / 254
-        error = abs(found - truth)
+        assert stored.dtype == np.uint8
+        error, half_a_step = abs(dequantise(stored[:], 4.0) - truth.clip(-4, 4)), 4 / 254
         if track.encoding == "raw":
             assert (error <= half_a_step * 1.01 + 1e-6).all()
         else:
-            assert (error.mean(axis=(1, 2)) <= 4 * np.squeeze(half_a_step) + 1e-6).all()
+            assert (error.mean(axis=(1, 2)) <= 4 * half_a_step).all()
     still, means = opened(folder, track).flow("a.avi")
-    assert abs(still[:] - (0 if track.flow.range == "field" else 128.0)).max() <= 1 and (means == 0).all()
+    assert abs(still[:] - 128.0).max() <= 1 and (means == 0).all()
 
 
 def test_a_lower_frame_rate_takes_the_nearest_frames(folder, native):
@@ -224,7 +198,7 @@ def test_a_sample_stores_pieces_of_each_video(folder, native):
 def test_a_sample_decodes_no_more_than_it_takes(tmp_path, monkeypatch, breaks_off):
     """The store is that of a sequential decode, which a file gets in the end whose frames are not where they should."""
     (tmp_path / "root").mkdir()
-    write_clip(tmp_path / "root" / "a.mp4", 200, 0, "libx264", {"x264-params": "keyint=10:bframes=3"})
+    write_clip(tmp_path / "root" / "a.mp4", 200, "libx264", settings={"x264-params": "keyint=10:bframes=3"})
     sample = Sample(clips=3, seconds=0.2)
     tracks = [replace(RGB, sample=sample), Track(*SIZE, FLOW, sample=sample), replace(JPEG, sample=sample)]
     probed = []
@@ -317,7 +291,7 @@ def test_every_setting_of_a_track_has_a_folder_of_its_own():
     assert names[:5] == [
         "rgb-24x32", "rgb-24x32-jpeg95", "rgb-24x32-jpeg40", "rgb-24x32-10fps", "rgb-24x32-3x0.2s-seed5"
     ]  # fmt: skip
-    assert names[8] == "flow-24x32-dis-ultrafast-field-jpeg95"
+    assert names[6] == "flow-24x32-dis-ultrafast-b4-jpeg95"
 
 
 def test_what_the_videos_are_lies_in_one_array(root, folder):
@@ -335,7 +309,7 @@ def test_what_the_videos_are_lies_in_one_array(root, folder):
 
 def test_known_bad_files_are_as_if_they_did_not_decode(root, tmp_path, monkeypatch):
     opened_files = []
-    for module, name in ((building, "probe"), (size, "header"), (building, "iter_frames")):
+    for module, name in ((building, "probe"), (size, "read_header"), (building, "pick_frames")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda path, *a, real=real: opened_files.append(path.name) or real(path, *a))
     bad = {"c.avi": "c.avi: hangs the decoder"}
@@ -366,7 +340,7 @@ def test_it_can_be_moved(root, folder, tmp_path, native, monkeypatch):
     text = [path.read_bytes() for path in moved_stores.rglob("*") if path.is_file()]
     assert not any(str(root).encode() in content or str(folder).encode() in content for content in text)
     monkeypatch.setattr(building, "_build", lambda *_: pytest.fail("decoded again"))
-    tracks = [JPEG, TRACKS[8]]
+    tracks = [JPEG, TRACKS[6]]
     store = build_store(moved_root, list(FILES), moved_stores, "test", tracks, workers=1, max_store=0)
     assert store.folder == moved_stores / folder.name
     np.testing.assert_array_equal(store.rgb("c.avi")[:], opened(folder, JPEG).rgb("c.avi")[:])
@@ -462,15 +436,18 @@ def small_disk(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_loses_nothing(root, folder, small_disk, monkeypatch):
-    monkeypatch.setattr(building, "_announce", lambda *_: None)  # that would have said so
+    monkeypatch.setattr(building, "announce_build", lambda *_: None)  # that would have said so
     build(root, small_disk, [replace(JPEG, quality=40)])
-    with pytest.raises(DataError, match=r"cannot write the frame store: No space left on device; point data\."):
-        build(root, small_disk, [RGB, TRACKS[7]])
+    with pytest.raises(
+        DataError,
+        match=r"cannot write the frame store: No space left on device; about .* make room",
+    ):
+        build(root, small_disk, [RGB, TRACKS[5]])
     assert not list(small_disk.rglob("*.tmp"))
     assert len(opened(small_disk / folder.name, replace(JPEG, quality=40)).rgb("c.avi")) == 41
     subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
-    build(root, small_disk, [RGB, TRACKS[7]])
-    for suffix in ("rgb-24x32/00000.npy", "flow-24x32-dis-ultrafast-field/00000.ranges.npy"):
+    build(root, small_disk, [RGB, TRACKS[5]])
+    for suffix in ("rgb-24x32/00000.npy", "flow-24x32-dis-ultrafast-b4/00000.means.npy"):
         assert (small_disk / folder.name / suffix).read_bytes() == (folder / suffix).read_bytes()
 
 

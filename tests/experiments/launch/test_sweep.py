@@ -21,7 +21,7 @@ from experiments.records.lock import Busy, holder
 from experiments.records.make import command
 from experiments.records.provenance import code_hash
 from experiments.run import main
-from experiments.settings.compose import _spelt, compose
+from experiments.settings.compose import compose
 from experiments.training.train import run_point
 from tests.experiments.launch.interruption import ROOT, Moment, run_sweep, what_came_out
 
@@ -95,22 +95,6 @@ def test_a_wrong_word_is_named(words, message, capsys):
 def test_the_order_of_words_changes_nothing():
     words = ["strategy=c3d", "training.steps=5", "seed=1", "data.size=32"]
     assert compose(words) == compose(words[::-1])
-
-
-@pytest.mark.parametrize(
-    ("written", "kept"),
-    [
-        ("['motion', 'order']", "[motion,order]"),  # as Python and so W&B's agent write a list of a sweep's file
-        ("[motion,order]", "[motion,order]"),
-        ("[20, 30]", "[20,30]"),
-        ("['20']", "['20']"),  # unquoted it would be a number
-        ("['a,b']", "['a,b']"),
-        ("[[1,2]]", "[[1,2]]"),
-        ("a, b", "a, b"),
-    ],
-)
-def test_lists_have_one_spelling(written, kept):
-    assert _spelt(written) == kept
 
 
 # -- where a point stands ----------------------------------------------------------------------------------------------
@@ -193,7 +177,7 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
         patch.setattr("experiments.launch.status.code_hash", lambda run: "other")
         assert without("/nowhere", "/nowhere").startswith("stale"), "the code can be compared anywhere"
     (folder / "record.json").unlink()
-    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
+    (folder / "unfinished/last.ckpt").write_bytes((folder / "unfinished/last.ckpt").read_bytes()[:1000])
     assert shown().startswith("stale") and "last.ckpt cannot be read" in shown()
     run_point(run)  # from the start
 
@@ -346,7 +330,7 @@ def test_a_sweep_that_is_cut_off_ends_as_if_it_had_not_been(place, undisturbed, 
         assert done.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), done.stderr
         assert "Traceback" not in done.stderr
     if moments[-1].signal == "SIGTERM":
-        assert "stopped by SIGTERM; the same command goes on from the last checkpoint" in done.stderr
+        assert "stopped by SIGTERM; the same command goes on with what is not finished" in done.stderr
     done = run_sweep(words, tmp_path / "hook")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "goes on from its last checkpoint" in done.stdout

@@ -1,46 +1,49 @@
 """Configuration: every shipped file loads, every mistake is answered, ids depend on what changes the numbers only."""
 
 import dataclasses
+import json
+import os
 import re
 import shlex
+import shutil
 
 import pytest
 import torch
 
-from datamodules import clips as clip_rules
 from datamodules.datasets import DATASETS
 from experiments.records.make import command
 from experiments.settings.compose import compose
-from experiments.settings.presets import names
-from experiments.settings.schema import PLACES, is_place
+from experiments.settings.presets import CONFIGS, names
+from experiments.settings.schema import flat, is_place
 from vidfusion.strategies import STRATEGIES
 
+BASE = ["strategy=c3d"]
 DATASET_SETTINGS = {"folder": ["data.root=somewhere"]}
 
 
 @pytest.mark.parametrize("strategy", names("strategy"))
-@pytest.mark.parametrize("clip", names("clip"))
-def test_every_strategy_preset_composes_and_builds(strategy, clip):
-    run = compose([f"strategy={strategy}", f"clip={clip}"])
-    model = run.strategy_class(run.model, run.clip_shape(), 3, run.training)
-    assert model.modalities == (("rgb",) if not run.sampling.flow_frames else ("rgb", "flow"))
-    assert run.sampling.resize == list(run.strategy_class.nets["tiny"].resize)
+def test_every_strategy_preset_composes_and_builds(strategy):
+    """With every recipe, on its own clip and on the lecture's."""
+    for recipe in names("recipe"):
+        runs = []
+        for clip in ("native", "lecture"):
+            run = compose([f"strategy={strategy}", "dataset=ucf101", f"recipe={recipe}", f"clip={clip}"])
+            with torch.device("meta"):
+                model = run.strategy_class(run.model, run.clip_shape(), 3, run.training)
+            assert model.modalities == (("rgb", "flow") if run.sampling.flow_frames else ("rgb",))
+            assert run.model.size == ("published" if recipe == "published" else "tiny")
+            runs.append(run)
+        native, lecture = runs
+        assert native.id != lecture.id
+        assert lecture.sampling.fps == (None if "trajectory" in strategy else 5)
+        if recipe != "published":  # which has each paper's number of clips
+            assert lecture.sampling.test_clips == 10
 
 
-@pytest.mark.parametrize(
-    ("strategy", "dataset"),
-    [(name, "ucf101") for name in names("strategy")] + [("c3d", name) for name in names("dataset")],
-)
-@pytest.mark.parametrize("recipe", names("recipe"))
-def test_every_dataset_and_recipe_preset_composes(strategy, dataset, recipe):
-    run = compose(
-        [f"strategy={strategy}", f"dataset={dataset}", f"recipe={recipe}", *DATASET_SETTINGS.get(dataset, [])]
-    )
+@pytest.mark.parametrize("dataset", names("dataset"))
+def test_every_dataset_preset_composes(dataset):
+    run = compose(["strategy=c3d", f"dataset={dataset}", *DATASET_SETTINGS.get(dataset, [])])
     assert isinstance(run.data, DATASETS[dataset])
-    clip_rules.check(run.sampling)
-    with torch.device("meta"):
-        run.strategy_class(run.model, run.clip_shape(), 3, run.training)
-    assert run.model.size == ("published" if recipe == "published" else "tiny")
 
 
 @pytest.mark.parametrize(
@@ -66,17 +69,6 @@ def test_published_recipes_are_the_papers(strategy, dataset, expected):
     assert found == expected
     assert (training.optimizer, training.momentum) == ("sgd", 0.9)
     assert training.init == ("torch" if strategy.startswith("snippets") else "gaussian")
-
-
-@pytest.mark.parametrize("recipe", names("recipe"))
-@pytest.mark.parametrize("strategy", names("strategy"))
-def test_the_lectures_clip_is_another_than_the_native_one(strategy, recipe):
-    words = [f"strategy={strategy}", "dataset=ucf101", f"recipe={recipe}"]
-    native, lecture = compose([*words, "clip=native"]), compose([*words, "clip=lecture"])
-    assert native.id != lecture.id
-    assert lecture.sampling.fps == (None if "trajectory" in strategy else 5)
-    if recipe != "published":  # which has each paper's number of clips
-        assert lecture.sampling.test_clips == 10
 
 
 def test_no_two_strategies_are_the_same_network_on_the_lectures_clip():
@@ -125,6 +117,74 @@ def test_weights_are_part_of_a_runs_identity_by_their_content(tmp_path):
         print(compose([*BASE, "model.weights=/nowhere"]).id)
 
 
+def test_folders_of_one_name_and_other_videos_are_two_data_sets(monkeypatch):
+    """And the same lists are one data set wherever the folder lies, whatever the manifest is called."""
+    calls = []
+    kind = DATASETS["folder"]
+    monkeypatch.setattr(kind, "identity", lambda data: calls.append(data) or data.root.split("/")[1], raising=False)
+    words = [*BASE, "dataset=folder"]
+    one, other = (compose([*words, f"data.root=/{disk}/weizmann"]) for disk in ("a", "b"))
+    assert not calls, "videos are not looked for before an id is asked for"
+    assert one.id.startswith("c3d-weizmann-s0-") and other.id.startswith("c3d-weizmann-s0-")
+    assert one.id != other.id and one.settings_hash != other.settings_hash and len(calls) == 2
+    same = compose([*words, "data.root=/a/moved/weizmann", "data.manifest=mine.csv"])
+    assert same.id == one.id
+
+
+def test_a_preset_of_ones_own_is_checked(monkeypatch, tmp_path):
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    monkeypatch.setattr("experiments.settings.presets.CONFIGS", tmp_path / "configs")
+    path = tmp_path / "configs" / "recipe" / "mine.yaml"
+    for text, message in (
+        ("model: {weights: '${oc.env:HOME}'}", "expected the values themselves"),
+        ("- model", "expected settings by node"),
+        ("model: {size: tiny", "cannot be read"),
+        ("model: {size: tiny}\nmodel: {size: small}", "cannot be read"),
+        ("model: {sise: tiny}", "'sise' not in"),
+        ("model: {size: huge}", "'huge'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=re.escape(message)) as caught:
+            compose([*BASE, "recipe=mine"])
+        assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "training.lr=-1", "training.lr=nan", "training.lr=inf", "training.steps=0", "training.momentum=1",
+        "training.weight_decay=-1", "training.milestones=[-5]", "trainer.threads=0", "trainer.devices=0",
+        "trainer.workers=-1", "data.validation=1.5", "data.validation=nan", "data.split=0", "data.max_store=nan",
+        "data.quality=0", "data.quality=101", "data.store_fps=inf", "data.fps=0", "data.data_seed=-1", "seed=-1",
+        "seed=4294967296", "sampling.fps=nan", "sampling.stride=0", "sampling.crop=0", "sampling.resize=[]",
+        "model.dropout=1", "model.std=[0]",
+    ],
+)  # fmt: skip
+def test_a_senseless_number_is_refused_in_one_line(word):
+    key = word.partition("=")[0]
+    with pytest.raises(ValueError, match=f"^{re.escape(key)}=.*: expected ") as caught:
+        compose([*BASE, word])
+    assert "\n" not in str(caught.value)
+
+
+NASTY = (
+    "/x/my data #1", "2024_05_01", "007", "12:30:45", "on", "1e3", "null", "None", " a ", "it's", 'a "b"', "a\\b",
+    "%d%s", "$HOME `id` !x", "a=b", "[a]", "{a: b}", "- a", "été 視頻", "a\tb", "*?", "~root", "a;b|c&d>e", "--force",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_a_command_round_trips_whatever_its_words_hold(text):
+    """Through a shell's words, a record's JSON, and W&B's agent, which gives each word as it is."""
+    words = [f"sweep={text}", f"results={text}", f"data.root={text}", f"wandb.project={text}", f"data.lists={text}"]
+    run = compose([*BASE, *words, "training.lr=1e-3", "data.families=['motion', 'order']", "sampling.fps=null"])
+    assert run.sweep == run.wandb.project == text
+    assert run.results == run.data.root == os.path.expanduser(text)
+    again = compose(shlex.split(command(run))[2:])
+    assert again == run and again.id == run.id
+    assert compose([*BASE, *json.loads(json.dumps(run.overrides))]) == run
+
+
 def test_presets_and_registries_name_the_same():
     assert set(names("dataset")) == set(DATASETS)
     classes = {compose([f"strategy={name}"]).strategy_class for name in names("strategy")}
@@ -165,74 +225,30 @@ def test_mistakes_get_one_line(words, message):
     assert "\n" not in str(caught.value)
 
 
-BASE = ["strategy=c3d"]
-
-
-@pytest.mark.parametrize(
-    "word",
-    [
+def test_places_do_not_change_the_id_and_all_else_does():
+    base = compose(BASE).id
+    for word in (
         "results=elsewhere", "data.root=elsewhere", "data.stores=elsewhere", "data.max_store=3", "trainer.workers=2",
         "trainer.test_batch_size=7", "trainer.accelerator=cpu", "wandb.mode=disabled", "wandb.project=mine",
-        "sweep=fusion",
-    ],
-)  # fmt: skip
-def test_places_do_not_change_the_id(word):
-    assert compose([*BASE, word]).id == compose(BASE).id
-
-
-@pytest.mark.parametrize(
-    "word",
-    [
-        "training.steps=7", "training.lr=0.1", "training.select=last", "sampling.frames=17", "sampling.test_clips=all",
-        "data.split=2", "data.validation=0.5", "data.data_seed=1", "data.flow.bound=9", "data.clips.order=3",
-        "model.size=small", "model.dropout=0.3", "trainer.precision=bf16-mixed", "trainer.devices=2", "clip=lecture",
+        "sweep=fusion", "training.select=last",
+    ):  # fmt: skip
+        assert compose([*BASE, word]).id == base, word
+    for word in (
+        "training.steps=7", "training.lr=0.1", "sampling.frames=17", "sampling.test_clips=all", "data.split=2",
+        "data.validation=0.5", "data.data_seed=1", "data.flow.bound=9", "data.clips.order=3", "model.size=small",
+        "model.dropout=0.3", "trainer.precision=bf16-mixed", "trainer.devices=2", "clip=lecture",
         "data.undecodable=skip",
-    ],
-)  # fmt: skip
-def test_settings_that_change_the_numbers_change_the_id(word):
-    changed = compose([*BASE, word]).id != compose(BASE).id
-    assert changed == (word != "training.select=last")  # that one is the default
+    ):  # fmt: skip
+        assert compose([*BASE, word]).id != base, word
 
 
-def test_every_setting_is_a_place_or_part_of_the_identity():
-    """The split of the settings into the two, whole: a new setting must be put on one side here."""
-    run = compose(BASE)
-    leaves = set()
-
-    def walk(node, prefix):
-        for field in dataclasses.fields(node):
-            value = getattr(node, field.name)
-            if dataclasses.is_dataclass(value):
-                walk(value, f"{prefix}{field.name}.")
-            else:
-                leaves.add(prefix + field.name)
-
-    walk(run, "")
-    places = {name for name in leaves if is_place(name)}
-    assert places == {
+def test_these_settings_and_no_others_are_places():
+    settings = flat(dataclasses.asdict(compose(BASE)))
+    assert {name for name in settings if is_place(name)} == {
         "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
         "data.root", "data.stores", "data.max_store",
         "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
         "wandb.mode", "wandb.project", "wandb.entity", "wandb.private", "wandb.film_strips",
-    }  # fmt: skip
-    assert {place.split(".")[0] for place in PLACES} <= {name.split(".")[0] for name in leaves}
-    assert leaves - places == {
-        *(f"model.{name}" for name in (
-            "size", "dropout", "batch_norm", "head", "backbone", "pretrained", "weights", "channel_order", "mean",
-            "std", "layout", "temporal_depths", "pool5")),
-        *(f"sampling.{name}" for name in (
-            "frames", "flow_frames", "flow_direction", "stride", "fps", "span", "train_clips", "test_clips",
-            "test_step", "test_sampling", "test_views", "short", "resize", "crop", "crop_scales", "colour",
-            "balanced", "train_labels")),
-        *(f"data.{name}" for name in (
-            "split", "validation", "folds", "fold", "mirror", "undecodable", "flow.method", "flow.preset", "flow.bound",
-            "flow.range", "flow.encoding", "encoding", "quality", "store_fps",
-            "lists", "data_seed", "size", "frames", "fps", "families", "clips")),
-        *(f"training.{name}" for name in (
-            "steps", "multiply_adds", "batch_size", "optimizer", "lr", "head_lr_factor", "bias_lr_factor", "momentum",
-            "nesterov", "weight_decay", "schedule", "milestones",
-            "gamma", "warmup", "label_smoothing", "clip_norm", "init", "trained_layers", "select")),
-        *(f"trainer.{name}" for name in ("devices", "precision", "threads", "channels_last", "compile")),
     }  # fmt: skip
 
 
@@ -241,8 +257,6 @@ def test_seed_and_data_set_stand_in_the_id_and_not_in_the_settings_hash():
     assert first.id.startswith("c3d-moving_shapes-s0-")
     assert second.id.startswith("c3d-moving_shapes-s1-")
     assert first.settings_hash == second.settings_hash
-    folder = compose([*BASE, "dataset=folder", "data.root=/tmp/weizmann"])
-    assert folder.id.startswith("c3d-weizmann-s0-")
 
 
 def test_command_makes_the_same_run(tmp_path):

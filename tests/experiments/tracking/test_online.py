@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -15,13 +14,13 @@ from experiments.launch.grid import SWEEPS, read_points
 from experiments.records.files import read_records
 from experiments.settings.compose import compose
 from experiments.tables.table import tables
-from experiments.tracking.sync import sync
 from experiments.training.build import make_data
 from experiments.training.train import run_point
 from tests.experiments.tracking.wandb_server import ENTITY, Server
 
 ROOT = Path(__file__).parents[3]
 KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
+pytestmark = pytest.mark.slow
 SECRET = "hunter2-of-another-service"
 
 # Several runs in one process, since starting one takes longer than the run.
@@ -29,9 +28,11 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 from experiments.run import main
-from experiments.table import read_records, tables
-from experiments.tracking import WandbConfig, log_report
-from experiments.training import Progress
+from experiments.records.files import read_records
+from experiments.settings.schema import WandbConfig
+from experiments.tables.table import tables
+from experiments.tracking.sweep_report import log_report
+from experiments.training.callbacks import Progress
 
 settings, results = sys.argv[1:], Path(sys.argv[-1].partition("=")[2])
 step_ends = Progress.on_train_batch_end
@@ -58,8 +59,8 @@ at_step(20)
 run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
 run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
 for _ in range(2):
-    log_report(WandbConfig(), "toy", tables(read_records(results), []), results)
-log_report(WandbConfig(private=True), "quiet", tables(read_records(results), []), results)
+    log_report(WandbConfig(), "toy", tables(read_records(results)[0], []), results)
+log_report(WandbConfig(private=True), "quiet", tables(read_records(results)[0], []), results)
 os.environ["WANDB_FINISH_TIMEOUT"] = "4"
 run("strategy=c3d")
 """
@@ -68,8 +69,9 @@ run("strategy=c3d")
 PRIVATELY = """
 import sys
 from pathlib import Path
-from experiments.render import Section
-from experiments.tracking import WandbConfig, log_report
+from experiments.settings.schema import WandbConfig
+from experiments.tables.render import Section
+from experiments.tracking.sweep_report import log_report
 
 shown = Section("toy", [], ["Strategy"], [["c3d"]], csv=[{"strategy": "c3d", "test/video_hit1": 0.5}])
 log_report(WandbConfig(private=True), "alone", [shown], Path(sys.argv[1]))
@@ -254,7 +256,7 @@ def test_a_sweeps_report_arrives_once(place, ran):
     server, _ = ran
     run = run_of(server, "toy")
     assert (run.state, run.fields["jobType"], run.fields["groupName"]) == ("finished", "report", "toy")
-    before = [record for record in read_records(place[0] / "results") if record["strategy"] != "c3d"]
+    before = [record for record in read_records(place[0] / "results")[0] if record.strategy != "c3d"]
     sections = tables(before, [])
     assert len(sections) == 2  # with validation and without: not the same training videos
     for section, name in zip(sections, (sections[0].title, f"{sections[0].title} (2)"), strict=True):
@@ -327,7 +329,7 @@ def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch)
     added = {name: sweep["parameters"].pop(name) for name in set(sweep["parameters"]) - set(file["parameters"])}
     assert sweep == file
 
-    theirs = {record["id"]: record for record in read_records(folder / "agent/results") if record["kind"] == "run"}
+    theirs = {record.id: record for record in read_records(folder / "agent/results")[0] if record.kind == "run"}
     shutil.move(folder / "agent/results", folder / "agent/theirs")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     words = [f"{name}={choice['value']}" for name, choice in added.items()]  # as they stand in the file
@@ -346,54 +348,6 @@ def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch)
         for name, value in ours["rows"][-1]["metrics"].items():
             assert tracked.summary.get(name) == (None if value is None else pytest.approx(value)), name
     assert not [run for run in server.runs.values() if run.fields["jobType"] == "report"]
-
-
-def offline_part(results, time, run_id):
-    folder = results / "wandb" / f"offline-run-{time}-{run_id}"
-    folder.mkdir(parents=True)
-    (folder / f"run-{run_id}.wandb").write_bytes(b"a beginning")
-    return folder
-
-
-def test_what_is_still_being_made_waits(tmp_path, monkeypatch, capsys):
-    offline_part(tmp_path, "20200101_000000", "a-b")
-    (tmp_path / "runs" / "a:b").mkdir(parents=True)  # W&B takes no such letters in an id
-    seen = []
-    monkeypatch.setattr("experiments.tracking.sync.holder", lambda folder: seen.append(folder) or "process 1")
-    assert sync(tmp_path) == 1
-    assert seen == [tmp_path / "runs" / "a:b"]
-    said = capsys.readouterr()
-    assert "still being made by process 1" in said.out and "no offline run" not in said.out
-    assert said.err == "1 still being made: the same command uploads them later\n"
-
-
-def test_later_parts_of_a_run_wait_for_an_earlier_one(tmp_path, monkeypatch, capsys):
-    parts = [
-        offline_part(tmp_path, f"20200101_00000{number}", run_id)
-        for number, run_id in enumerate(["torn", "whole", "torn", "whole"])
-    ]
-    sent = []
-
-    def upload(command, **_):
-        folder = Path(command[-1])
-        sent.append(folder)
-        for log in folder.glob("run-whole.wandb"):
-            (folder / f"{log.name}.synced").touch()
-        return SimpleNamespace(stderr="")
-
-    monkeypatch.setattr("experiments.tracking.sync._sign_in", lambda: None)
-    monkeypatch.setattr("experiments.tracking.sync.subprocess.run", upload)
-    monkeypatch.setenv("WANDB_X_GRAPHQL_RETRY_MAX", "1")
-    assert sync(tmp_path) == 1
-    assert sent == [parts[0], parts[1], parts[3]]
-    said = capsys.readouterr()
-    assert f"{parts[2].name}: waits for its earlier part\n" in said.out
-    assert said.err == f"2 of 4 did not go:\n  {parts[0]}\n  {parts[2]}\n"
-
-
-def test_a_folder_without_runs_of_wandb_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"results=.*typo: there is no folder .*typo/wandb"):
-        sync(tmp_path / "typo")
 
 
 def test_upload_needs_credentials_and_takes_no_key(ran, tmp_path):

@@ -1,5 +1,6 @@
 """Checkpoints of tiny trainings put to use: tested again and otherwise, refused, asked about files."""
 
+import dataclasses
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from datamodules.datasets.folder import Folder
+from datamodules.loading import TestViews
 from experiments.run import main
 from experiments.settings.compose import compose
 from experiments.settings.schema import WandbConfig
@@ -22,7 +24,7 @@ from experiments.tables.comparisons import digest
 from experiments.trained.load import load_trained, printable
 from experiments.trained.predict import predict
 from experiments.trained.test import _apart, test
-from experiments.training.build import make_model
+from experiments.training.build import make_data, make_model
 from experiments.training.train import run_point
 from vidfusion.nets import torchvision_nets
 
@@ -276,7 +278,8 @@ def test_a_repeated_test_says_what_is_not_as_it_was(apart, capsys):
     folder = apart["two_stream"].parent
     record = record_of(folder)
     record["rows"][1]["metrics"]["test/clip_hit1"] = 0.75
-    (folder / "record.json").write_text(json.dumps(record | {"code": {"hash": "other"}}))
+    record["code"]["hash"] = "other"
+    (folder / "record.json").write_text(json.dumps(record))
     with np.load(folder / "scores.npz") as saved:
         fields = dict(saved)
     fields["scores"] = fields["scores"] + np.float32(0.25) * (np.arange(len(fields["scores"])) == 3)[:, None, None]
@@ -315,6 +318,38 @@ def test_a_changed_test_has_a_record_and_a_row_of_its_own(apart, capsys):
     assert new_record(results, before)[0] == folder, "the same test again replaces its record"
     test(path, ["sampling.test_views=3crop"])
     assert (results / "table.md").read_text().count("recipe quick") == 2, "another protocol has a section of its own"
+
+
+def test_a_test_played_backwards_has_a_row_of_its_own_and_forgets_nothing_that_has_no_order(apart, capsys, tmp_path):
+    """Maximum over frames and single frames have no direction: reversed clips give their scores again."""
+    results = tmp_path / "results"
+    before = set((results / "runs").iterdir())
+    assert test(apart["early_fusion"], ["sampling.test_time=reversed"]) == 0
+    folder, record = new_record(results, before)
+    assert record["kind"] == "test" and record["test"]["changed"] == {"sampling.test_time": "reversed"}
+    assert record["protocol"]["text"].startswith("even clips played reversed x center view")
+    old = np.load(apart["early_fusion"].parent / "scores.npz")["scores"]
+    new = np.load(folder / "scores.npz")["scores"]
+    assert new.shape == old.shape and not np.allclose(new, old)  # the noise has an order
+
+
+@pytest.mark.parametrize("time", ["reversed", "shuffled"])
+def test_single_frames_answer_the_same_in_any_order(runs, time):
+    run = runs["early_fusion"]
+    data = make_data(run)
+    data.prepare_data()
+    data.setup()
+    model = make_model(compose(["strategy=single_frame", "sampling.frames=4"]), CLASSES).eval()
+
+    def answers(**changes):
+        views = TestViews(
+            data.lists.test, data.store, dataclasses.replace(data.spec, frames=4, **changes), len(CLASSES), False
+        )
+        batch = next(iter(data.view_loader(views)))
+        with torch.no_grad():
+            return model(rgb=model.inputs(batch)["rgb"]).sort(1).values
+
+    assert torch.allclose(answers(), answers(test_time=time), atol=1e-5)
 
 
 def test_a_network_of_other_code_is_not_taken_for_a_seed_of_this_ones(apart, monkeypatch):

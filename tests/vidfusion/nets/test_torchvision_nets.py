@@ -7,10 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
-from experiments.settings.compose import compose
-from vidfusion.classifier import VideoClassifier
+from tests.factories import clips_of, network, one_hot
+from vidfusion.nets.choice import load_imagenet
 from vidfusion.nets.torchvision_nets import TorchvisionTrunk, names
-from vidfusion.optimisation import TrainingConfig
 
 NETWORKS = ["resnet18", "resnet50", "alexnet", "vgg11_bn", "googlenet"]
 FUSIONS = ["single_frame", "early_fusion", "late_fusion", "slow_fusion", "c3d", "two_stream", "cnn_lstm"]
@@ -106,19 +105,10 @@ def test_inflated_resnet18_of_still_clips_has_its_frames_features_away_from_the_
     assert not torch.allclose(found[0][:, :, 0], expected[0], rtol=1e-2)
 
 
-def build(preset: str, *words: str) -> VideoClassifier:
-    run = compose([f"strategy={preset}", *words])
-    torch.manual_seed(0)
-    return run.strategy_class(run.model, run.clip_shape(), 5, TrainingConfig())
-
-
 @pytest.mark.parametrize("preset", FUSIONS)
 def test_every_way_of_fusion_takes_the_same_backbone(preset):
-    model = build(preset, "model.backbone=resnet18")
-    clip = model.clip
-    inputs = {"rgb": torch.rand(2, 3, clip.frames, 32, 32), "flow": torch.rand(2, 2, clip.flow_frames, 32, 32)}
-    logits = model(**{name: inputs[name] for name in model.modalities})
-    model.loss(logits, torch.eye(5, dtype=torch.bool)[:2]).backward()
+    model = network(preset, "model.backbone=resnet18")
+    model.loss(model(**clips_of(model)), one_hot(0, 1)).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     trunks = [layer for layer in model.modules() if isinstance(layer, TorchvisionTrunk)]
     assert len(trunks) == max(1, len(model.streams))
@@ -126,7 +116,7 @@ def test_every_way_of_fusion_takes_the_same_backbone(preset):
 
 
 def test_slow_fusion_steps_through_time_where_resnet_halves_space():
-    model = build("slow_fusion", "model.backbone=resnet50")
+    model = network("slow_fusion", "model.backbone=resnet50")
     times = {}
     for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):
         getattr(model.trunk, name).register_forward_hook(
@@ -138,20 +128,20 @@ def test_slow_fusion_steps_through_time_where_resnet_halves_space():
 
 
 def test_only_the_stream_that_sees_colours_takes_imagenets_weights(cached):
-    network = cached("resnet18")
-    model = build("two_stream", "model.backbone=resnet18", "model.pretrained=DEFAULT")
+    original_net = cached("resnet18")
+    model = network("two_stream", "model.backbone=resnet18", "model.pretrained=DEFAULT")
     before = model.temporal[0].layer1[0].conv1.weight.clone()
-    model.load_imagenet()
-    assert torch.equal(model.spatial[0].conv1.weight[:, :, 0], network.conv1.weight)
+    load_imagenet(model, "DEFAULT")
+    assert torch.equal(model.spatial[0].conv1.weight[:, :, 0], original_net.conv1.weight)
     assert torch.equal(model.temporal[0].layer1[0].conv1.weight, before)
     assert model.temporal[0].conv1.in_channels == 20
 
 
 def test_mistakes_are_named(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"model\.backbone=resnet17: .*Did you mean resnet1"):
-        build("single_frame", "model.backbone=resnet17")
+        network("single_frame", "model.backbone=resnet17")
     with pytest.raises(ValueError, match=r"model\.pretrained=DEFAULT: only a model\.backbone"):
-        build("single_frame", "model.pretrained=DEFAULT")
+        network("single_frame", "model.pretrained=DEFAULT")
     trunk = TorchvisionTrunk("resnet18", 3)
     with pytest.raises(ValueError, match=r"model\.pretrained=BEST: resnet18 has IMAGENET1K_V1, DEFAULT"):
         trunk.load_imagenet("BEST")

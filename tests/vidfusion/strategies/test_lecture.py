@@ -4,19 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.settings.compose import compose
+from tests.factories import network
 from vidfusion.layer_table import layer_table, multiply_adds
-from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies.lecture import Lecture
 
 CLASSES = 10
-
-
-def build(preset: str, device: str = "cpu", **changes: int) -> Lecture:
-    run = compose([f"strategy={preset}"])
-    torch.manual_seed(0)
-    with torch.device(device):
-        return run.strategy_class(run.model, run.clip_shape()._replace(**changes), CLASSES, TrainingConfig())
 
 
 @pytest.mark.parametrize(
@@ -28,7 +20,7 @@ def build(preset: str, device: str = "cpu", **changes: int) -> Lecture:
     ],
 )
 def test_sizes_and_counts_are_the_lectures(preset, parameters, macs, shapes):
-    model = build(preset, "meta")
+    model = network(preset, classes=CLASSES, device="meta")
     assert model.clip[:3] == (20, 0, 64)
     found = []
     for layer in model.trunk:
@@ -61,7 +53,7 @@ def test_sizes_and_counts_are_the_lectures(preset, parameters, macs, shapes):
     ],
 )
 def test_layer_table_is_the_lectures(preset, rows):
-    *layers, mean, _ = layer_table(build(preset, "meta"))
+    *layers, mean, _ = layer_table(network(preset, classes=CLASSES, device="meta"))
     assert [(layer.output, layer.receptive_field) for layer in layers] == rows
     assert mean.output == (24, 1, 1, 1)
     assert mean.receptive_field == ({"lecture_3d": 30}.get(preset, 20), 74, 74) and mean.clipped == (20, 64, 64)
@@ -70,9 +62,9 @@ def test_layer_table_is_the_lectures(preset, rows):
 
 
 def test_flattened_late_fusion_reads_every_place_of_every_frame():
-    model = build("lecture_late_flatten", "meta")
+    model = network("lecture_late_flatten", device="meta")
     assert next(layer for layer in model.head if isinstance(layer, nn.Linear)).in_features == 122_880
-    assert model.order_matters and not build("lecture_late", "meta").order_matters
+    assert model.order_matters and not network("lecture_late", device="meta").order_matters
 
 
 def features(model: Lecture, rgb: torch.Tensor) -> torch.Tensor:
@@ -86,13 +78,13 @@ def test_a_clip_that_is_4_frames_later_shifts_the_3d_networks_features_by_one_an
     longer = torch.rand(1, 3, 32, 64, 64, generator=generator, dtype=torch.float64)
     clip, later = longer[:, :, 4:], longer[:, :, :28]  # `later` shows at frame t + 4 what `clip` shows at t
     with torch.no_grad():
-        model = build("lecture_3d").double()
+        model = network("lecture_3d").double()
         before, after = features(model, clip), features(model, later)
         # Position j sees frames 4j - 5 to 4j + 8, of 28: 2, 3 and 4 do not see beyond the clip's ends.
         torch.testing.assert_close(after[:, :, 3:5], before[:, :, 2:4])
         assert not torch.allclose(after[:, :, 2:4], before[:, :, 2:4], atol=1e-3)
 
-        model = build("lecture_early", frames=28).double()
+        model = network("lecture_early", frames=28).double()
         before, after = features(model, clip), features(model, later)
         assert before.shape[2] == 1
         assert not torch.allclose(after, before, atol=1e-3)
@@ -102,13 +94,10 @@ def test_late_fusion_with_the_mean_is_blind_to_the_order_of_frames():
     rgb = torch.rand(2, 3, 20, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for preset, same in (("lecture_late", True), ("lecture_late_flatten", False), ("lecture_3d", False)):
-            model = build(preset).double()
+            model = network(preset).double()
             assert torch.allclose(model(rgb), model(rgb.flip(2)), atol=1e-9) == same
 
 
 def test_what_the_lecture_does_not_have_is_refused():
     with pytest.raises(ValueError, match="the lecture's networks have neither"):
-        compose_and_build = compose(["strategy=lecture_3d", "model.batch_norm=true"])
-        compose_and_build.strategy_class(
-            compose_and_build.model, compose_and_build.clip_shape(), CLASSES, TrainingConfig()
-        )
+        network("lecture_3d", "model.batch_norm=true")

@@ -2,27 +2,14 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from experiments.settings.compose import compose
-from vidfusion.classifier import VideoClassifier
-from vidfusion.optimisation import TrainingConfig
+from tests.factories import clips_of, network, one_hot, parameters
 from vidfusion.strategies.snippets_pool import STEP, WINDOW
 
 CLASSES = 5
 POOLINGS = ["conv", "late", "slow", "local", "time_conv"]
-
-
-def build(preset: str, *words: str, device: str = "cpu", classes: int = CLASSES) -> VideoClassifier:
-    run = compose([f"strategy={preset}", *words])
-    torch.manual_seed(0)
-    with torch.device(device):
-        return run.strategy_class(run.model, run.clip_shape(), classes, TrainingConfig())
-
-
-def parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.mark.parametrize(
@@ -34,38 +21,38 @@ def parameters(module: nn.Module) -> int:
     ],
 )
 def test_published_lstms(preset, words, count, layers):
-    model = build(preset, "model.size=published", *words, device="meta")
+    model = network(preset, "model.size=published", *words, device="meta")
     assert parameters(model.lstm) == count
     assert model.lstm.num_layers == layers
 
 
 def test_lrcns_frame_cnn_has_the_published_count():
-    model = build("cnn_lstm", "model.size=published", device="meta")
+    model = network("cnn_lstm", "model.size=published", device="meta")
     assert parameters(model.trunk) + parameters(model.fc6) == 60_937_856
-    assert parameters(build("cnn_lstm", "model.size=published", device="meta", classes=101)) == 65_421_285 + 4 * 256
+    assert parameters(network("cnn_lstm", "model.size=published", device="meta", classes=101)) == 65_421_285 + 4 * 256
 
 
 def test_every_lstm_layer_starts_with_open_forget_gates():
-    model = build("snippets_lstm", "model.size=small")
+    model = network("snippets_lstm", "model.size=small")
     for layer in range(3):
         bias = getattr(model.lstm, f"bias_ih_l{layer}")
         assert torch.equal(bias[256:512], torch.ones(256)) and not torch.equal(bias[:256], torch.ones(256))
 
 
 def test_gain_rises_linearly_over_the_steps():
-    model = build("snippets_lstm")
+    model = network("snippets_lstm")
     logits = torch.randn(3, 4, CLASSES, generator=torch.Generator().manual_seed(0))
-    target = torch.eye(CLASSES, dtype=torch.bool)[[1, 4, 0]]
+    target = one_hot(1, 4, 0)
     by_step = [F.cross_entropy(logits[:, step], target.float().argmax(1)) for step in range(4)]
     expected = sum(gain * loss for gain, loss in zip((0.25, 0.5, 0.75, 1.0), by_step, strict=True)) / 4
     torch.testing.assert_close(model.loss(logits, target), expected)
-    constant = build("snippets_lstm", "model.gain=constant")
+    constant = network("snippets_lstm", "model.gain=constant")
     torch.testing.assert_close(constant.loss(logits, target), sum(by_step) / 4)
 
 
 @pytest.mark.parametrize("answer", ["mean", "last", "max", "weighted"])
 def test_the_four_ways_to_answer(answer):
-    model = build("snippets_lstm", f"model.answer={answer}")
+    model = network("snippets_lstm", f"model.answer={answer}")
     logits = 2 * torch.randn(2, 3, CLASSES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     steps = logits.softmax(-1)
     expected = {
@@ -79,15 +66,10 @@ def test_the_four_ways_to_answer(answer):
     torch.testing.assert_close(found.sum(1), torch.ones(2))
 
 
-def clips(model: VideoClassifier) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(2, 3, model.clip.frames, 32, 32, generator=generator, dtype=torch.float64)
-
-
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_pooling_is_the_slow_loops(pooling):
-    model = build("snippets_pool", f"model.pooling={pooling}", "sampling.frames=21").double().eval()
-    rgb = clips(model)
+    model = network("snippets_pool", f"model.pooling={pooling}", "sampling.frames=21").double().eval()
+    rgb = clips_of(model)["rgb"]
     with torch.no_grad():
         found = model(rgb)
         maps = [model.trunk(rgb[:, :, t : t + 1]).flatten(1) for t in range(21)]
@@ -115,31 +97,31 @@ def test_pooling_is_the_slow_loops(pooling):
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_who_can_tell_the_order_of_frames(pooling):
-    model = build("snippets_pool", f"model.pooling={pooling}").double().eval()
+    model = network("snippets_pool", f"model.pooling={pooling}").double().eval()
     assert model.order_matters == (pooling in ("slow", "local", "time_conv"))
-    rgb = clips(model)
+    rgb = clips_of(model)["rgb"]
     with torch.no_grad():
         shuffled = model(rgb[:, :, torch.randperm(16, generator=torch.Generator().manual_seed(0))])
         assert torch.allclose(shuffled, model(rgb), atol=1e-9) != model.order_matters
 
 
 def test_pooling_needs_its_window_and_its_two_layers():
-    build("snippets_pool", "sampling.frames=9")
+    network("snippets_pool", "sampling.frames=9")
     with pytest.raises(ValueError, match=r"sampling\.frames >= 10 with model\.pooling=slow, got 9"):
-        build("snippets_pool", "sampling.frames=9", "model.pooling=slow")
+        network("snippets_pool", "sampling.frames=9", "model.pooling=slow")
     with pytest.raises(ValueError, match=r"two fully connected layers"):
-        build("snippets_pool", "model.head=gap")
+        network("snippets_pool", "model.head=gap")
 
 
 def test_pooling_takes_a_backbone_and_its_imagenet_weights():
-    model = build("snippets_pool", "model.backbone=resnet18")
+    model = network("snippets_pool", "model.backbone=resnet18")
     assert model.fc1[0].in_features == 512 and model.net.fc == (128, 128)
-    published = build("snippets_pool", "model.size=published", "model.pretrained=DEFAULT", device="meta")
+    published = network("snippets_pool", "model.size=published", "model.pretrained=DEFAULT", device="meta")
     assert published.net.backbone == "googlenet"
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_every_layer_is_used(pooling):
-    model = build("snippets_pool", f"model.pooling={pooling}")
-    model.loss(model(torch.rand(2, 3, 16, 32, 32)), torch.eye(CLASSES, dtype=torch.bool)[:2]).backward()
+    model = network("snippets_pool", f"model.pooling={pooling}")
+    model.loss(model(torch.rand(2, 3, 16, 32, 32)), one_hot(0, 1)).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())

@@ -7,17 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.settings.compose import compose
-from vidfusion.optimisation import TrainingConfig
+from tests.factories import network
 from vidfusion.strategies.two_stream import TwoStream, trajectory_stack
 
 CLASSES = 5
-
-
-def build(*words: str, preset: str = "two_stream", **training: object) -> TwoStream:
-    run = compose([f"strategy={preset}", *words])
-    torch.manual_seed(0)
-    return run.strategy_class(run.model, run.clip_shape(), CLASSES, TrainingConfig(**training))
 
 
 def batch(model: TwoStream, count: int = 4, classes: int = CLASSES) -> dict[str, Tensor]:
@@ -82,8 +75,8 @@ def test_the_first_field_is_taken_in_place_and_a_still_one_changes_nothing():
 
 
 def test_the_mean_of_the_whole_field_is_subtracted_after_the_path_was_followed():
-    with_mean = build(preset="two_stream_trajectory_no_mean")
-    without = build(preset="two_stream_trajectory")
+    with_mean = network("two_stream_trajectory_no_mean")
+    without = network("two_stream_trajectory")
     clips = batch(with_mean)
     path, less = with_mean.inputs(clips)["flow"], without.inputs(clips)["flow"]
     torch.testing.assert_close(less, path - clips["flow_mean"][..., None, None])
@@ -93,10 +86,10 @@ def test_the_mean_of_the_whole_field_is_subtracted_after_the_path_was_followed()
 
 def test_a_path_leads_forwards_only():
     with pytest.raises(ValueError, match=r"model\.stacking=trajectory: .* do not follow each other"):
-        build("model.stacking=trajectory", preset="two_stream_bidirectional")
+        network("two_stream_bidirectional", "model.stacking=trajectory")
     for word in ("sampling.stride=2", "sampling.fps=5", "sampling.span=video"):
         with pytest.raises(ValueError, match=r"do not follow each other; expected sampling\.flow_direction=forward"):
-            build(word, preset="two_stream_trajectory")
+            network("two_stream_trajectory", word)
 
 
 # -- what is trained -------------------------------------------------------------------------------------------------
@@ -108,7 +101,7 @@ def trained(model: nn.Module) -> set[str]:
 
 def test_only_the_last_layer_of_the_spatial_stream_is_trained_where_asked(tmp_path):
     (tmp_path / "weights").write_bytes(b"")
-    model = build("model.spatial_training=last_layer", f"model.weights={tmp_path}/weights")
+    model = network("two_stream", "model.spatial_training=last_layer", f"model.weights={tmp_path}/weights")
     model.freeze()
     every = {name for name, _ in model.named_parameters()}
     last = f"spatial.{len(model.spatial) - 1}."
@@ -116,17 +109,17 @@ def test_only_the_last_layer_of_the_spatial_stream_is_trained_where_asked(tmp_pa
     groups = model.configure_optimizers()["optimizer"].param_groups
     assert sum(len(group["params"]) for group in groups) == len(trained(model))
     with pytest.raises(ValueError, match=r"model\.spatial_training=last_layer: .*model\.weights="):
-        build("model.spatial_training=last_layer")
+        network("two_stream", "model.spatial_training=last_layer")
 
 
 def test_each_stream_has_its_own_dropout():
-    model = build("model.size=small", "model.dropout=0.9", "model.spatial_dropout=0.5")
+    model = network("two_stream", "model.size=small", "model.dropout=0.9", "model.spatial_dropout=0.5")
     for stream, rate in ((model.spatial, 0.5), (model.temporal, 0.9)):
         assert {layer.p for layer in stream if isinstance(layer, nn.Dropout)} == {rate}
 
 
 def test_the_last_layers_of_each_stream_are_the_ones_trained():
-    model = build("model.size=small", trained_layers=3)
+    model = network("two_stream", "model.size=small", training={"trained_layers": 3})
     model.freeze()
     for stream in (model.spatial, model.temporal):
         layers = [layer for layer in stream if isinstance(layer, nn.Conv3d | nn.Linear)]
@@ -137,34 +130,34 @@ def test_the_last_layers_of_each_stream_are_the_ones_trained():
 
 
 def test_a_batch_of_one_data_set_leaves_the_others_classifier_untouched(monkeypatch):
-    model = build("model.second_classes=7", preset="two_stream_multi_task").eval()
+    model = network("two_stream_multi_task", "model.second_classes=7").eval()
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
     main, second = batch(model), batch(model, classes=7)
-    alone = TwoStream.training_step(model, main, 0)
+    alone = TwoStream.training_step(model, main, 0)["loss"]
     alone.backward(retain_graph=True)
     assert {name for name, value in model.named_parameters() if value.grad is None} == {"second.weight", "second.bias"}
 
     model.zero_grad()
-    (model.training_step({"main": main, "second": second}, 0) - alone).backward()
+    (model.training_step({"main": main, "second": second}, 0)["loss"] - alone).backward()
     moved = {name.split(".")[0] for name, value in model.named_parameters() if value.grad.abs().max() > 1e-6}
     assert moved == {"temporal", "second"}, "the temporal stream's alone"
     assert model.temporal[-1].weight.grad.abs().max() < 1e-6
 
 
 def test_the_losses_of_both_data_sets_are_summed(monkeypatch):
-    model = build("model.second_classes=7", preset="two_stream_multi_task").eval()
+    model = network("two_stream_multi_task", "model.second_classes=7").eval()
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
     main, second = batch(model), batch(model, 6, classes=7)
     with torch.no_grad():
-        both = model.training_step({"main": main, "second": second}, 0)
-        alone = TwoStream.training_step(model, main, 0)
+        both = model.training_step({"main": main, "second": second}, 0)["loss"]
+        alone = TwoStream.training_step(model, main, 0)["loss"]
         logits = model.second(model.temporal[:-1](model._stack(model.inputs(second)["flow"])))
         expected = -logits.log_softmax(1)[second["target"]].mean()
     assert float(both - alone) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_second_data_set_with_other_classes_is_refused():
-    model = build("model.second_classes=7", preset="two_stream_multi_task")
+    model = network("two_stream_multi_task", "model.second_classes=7")
     model.trainer = SimpleNamespace(datamodule=SimpleNamespace(second=SimpleNamespace(num_classes=6)))
     with pytest.raises(
         ValueError, match=r"model\.second_classes=7: moving_shapes has 6 .* set model\.second_classes=6"

@@ -1,6 +1,6 @@
 import torch
 
-from vidfusion.stopwatch import StepClock
+from experiments.training.stopwatch import StepClock
 
 
 def test_time_between_steps_is_told_from_time_within(monkeypatch):

@@ -1,0 +1,112 @@
+"""Records are read as they were written, and a file that is none is named."""
+
+import dataclasses
+import json
+
+import pytest
+
+from experiments.records.files import read_record, read_records
+from experiments.records.record import Record
+from tests.factories import record_of, save_record
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    record = record_of(rows=["two_stream_spatial", "two_stream"], given=["training.steps=7"])
+    read = Record.read(save_record(tmp_path, record) / "record.json")
+    assert dataclasses.replace(read, digest="", file_digest="") == record
+    assert read.plain() == record.plain() and read.digest and read.file_digest
+
+
+def test_optional_fields_are_left_out_and_metrics_that_are_undefined_are_null():
+    plain = record_of(config=None).plain()
+    assert not {"config", "ensemble", "test", "digest", "file_digest"} & plain.keys() and plain["given"] == []
+    record = record_of()
+    record.rows[0].metrics["test/video_hit5"] = None
+    assert record.plain()["rows"][0]["metrics"]["test/video_hit5"] is None
+
+
+def test_unknown_keys_are_ignored_and_integers_stay_integers(tmp_path):
+    path = save_record(tmp_path, record_of()) / "record.json"
+    before = Record.read(path)
+    path.write_text(json.dumps(before.plain() | {"auxiliary_of_old": "none"}))
+    read = Record.read(path)
+    assert read.plain() == before.plain() and read.digest != before.digest
+    assert (type(read.seed), type(read.split), type(read.rows[0].parameters)) == (int, int, int)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"{", "Expecting property name"),
+        (b"", "Expecting value"),
+        (b"\xff\xfe{}", "invalid start byte"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[]", "format 'list'"),
+        (b"{}", "format None"),
+        (b'{"format": 2}', "format 2"),
+        (b'{"format": 1}', "id: Field required"),
+    ],
+    ids=str,
+)
+def test_a_foreign_file_is_named_and_the_others_are_read(tmp_path, text, found):
+    good = record_of()
+    save_record(tmp_path, good)
+    path = tmp_path / "runs" / "odd" / "record.json"
+    path.parent.mkdir()
+    path.write_bytes(text)
+    records, (problem,) = read_records(tmp_path)
+    assert [record.id for record in records] == [good.id]
+    assert str(path) in problem and found in problem and "run that point again" in problem and "\n" not in problem
+    assert read_record(path.parent) is None
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("where", ["metrics", "families", "seconds"])
+def test_a_record_with_a_number_that_is_none_is_left_out(tmp_path, number, where):
+    plain = record_of().plain()
+    if where == "metrics":
+        plain["rows"][0]["metrics"]["test/video_hit1"] = "odd"
+    elif where == "families":
+        plain["rows"][0]["families"]["legs"]["video_hit1"] = "odd"
+    else:
+        plain["seconds"]["train"] = "odd"
+    path = tmp_path / "runs" / plain["id"] / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(plain).replace('"odd"', number))
+    records, (problem,) = read_records(tmp_path)
+    assert records == [] and "Input should be" in problem and where in problem
+
+
+def test_a_copied_folder_does_not_count_twice(tmp_path):
+    record = record_of()
+    (tmp_path / "runs").mkdir()
+    for name in (record.id, f"{record.id} (copy)"):
+        (tmp_path / "runs" / name).mkdir()
+        record.write(tmp_path / "runs" / name / "record.json")
+    records, (problem,) = read_records(tmp_path)
+    assert len(records) == 1 and "(copy)" in problem and "not of its folder" in problem
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/x", "a/b", "a\0b", ".", "..", ""])
+@pytest.mark.parametrize("where", ["id", "strategy", "dataset", "row", "member"])
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name, where):
+    plain = record_of().plain()
+    if where == "row":
+        plain["rows"][0]["name"] = name
+    elif where == "member":
+        of = {"name": "mine", "members": [[name, "c3d"], ["b", "c3d"]], "fuse": "mean", "cost": 1.0, "folds": {}}
+        fused = {"of": of, "text": "", "level": "clip", "clips": {}, "code": "", "inputs": {}}
+        plain |= {"kind": "ensemble", "ensemble": fused}
+    else:
+        plain[where] = name
+    path = tmp_path / "runs" / "odd" / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(plain))
+    records, (problem,) = read_records(tmp_path)
+    assert records == [] and "should match pattern" in problem
+
+
+def test_records_are_sorted_by_id(tmp_path):
+    for name in ("c3d", "alpha"):
+        save_record(tmp_path, record_of(name))
+    assert [record.strategy for record in read_records(tmp_path)[0]] == ["alpha", "c3d"]

@@ -1,0 +1,318 @@
+"""Comparisons as files of a folder of results: what is compared, when again, and what the table says of it."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from experiments.records.files import read_records
+from experiments.records.record import Ensemble, Fused, NetworkTest
+from experiments.tables.comparisons import read_comparisons, update_comparisons
+from experiments.tables.render import to_latex, to_markdown
+from experiments.tables.rows import BASELINES, pairs
+from experiments.tables.significance import compare
+from experiments.tables.table import tables
+from experiments.tables.update import update
+from experiments.tables.write import README_END, README_START, fill_readme
+from tests.factories import record_of, save_run
+
+NUM_VIDEOS = 120
+SPLIT_LABELS = np.tile([True, True, False], (NUM_VIDEOS, 1))  # each video has two labels and is right with either
+
+
+def make_run(results, name, right, *, groups=24, unscored=(), **changes):
+    """A run whose two-clip videos are right where `right` (N,) or (rows, N) says so."""
+    right = np.atleast_2d(right)
+    scores = np.full((*right.shape, 2, 3), 1 / 3)
+    scores[:, :, 0] = np.eye(3)[np.where(right, np.arange(NUM_VIDEOS) % 2, 2)]
+    scores[:, list(unscored)] = np.nan
+    changes = {"classes": ("a", "b", "c"), "families": {}, "code": name} | changes
+    return save_run(results, record_of(name, **changes), scores, SPLIT_LABELS, groups=groups)
+
+
+def make_runs(results, rates, *, seeds=1, splits=1, **settings):
+    """Runs of these rows with a share of right videos each; returns what is right by row, split and seed."""
+    made = {}
+    for name, rate in rates.items():
+        for split, seed in itertools.product(range(1, splits + 1), range(seeds)):
+            rng = np.random.default_rng([*name.encode(), split, seed])
+            made[name, split, seed] = rng.random(NUM_VIDEOS) < rate
+            make_run(results, name, made[name, split, seed], split=split, seed=seed, **settings)
+    return made
+
+
+def groups_of(split):
+    return np.array([f"test{split}/{video % 24}" for video in range(NUM_VIDEOS)])
+
+
+def section_of(results):
+    return update(results).sections[0]
+
+
+def pairs_of(results):
+    return pairs(read_records(results)[0])
+
+
+def cells(section, name="Difference to"):
+    (place,) = (place for place, column in enumerate(section.columns) if column.startswith(name))
+    return {row[0]: row[place] for row in section.rows}
+
+
+def stored(results):
+    return {path: path.read_bytes() for path in (results / "comparisons").glob("*")}
+
+
+def folder_of(results, name):
+    (found,) = (results / "runs").glob(f"{name}-*")
+    return found
+
+
+# -- what the table shows ----------------------------------------------------------------------------------------------
+
+
+def test_table_shows_difference_interval_mark_and_how(tmp_path):
+    made = make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9, "slow_fusion": 0.42}, seeds=3, splits=2)
+    section = section_of(tmp_path)
+    shown = cells(section)
+    assert shown["chance"] == shown["single_frame"] == "—"
+    rows = {name: [np.stack([made[name, split, seed] for seed in range(3)]) for split in (1, 2)] for name, *_ in made}
+    csv = {line["strategy"]: line for line in section.csv}
+    names = ("c3d", "slow_fusion")
+    expected = {name: compare(rows[name], rows["single_frame"], [groups_of(1), groups_of(2)]) for name in names}
+    for name, outcome in expected.items():
+        points = [round(100 * value, 1) for value in (outcome.difference, outcome.low, outcome.high)]
+        assert shown[name] == f"{points[0]:+.1f} [{points[1]:.1f}, {points[2]:.1f}]" + " *" * (name == "c3d")
+        found = [csv[name][key] for key in ("difference", "low", "high", "p", "clusters", "method")]
+        assert found == [*outcome[3:], 48, "t interval"]
+    assert csv["c3d"]["p_holm"] == pytest.approx(2 * expected["c3d"].p)
+    assert csv["slow_fusion"]["p_holm"] == pytest.approx(expected["slow_fusion"].p)
+    by_split = [rows["c3d"][split].mean() for split in (0, 1)]
+    assert csv["c3d"]["test/video_hit1_split_sd"] == pytest.approx(np.std(by_split, ddof=1))
+    assert cells(section, "Spread over splits")["c3d"] == f"{100 * np.std(by_split, ddof=1):.1f}"
+    fact = section.facts[-1]
+    assert "Difference to single_frame, " in fact and "correction for 2 comparisons" in fact
+    assert "T interval over 48 groups of test videos, and of the seeds of each row (3, of the baseline 3)" in fact
+    readme = fill_readme(f"{README_START}{README_END}", [section])
+    assert shown["c3d"] in readme and fact.replace("<", "&lt;") in readme and "± sample standard deviation" in readme
+    assert f" {shown['c3d']} |" in to_markdown([section])
+    latex = shown["c3d"].replace("[", "{[}").replace("]", "{]}").replace("*", "$*$")
+    assert f" & {latex} \\\\" in to_latex([section])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "groups", "said"),
+    [
+        (1, 24, "24 groups of test videos, which speaks of the trained networks (seeds: 1, of the baseline 1) only"),
+        (2, 8, "Exact sign-flip over 8 groups of test videos, 256 patterns, which speaks of the trained networks (see"),
+        (2, 6, "only, and marks nothing, since no p can be below 0.031 before the correction"),
+        (2, 5, "5 groups of test videos are too few groups for an interval or a mark"),
+    ],
+)
+def test_facts_say_of_what_a_comparison_speaks(tmp_path, seeds, groups, said):
+    make_runs(tmp_path, {"single_frame": 0.1, "c3d": 0.9, "early_fusion": 0.95}, seeds=seeds, groups=groups)
+    section = section_of(tmp_path)
+    assert said in section.facts[-1]
+    shown = cells(section)
+    assert shown["c3d"].endswith(" *") == (groups > 6)
+    assert ("[" in shown["c3d"]) == (groups > 5)
+
+
+def test_an_old_comparison_by_bootstrap_is_shown_as_what_it_was(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9})
+    update(tmp_path)
+    ((name, found),) = read_comparisons(tmp_path)[0].items()
+    found.method = "cluster bootstrap"
+    for draws, marks_nothing in ((39, True), (40, False), (10_000, False)):
+        found.draws = draws
+        fact = tables(read_records(tmp_path)[0], [], {name: found})[0].facts[-1]
+        assert f"Cluster bootstrap of 24 groups of test videos, {draws:,} replicates, which speaks" in fact
+        assert ("marks nothing, since no p can be below 0.05 before" in fact) == marks_nothing
+
+
+def test_a_video_without_scores_is_wrong(tmp_path):
+    right = np.ones(NUM_VIDEOS, bool)
+    make_run(tmp_path, "single_frame", right)
+    make_run(tmp_path, "c3d", right, unscored=range(30))
+    update(tmp_path)
+    (found,) = read_comparisons(tmp_path)[0].values()
+    assert found.difference == pytest.approx(-0.25)
+
+
+# -- what is compared --------------------------------------------------------------------------------------------------
+
+
+def test_baseline_is_fixed_by_name_whatever_came_out(tmp_path):
+    for count in range(1, len(BASELINES) + 1):
+        names = [*reversed(BASELINES[-count:]), "c3d"]
+        make_runs(tmp_path, dict.fromkeys(names, 0.5))
+        found = pairs_of(tmp_path)
+        assert {baseline.name for _, baseline in found} == {BASELINES[-count]}
+        assert {row.name for row, _ in found} == set(names) - {BASELINES[-count]}
+    assert pairs([record for record in read_records(tmp_path)[0] if record.strategy == "c3d"]) == []
+
+
+@pytest.mark.parametrize(
+    ("odd", "seeds"),
+    [({"clip": "lecture"}, 3), ({"pretrained": "imagenet"}, 3), ({"given": ["model.backbone=resnet18"]}, 3), ({}, 1)],
+    ids=str,
+)
+def test_of_several_baselines_the_plainest_is_taken_and_then_the_most_complete(tmp_path, odd, seeds):
+    make_runs(tmp_path, {"single_frame": 0.5, "c3d": 0.5}, seeds=2)
+    for seed in range(seeds):
+        right = np.ones(NUM_VIDEOS, bool)
+        make_run(tmp_path, "single_frame", right, id=f"odd-{seed}", seed=seed, settings="odd", **odd)
+    found = pairs_of(tmp_path)
+    assert {baseline.first.settings for _, baseline in found} == {"single_frame-settings"}
+    assert {(row.name, row.first.settings) for row, _ in found} == {("single_frame", "odd"), ("c3d", "c3d-settings")}
+
+
+def test_tests_with_other_settings_are_neither_baseline_nor_compared(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9})
+    section = section_of(tmp_path)
+    again = {"kind": "test", "settings": "again", "test": NetworkTest("any", "last.ckpt", {"sampling.test_clips": 3})}
+    wrong = np.zeros(NUM_VIDEOS, bool)
+    for name in ("single_frame", "c3d"):
+        make_run(tmp_path, name, wrong, id=f"{name}-again", **again)
+    shown, before = cells(section_of(tmp_path)), cells(section)
+    assert shown == before | {f"{name} (sampling.test_clips=3)": "—" for name in ("single_frame", "c3d")}
+    assert section_of(tmp_path).facts[-1] == section.facts[-1]
+    for seed in range(3):  # more seeds do not make it the baseline, nor does being the only one of its name
+        make_run(tmp_path, "single_frame", wrong, id=f"again-{seed}", seed=seed, **again)
+    assert cells(section_of(tmp_path))["c3d"] == before["c3d"]
+    (folder_of(tmp_path, "single_frame-shapes") / "record.json").unlink()
+    assert pairs_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_seeds_are_paired_where_rows_share_trained_networks_in_each_and_never_by_number_alone(tmp_path, shared):
+    made = make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6}, seeds=3)
+    ids = {(record.strategy, record.seed): record.id for record in read_records(tmp_path)[0]}
+    fused = []
+    for seed in range(3):
+        right = made["single_frame", 1, seed] | made["c3d", 1, seed]
+        member = ids["single_frame", seed if shared or seed < 2 else 0]  # seed 2 has a network of another seed
+        of = Ensemble("fused", [(member, "single_frame"), (ids["c3d", seed], "c3d")])
+        ensemble = Fused(of=of, text="mean", level="clip", clips={}, code="", inputs={})
+        make_run(tmp_path, "fused", right, seed=seed, ensemble=ensemble)
+        fused.append(right)
+    update_comparisons(tmp_path, pairs_of(tmp_path))
+    found = {of.row: of for of in read_comparisons(tmp_path)[0].values()}
+    assert (found["fused"].paired, found["c3d"].paired) == (shared, False)
+    baseline = np.stack([made["single_frame", 1, seed] for seed in range(3)])
+    outcome = compare([np.stack(fused)], [baseline], [groups_of(1)], paired=shared)
+    assert (found["fused"].low, found["fused"].p) == (outcome.low, outcome.p)
+    facts = tables(read_records(tmp_path)[0], [], read_comparisons(tmp_path)[0])[0].facts
+    apart, together = "of the seeds of each row (3, of the baseline 3)", "of the seeds, in pairs (3), since both"
+    assert apart in facts[-1] and (together in facts[-1]) == shared
+
+
+def test_rows_of_one_run_are_paired(tmp_path):
+    names = ["two_stream_spatial", "two_stream"]
+    for seed in range(2):
+        make_run(
+            tmp_path, "two_stream", np.random.default_rng(seed).random((2, NUM_VIDEOS)) < 0.5, seed=seed, rows=names
+        )
+    update(tmp_path)
+    (found,) = read_comparisons(tmp_path)[0].values()
+    assert (found.row, found.baseline, found.paired) == ("two_stream_spatial", "two_stream", True)
+
+
+def test_only_rows_of_the_same_splits_and_data_are_compared(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.5, "c3d": 0.5}, splits=3)
+    make_runs(tmp_path, {"early_fusion": 0.5})
+    make_run(tmp_path, "single_frame", np.ones(NUM_VIDEOS, bool), seed=9)  # less complete than the baseline
+    make_run(tmp_path, "late_fusion", np.ones(NUM_VIDEOS, bool), dataset="zoo")
+    ((row, baseline),) = pairs_of(tmp_path)
+    assert (row.name, baseline.name, len(baseline.runs)) == ("c3d", "single_frame", 3)
+    shown = cells(section_of(tmp_path))
+    alone = {"single_frame (split 1 only)", "early_fusion (split 1 only)"}
+    assert {name for name, cell in shown.items() if cell == "—"} == {"chance", "single_frame"} | alone
+
+
+def test_other_test_videos_are_refused(tmp_path, capsys):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
+    path = folder_of(tmp_path, "c3d") / "scores.npz"
+    saved = dict(np.load(path))
+    np.savez(path, **saved | {"videos": saved["videos"][::-1]})
+    update(tmp_path)
+    assert stored(tmp_path) == {}
+    assert "scores of other videos or labels" in capsys.readouterr().err
+    del saved["clusters"]
+    for name in ("single_frame", "c3d"):
+        own = dict(np.load(folder_of(tmp_path, name) / "scores.npz"))
+        np.savez(folder_of(tmp_path, name) / "scores.npz", **saved | {key: own[key] for key in ("rows", "scores")})
+    update(tmp_path)
+    assert "does not say which videos are alike: run that point again" in capsys.readouterr().err
+
+
+# -- what is compared again --------------------------------------------------------------------------------------------
+
+
+def test_compared_once_again_when_a_member_changes_and_the_same_every_time(tmp_path, monkeypatch, capsys):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6}, seeds=2)
+    update(tmp_path)
+    before = stored(tmp_path)
+    (path,) = before
+    monkeypatch.setattr("experiments.tables.compare_rows.compare_rows", lambda *_: pytest.fail("it is up to date"))
+    update(tmp_path)
+    monkeypatch.undo()
+    path.write_text(json.dumps(json.loads(before[path]) | {"code": "earlier", "p": 0.5}))
+    update(tmp_path)
+    assert stored(tmp_path) == before and capsys.readouterr().err == ""
+
+    make_run(tmp_path, "c3d", np.ones(NUM_VIDEOS, bool), seed=1)
+    update(tmp_path)
+    assert json.loads(stored(tmp_path)[path])["difference"] > json.loads(before[path])["difference"]
+    make_run(tmp_path, "c3d", np.ones(NUM_VIDEOS, bool), seed=2)  # the row is another one now
+    update(tmp_path)
+    assert len(stored(tmp_path)) == 1 and path not in stored(tmp_path)
+
+
+def test_stays_without_scores_until_a_record_changes(tmp_path, capsys):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6, "late_fusion": 0.7})
+    section = section_of(tmp_path)
+    before = stored(tmp_path)
+    for path in tmp_path.glob("runs/*/scores.npz"):
+        path.unlink()
+    assert section_of(tmp_path) == section and stored(tmp_path) == before
+    record = folder_of(tmp_path, "c3d") / "record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"memory_mb": 7}))
+    again = section_of(tmp_path)
+    assert cells(again)["c3d"] == "—" and "[" in cells(again)["late_fusion"]
+    assert again.facts[-1].endswith(" Not compared, for lack of comparable scores: c3d.")
+    assert [json.loads(text)["row"] for text in stored(tmp_path).values()] == ["late_fusion"]
+    assert "not compared" in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+def test_what_cannot_be_made_again_stays_when_its_row_has_become_another_one(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
+    update(tmp_path)
+    before = stored(tmp_path)
+    scores = folder_of(tmp_path, "c3d") / "scores.npz"
+    scores.rename(tmp_path / "elsewhere.npz")
+    make_run(tmp_path, "c3d", np.ones(NUM_VIDEOS, bool), seed=1)
+    update(tmp_path)
+    assert stored(tmp_path) == before
+    (tmp_path / "elsewhere.npz").rename(scores)
+    update(tmp_path)
+    assert len(after := stored(tmp_path)) == 1 and not after.keys() & before.keys()
+
+
+@pytest.mark.parametrize("text", [b"[]", b"{", b'{"p": 0.5}', b"\xff\xfe", b"[" * 100_000], ids=str)
+def test_a_file_of_another_shape_is_made_again(tmp_path, text):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
+    update(tmp_path)
+    ((path, content),) = stored(tmp_path).items()
+    path.write_bytes(text)
+    assert read_comparisons(tmp_path)[0] == {}
+    update(tmp_path)
+    assert stored(tmp_path) == {path: content}
+
+
+def test_runs_without_scores_have_a_table_without_differences(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
+    for path in tmp_path.glob("runs/*/scores.npz"):
+        path.unlink()
+    section = section_of(tmp_path)
+    assert not any("Difference" in text for text in (*section.columns, *section.facts))

@@ -1,0 +1,163 @@
+"""Records and scores agree, or the record is named and left out; one bad file never stops the others."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from experiments.run import main
+from experiments.tables.comparisons import read_comparisons
+from experiments.tables.recount import sound_records
+from experiments.tables.table import tables
+from experiments.tables.update import update
+from experiments.tables.write import RENDERERS
+from tests.factories import random_scores, record_of, save_record, save_run
+
+LABELS = np.arange(30) % 6
+
+
+def make_run(results, name, **changes):
+    return save_run(results, record_of(name, **changes), random_scores(name, LABELS)[None], LABELS)
+
+
+def rows_of(results):
+    return [line["strategy"] for line in csv.DictReader((results / "table.csv").read_text().splitlines())]
+
+
+def rewrite(path, **changes):
+    saved = dict(np.load(path))
+    np.savez(path, **saved | changes)
+
+
+def break_scores(path, how):
+    saved = dict(np.load(path))
+    if how == "one video turned":
+        scores = saved["scores"]
+        scores[:3] = np.roll(scores[:3], 1, axis=2)
+        rewrite(path, scores=scores)
+    elif how == "one video without scores":
+        scores = saved["scores"]
+        scores[-3:] = np.nan
+        rewrite(path, scores=scores)
+    elif how == "another row":
+        rewrite(path, rows=np.array(["other"]))
+    elif how == "short":
+        path.write_bytes(path.read_bytes()[:100])
+    elif how == "shape":
+        rewrite(path, target=saved["target"][:-1])
+    elif how == "order":
+        rewrite(path, video=saved["video"][::-1].copy())
+    elif how == "pickle":
+        rewrite(path, scores=np.array([{}], dtype=object))
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["one video turned", "one video without scores", "another row", "short", "shape", "order", "pickle"],
+)
+def test_a_run_that_its_scores_contradict_is_named_and_left_out(tmp_path, how, capsys):
+    record, good = make_run(tmp_path, "c3d"), make_run(tmp_path, "slow_fusion")
+    path = tmp_path / "runs" / record.id / "scores.npz"
+    break_scores(path, how)
+    assert main(["--table", f"results={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert str(path) in said and said.count("\n") == 1
+    assert rows_of(tmp_path) == ["chance", "slow_fusion"]
+    assert [of.id for of in sound_records(tmp_path)[0]] == [good.id]
+
+
+def test_scores_are_recounted_once_and_again_when_they_or_the_record_change(tmp_path, monkeypatch):
+    record = make_run(tmp_path, "c3d")
+    asked = []
+    monkeypatch.setattr("experiments.tables.recount.check_hits", lambda path, of: asked.append(of.id))
+    for _ in range(3):
+        sound_records(tmp_path)
+    assert len(asked) == 1
+    record.memory_mb += 1
+    save_record(tmp_path, record)
+    sound_records(tmp_path)
+    rewrite(tmp_path / "runs" / record.id / "scores.npz")
+    sound_records(tmp_path)
+    assert len(asked) == 3
+    for foreign in (b"\xff[[", b"[]", b'{"x": [[]]}'):
+        (tmp_path / "recounted.json").write_bytes(foreign)
+        sound_records(tmp_path)
+    assert len(asked) == 6
+
+
+def test_near_ties_may_fall_either_way(tmp_path):
+    scores = np.full((1, 30, 1, 6), 1 / 6)
+    record = save_run(tmp_path, record_of("c3d"), scores, LABELS)
+    record.rows[0].metrics["test/video_hit1"] = 0.0
+    save_record(tmp_path, record)
+    assert sound_records(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b'{"format": 1}'], ids=lambda text: text[:9]
+)
+@pytest.mark.parametrize("where", ["runs/odd/record.json", "comparisons/odd.json"])
+def test_one_bad_file_is_named_and_the_table_has_the_rest(tmp_path, capsys, where, text):
+    make_run(tmp_path, "c3d")
+    path = tmp_path / where
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text)
+    assert main(["--table", f"results={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert str(path) in said and said.count("\n") == 1 and "Traceback" not in said
+    assert rows_of(tmp_path) == ["chance", "c3d"]
+    assert path.read_bytes() == text, "it is left as it is"
+
+
+def test_a_nan_is_neither_row_nor_baseline(tmp_path, capsys):
+    record = make_run(tmp_path, "single_frame")
+    make_run(tmp_path, "c3d")
+    path = tmp_path / "runs" / record.id / "record.json"
+    plain = json.loads(path.read_text())
+    plain["rows"][0]["metrics"]["test/video_hit1"] = float("nan")
+    path.write_text(json.dumps(plain))
+    updated = update(tmp_path)
+    assert [row[0] for row in updated.sections[0].rows] == ["chance", "c3d"]
+    assert not any("Difference" in column for column in updated.sections[0].columns)
+    assert "found 'nan'" in updated.problems[0]
+
+
+def leaves(tree, path=()):
+    """The place of every value of a JSON document; of a list, of its first only."""
+    yield path
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree[:1]) if isinstance(tree, list) else ()
+    for key, value in items:
+        yield from leaves(value, (*path, key))
+
+
+ODD = [None, -1, 0, 10**400, 1e308, "", "x\n\ud800", [], {}]
+
+
+@pytest.mark.slow
+def test_whatever_stands_in_a_record_or_comparison_the_table_is_written(tmp_path):
+    """Every value of a record and of a comparison is replaced in turn by odd ones."""
+    for name in ("single_frame", "early_fusion", "late_fusion", "slow_fusion"):
+        make_run(tmp_path, name)
+    update(tmp_path)
+    for path in tmp_path.glob("runs/*/scores.npz"):
+        path.unlink()
+    (fused,) = (path for path in tmp_path.glob("runs/*/record.json") if "cnn_average" in str(path))
+    (first,) = (path for path in tmp_path.glob("runs/*/record.json") if "single_frame" in str(path))
+    (compared, *_) = tmp_path.glob("comparisons/*.json")
+    for path in (fused, first, compared):
+        content = path.read_bytes()
+        for place in leaves(json.loads(content)):
+            for odd in ODD:
+                tree = json.loads(content)
+                node = tree
+                for key in place[:-1]:
+                    node = node[key]
+                if place:
+                    node[place[-1]] = odd
+                path.write_text(json.dumps(tree if place else odd))
+                records, _ = sound_records(tmp_path)
+                sections = tables(records, [], read_comparisons(tmp_path)[0])
+                for render in RENDERERS.values():
+                    render(sections).encode()
+        path.write_bytes(content)

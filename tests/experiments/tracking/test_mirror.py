@@ -1,0 +1,267 @@
+"""W&B runs in all modes. Offline runs are read back from their logs; no account and no network is touched."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+from wandb.sdk.lib import wbauth
+from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
+
+from experiments import ROOT
+from experiments.settings.schema import WandbConfig
+from experiments.tracking.mirror import resolve_mode, tracked_run
+from tests.experiments.tracking.wandb_log import read_runs
+
+KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
+
+
+def track(folder, run_id="early_fusion-toy-s0-abc123", resume=False, tags=("toy", "early_fusion"), **settings):
+    return tracked_run(
+        WandbConfig(**{"mode": "offline", **settings}),
+        run_id=run_id,
+        group="fusion-toy",
+        config={"strategy": "early_fusion", "seed": 3, "clip": {"frames": 10}},
+        tags=list(tags),
+        folder=folder,
+        resume=resume,
+    )
+
+
+def test_a_run_reads_back_as_it_was_started(tmp_path, capsys):
+    with track(tmp_path) as logger:
+        logger.log_metrics({"train/loss": 0.75}, step=7)
+    (back,) = read_runs(tmp_path)
+    assert (back.run.run_id, back.run.display_name) == ("early_fusion-toy-s0-abc123",) * 2
+    assert (back.run.run_group, back.run.job_type, back.run.project) == ("fusion-toy", "train", "vidfusion")
+    assert set(back.run.tags) == {"toy", "early_fusion"} and back.exit_code == 0
+    assert back.config.items() >= {"strategy": "early_fusion", "seed": 3, "clip": {"frames": 10}}.items()
+    assert back.history[0]["train/loss"] == 0.75 and back.history[0]["trainer/global_step"] == 7
+    assert f"wandb sync {back.path.parent}" in capsys.readouterr().out
+
+
+def test_a_failing_body_fails_the_run_and_the_next_run_is_its_own(tmp_path):
+    with pytest.raises(RuntimeError, match="diverged"), track(tmp_path, run_id="a-first"):
+        raise RuntimeError("diverged")
+    assert wandb.run is None
+    with track(tmp_path, run_id="b-second") as logger:
+        logger.log_metrics({"train/loss": 1.0}, step=0)
+    runs = {back.run.run_id: back for back in read_runs(tmp_path)}
+    assert {name: back.exit_code for name, back in runs.items()} == {"a-first": 1, "b-second": 0}
+    assert [len(runs[name].history) for name in ("a-first", "b-second")] == [0, 1]
+
+
+def test_a_run_left_open_is_not_joined(tmp_path):
+    with track(tmp_path), pytest.raises(AssertionError, match="still open"), track(tmp_path, run_id="other"):
+        pass
+
+
+def test_private_keeps_the_machine_and_the_media_to_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
+    with track(tmp_path, private=True) as logger:
+        print("a printed line")
+        logger.log_metrics({"test/clip_hit1": 0.4})
+    (back,) = read_runs(tmp_path)
+    assert back.history[0]["test/clip_hit1"] == 0.4
+    assert not back.kinds & {"environment", "output_raw", "output", "stats", "artifact", "files"}, back.kinds
+    assert back.run.host == "private" and not back.run.HasField("git")
+    assert not list((back.path.parent / "files").glob("*"))
+    sent = back.path.read_bytes()
+    for private in ("secret-argument", "a printed line", str(Path.cwd()), "test_mirror"):
+        assert private.encode() not in sent, private
+
+
+def test_the_privacy_test_would_see_what_a_public_run_sends(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
+    with track(tmp_path):
+        print("a printed line")
+    (back,) = read_runs(tmp_path)
+    assert {"environment", "output_raw"} <= back.kinds
+    assert back.run.host == os.uname().nodename
+    assert b"secret-argument" in back.path.read_bytes()
+
+
+def test_no_key_is_written_and_a_bad_one_leaves_the_run_offline(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with track(tmp_path):
+        pass
+    monkeypatch.setenv("WANDB_API_KEY", "too-short")
+    with track(tmp_path, run_id="refused", mode="auto"):
+        pass
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "cannot start online" in line and "WANDB_API_KEY invalid" in line]
+    assert "wandb sync" in lines[-1]
+    assert {back.run.run_id: back.exit_code for back in read_runs(tmp_path)}["refused"] == 0
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert KEY.encode() not in path.read_bytes() and b"too-short" not in path.read_bytes(), path
+
+
+def test_online_without_credentials_explains_and_continues_offline(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked the user"))
+    with track(tmp_path, mode="online"):
+        pass
+    assert "no credentials found" in capsys.readouterr().out
+    assert len(read_runs(tmp_path)) == 1
+
+
+def test_online_as_asked_for_wins_over_the_environment(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "too-short")
+    wandb.teardown()  # W&B reads its environment once per process
+    with track(tmp_path, mode="online"):
+        pass
+    assert "WANDB_API_KEY invalid" in capsys.readouterr().out  # it tried
+
+
+def test_an_unreachable_server_leaves_the_run_offline(tmp_path, monkeypatch, capsys):
+    start = wandb.init
+
+    def unreachable(**arguments):
+        if arguments["mode"] == "online":
+            raise wandb.errors.CommError("no route\nto host")
+        return start(**arguments)
+
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr(wandb, "init", unreachable)
+    with track(tmp_path, mode="auto"):
+        pass
+    assert "cannot start online (no route to host)" in capsys.readouterr().out
+    assert len(read_runs(tmp_path)) == 1
+
+
+def test_under_an_agent_the_run_id_is_the_agents(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    with track(tmp_path, run_id="mine") as logger:
+        assert logger.experiment.id != "mine" and logger.experiment.name == "mine"
+        assert logger.experiment.settings.resume is None
+
+
+def test_names_that_wandb_does_not_take_are_made_fit(tmp_path):
+    with track(tmp_path, run_id="c3d-my:data;,#?/'s-s0-1", tags=["long" * 20]):
+        pass
+    (back,) = read_runs(tmp_path)
+    assert (back.run.run_id, back.run.display_name) == ("c3d-my-data------s-s0-1", "c3d-my:data;,#?/'s-s0-1")
+    assert list(back.run.tags) == ["long" * 16]
+
+
+@pytest.mark.parametrize("broken", ["service", "setting"])
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_what_cannot_start_offline_either_goes_on_without(tmp_path, monkeypatch, capsys, broken, mode):
+    def fails(*_, **__):
+        raise WandbServiceConnectionError("no service\nhere")
+
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    if broken == "service":
+        monkeypatch.setattr(wandb, "setup", fails)
+    else:
+        monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "soon")
+    with track(tmp_path, mode=mode) as logger:
+        assert logger is None
+    *first, last = capsys.readouterr().out.splitlines()
+    assert len(first) == (mode == "online") and all("this run continues offline" in line for line in first)
+    reason = {"service": "no service here", "setting": ".*soon.*"}[broken]
+    assert re.fullmatch(rf"W&B: cannot start \({reason}\); this run goes on without it", last)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_run_done_again_replaces_what_waits_of_it_and_a_resumed_one_does_not(tmp_path, uploaded):
+    def part(name, run_id):
+        folder = tmp_path / "wandb" / f"offline-run-{name}-{run_id}"
+        folder.mkdir(parents=True)
+        (folder / f"run-{run_id}.wandb").write_bytes(b"a beginning")
+        return folder
+
+    own, other = part("20200101_000000", "mine"), part("20200101_000001", "not-mine")
+    if uploaded:
+        (own / "run-mine.wandb.synced").touch()
+    with track(tmp_path, "mine", resume=True):
+        pass
+    assert own.exists() and len(list((tmp_path / "wandb").glob("offline-run-*-mine"))) == 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCAL_RANK", "1")  # of the same run, which the first process has begun
+        with track(tmp_path, "mine"):
+            pass
+    assert own.exists()
+    with track(tmp_path, "mine") as logger:
+        assert logger.experiment.settings.resume is None
+    assert own.exists() == uploaded and other.exists()
+    assert len(list((tmp_path / "wandb").glob("offline-run-*-mine"))) == 2 + uploaded
+
+
+def test_an_upload_that_does_not_finish_is_said(tmp_path, monkeypatch, capsys):
+    finish = wandb.finish
+
+    def late(exit_code=None):
+        finish(exit_code=exit_code)
+        raise TimeoutError
+
+    monkeypatch.setattr(wandb, "finish", late)
+    with track(tmp_path):
+        pass
+    assert "upload unfinished" in capsys.readouterr().out
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [("online", "online"), ("offline", "offline"), ("disabled", "disabled"), ("dryrun", "offline"), ("run", "online")],
+)
+def test_auto_follows_wandb_mode(monkeypatch, found, expected):
+    monkeypatch.setenv("WANDB_MODE", found)
+    assert resolve_mode("auto") == expected
+    assert resolve_mode("offline") == "offline"  # the command line wins
+
+
+def test_auto_names_a_wrong_wandb_mode(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "of")
+    with pytest.raises(ValueError, match="WANDB_MODE is 'of'; expected online, offline or disabled"):
+        resolve_mode("auto")
+
+
+def test_auto_is_online_exactly_with_credentials(tmp_path, monkeypatch):
+    assert resolve_mode("auto") == "offline"
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_API_KEY", KEY)
+        assert resolve_mode("auto") == "online"
+    wbauth.unauthenticate_session()
+
+    netrc = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(netrc))
+    netrc.write_text(f"machine elsewhere.org login user password {KEY}\n")
+    assert resolve_mode("auto") == "offline"
+    netrc.write_text(f"machine 127.0.0.1:9 login user password {KEY}\n")
+    assert resolve_mode("auto") == "online"
+    wbauth.unauthenticate_session()
+    netrc.unlink()
+
+    token = tmp_path / "token"
+    token.write_text("a.b.c")
+    monkeypatch.setenv("WANDB_IDENTITY_TOKEN_FILE", str(token))
+    assert resolve_mode("auto") == "online"
+
+
+def test_auto_respects_wandb_offline_in_the_settings_file(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    wandb.setup(wandb.Settings(mode="offline"))
+    assert resolve_mode("auto") == "offline"
+
+
+def test_disabled_never_imports_wandb(tmp_path):
+    program = """
+import sys
+from pathlib import Path
+from experiments.settings.schema import WandbConfig
+from experiments.tracking.charts import log_record
+from experiments.tracking.mirror import tracked_run
+with tracked_run(WandbConfig("disabled"), run_id="r", group="g", config={}, tags=[], folder=Path("made")) as logger:
+    assert logger is None
+    log_record(logger, {})
+assert "wandb" not in sys.modules
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+    assert not (tmp_path / "made").exists()

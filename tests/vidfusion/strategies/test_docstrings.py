@@ -1,0 +1,67 @@
+"""Each strategy's docstring shows the published network, layer by layer, as `layer_table` finds it."""
+
+import re
+import sys
+
+import pytest
+import torch
+
+from experiments.settings.compose import compose
+from experiments.settings.presets import names
+from vidfusion.classifier import VideoClassifier
+from vidfusion.layer_table import layer_table
+from vidfusion.nets.blocks import feature_shape
+from vidfusion.nets.torchvision_nets import TorchvisionTrunk
+from vidfusion.strategies import STRATEGIES
+
+
+def size(sizes: tuple[int, ...]) -> str:
+    """C x T x H x W, or what is left of it without the last ones: 4096x1x1x1 is 4096."""
+    return re.sub(r"(?<=\d)(x1)+$", "", "x".join(map(str, sizes)))
+
+
+def rows(model: VideoClassifier) -> list[str]:
+    """A line for each layer: name, kernel /stride, output C x T x H x W, that of its pooling, frames that it sees.
+
+    A torchvision network is one line, and so is a module that no clip passes.
+    """
+    lines: list[list[str]] = []
+    side = model.clip.crop
+    for name, part in model.named_modules():
+        if isinstance(part, TorchvisionTrunk):
+            lines.append([name, part.name, size(feature_shape(part, (3, 1, side, side))), "", "sees 1"])
+    trunks = tuple(f"{line[0]}." for line in lines)
+    for layer in layer_table(model):
+        if layer.kind == "norm" or layer.name.startswith(trunks):
+            continue
+        sees = f"sees {layer.clipped[0]}"
+        kernel, stride = (
+            ("x".join(map(str, layer.kernel)), "x".join(map(str, layer.stride or ()))) if layer.kernel else ("", "")
+        )
+        if layer.kind == "max pool" and lines and lines[-1][1].startswith("conv"):
+            lines[-1][3:] = [f"pool {kernel}: {size(layer.output)}", sees]
+        elif layer.kind == "parameters":
+            lines.append([layer.name, f"{layer.parameters:,} weights and biases", "", "", ""])
+        else:
+            what = f"{layer.kind} {kernel}" + (f" /{stride}" if layer.kind == "conv" and stride != "1x1x1" else "")
+            lines.append([layer.name, what.strip(), size(layer.output), "", sees])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["    " + "   ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+
+
+def preset_of(name: str) -> str:
+    """The preset of the strategy's own name, or the first of its class."""
+    own = [preset for preset in names("strategy") if compose([f"strategy={preset}"]).strategy_class is STRATEGIES[name]]
+    return name if name in own else own[0]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_docstring_shows_the_published_network(name):
+    run = compose([f"strategy={preset_of(name)}", "recipe=published", "model.size=published", "dataset=ucf101"])
+    with torch.device("meta"):
+        model = run.strategy_class(run.model, run.clip_shape(), 101, run.training)
+    expected = rows(model)
+    if "multi_task" in name:  # the others are those of two_stream
+        expected = [" ".join(expected[-1].split())]
+    docstring = sys.modules[STRATEGIES[name].__module__].__doc__
+    assert "\n".join(expected) in docstring, "expected:\n" + "\n".join(expected)
