@@ -210,7 +210,7 @@ def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, 
     run.folder.rmdir()
     assert point.outcome_of(run, -9) == (run, -9, "ended by SIGKILL, perhaps for want of memory")
     assert states_of([run])[0] == ("failed", "ended by SIGKILL, perhaps for want of memory")
-    (run.folder / "error.txt").write_text("Traceback\nValueError: why\n")
+    (run.folder / "error.txt").write_text("Traceback (most recent call last):\nValueError: why\n")
     assert point.outcome_of(run, 1).why == "why"
 
     assert sweep.run_all("one", [run], False, 1, lambda *_: iter([point.outcome_of(run, 1)])) == [run]
@@ -223,7 +223,9 @@ def test_an_error_common_to_all_points_is_said_once(tmp_path, capsys):
     words = [f"data.root={tmp_path}/no such folder", f"results={tmp_path}/results", "dataset=ucf101"]
     runs = [compose(["strategy=single_frame", f"seed={seed}", *words]) for seed in range(3)]
     why = f"data.root={tmp_path}/no such folder: no such folder; expected"
-    outcomes = [point.Outcome(run, 1, why) for run in runs] + [point.Outcome(replace(runs[0], seed=9), 1, "other")]
+    outcomes = [point.Outcome(run, 1, why) for run in runs] + [
+        point.Outcome(compose(["strategy=c3d", *words]), 1, "other")
+    ]
     sweep.run_all("three", [outcome.run for outcome in outcomes], False, 1, lambda *_: iter(outcomes))
     said = capsys.readouterr().err
     assert said.count("no such folder; expected") == 1 and f"failed: 3 points: {why}\n" in said
