@@ -19,13 +19,14 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from datamodules.dataset_store import tracks
+from datamodules.doctor.words import printable
 from datamodules.errors import DataError
 from datamodules.files import write_atomically
 from datamodules.loading import TestViews
 from datamodules.store.building import build_store
 from datamodules.videos import Video
 from experiments.tables.film_strip import film_strip, middle_frames
-from experiments.trained.load import Trained, load_trained, printable
+from experiments.trained.load import Trained, load_trained
 from experiments.trained.test import make_tester
 from experiments.training.build import make_data
 from vidfusion.metrics import top_k

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +17,13 @@ import torch
 from PIL import Image
 
 from datamodules.datasets.folder import Folder
+from datamodules.doctor.words import printable
 from datamodules.loading import TestViews
 from experiments.run import main
 from experiments.settings.compose import compose
 from experiments.settings.schema import WandbConfig
 from experiments.tables.comparisons import digest
-from experiments.trained.load import load_trained, printable
+from experiments.trained.load import load_trained
 from experiments.trained.predict import predict
 from experiments.trained.test import _apart, test
 from experiments.training.build import make_data, make_model
@@ -194,6 +196,40 @@ def test_what_is_no_checkpoint_is_said_in_one_line(checkpoint, tmp_path, kind, c
         assert main(words) == 1
         said = capsys.readouterr().err
         assert said.startswith(f"error: {path}: ") and expected in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["bomb", "expanded", "nested", "path", "sparse"])
+def test_a_hostile_checkpoint_is_one_line_and_takes_no_memory(checkpoint, tmp_path, kind):
+    path = tmp_path / "some.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    state, provenance = content["state_dict"], content["vidfusion"]["provenance"]
+    name = next(iter(state))
+    expected = {
+        "bomb": "declares ",
+        "expanded": "claims 1,099,511,627,776 numbers, more than it stores",
+        "nested": "does not say which run it is of",
+        "path": "does not say which run it is of",
+        "sparse": "is no dense tensor",
+    }[kind]
+    if kind == "expanded":
+        state[name] = torch.zeros(1).expand(2**40)
+    elif kind == "sparse":
+        state[name] = torch.sparse_coo_tensor(size=(2**20, 2**20))
+    elif kind == "path":
+        provenance["id"] = "../../elsewhere"
+    if kind == "bomb":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("archive/data/0", bytes(10**7))
+    elif kind == "nested":  # 100,000 lists in each other, which pickle itself would not write
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".")
+            archive.writestr("archive/version", b"3\n")
+            archive.writestr("archive/byteorder", b"little")
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError) as error:
+        load_trained(path)
+    assert str(error.value).startswith(f"{path}: ") and expected in str(error.value) and "\n" not in str(error.value)
 
 
 def change(content, names, value):
