@@ -567,6 +567,15 @@ def test_a_video_shorter_than_a_clip_with_a_name_as_long_as_can_be(checkpoint, t
     assert sorted(os.listdir(folder)) == [f"{'ü' * 100}-2.png", f"{'ü' * 100}.png"]
 
 
+def test_names_of_files_are_taken_as_they_are(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    missing = ["./a=b #1.mp4", "/none/x=y.mp4", "~/c d.mp4"]
+    assert predict(checkpoint, [*missing, f"results={tmp_path}/with #1 = sign"]) == 1
+    shown = [*missing[:2], f"{tmp_path}/c d.mp4"]
+    assert capsys.readouterr().err.splitlines() == [f"error: {name}: no such file" for name in shown]
+    assert (tmp_path / "with #1 = sign" / "predictions").is_dir()
+
+
 def test_predict_wants_files_and_settings_of_the_test(checkpoint, tmp_path, capsys):
     assert main(["--predict", str(checkpoint)]) == 1
     assert "no video is given" in capsys.readouterr().err
