@@ -71,6 +71,26 @@ class ClipSpec:
     colour: Literal["none", "jitter", "pca"] = "none"
 
 
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The frames of a video whose rate varies: `times` (n,) are the seconds at which each is shown, from 0 on."""
+
+    times: np.ndarray
+
+
+Rate = float | Timeline  # frames per second, 0 where the video does not say; or the frames' own times
+
+
+def nearest_to(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Numbers of the frames nearest to some `seconds` (N,), given the frames' `times` (n,); of two, the later one."""
+    return np.searchsorted((times[1:] + times[:-1]) / 2, seconds, side="right")
+
+
+def nearest_frames(times: np.ndarray, fps: float) -> np.ndarray:
+    """Numbers of the frames nearest to the times 0, 1 / fps, 2 / fps ... of a video, given its frames' `times` (n,)."""
+    return nearest_to(times, np.arange(int(times[-1] * fps + 0.5) + 1) / fps)
+
+
 class Clips(NamedTuple):
     """N clips of one video.
 
@@ -78,7 +98,8 @@ class Clips(NamedTuple):
     flow:     (N, L) numbers of forward flow fields; (N, L / 2) if flow goes in both directions
     backward: (N, 0) numbers of backward flow fields; (N, L / 2) if flow goes in both directions
     padded:   (N,) whether the clip reaches beyond the end of the video
-    center:   (N,) the middle of the clip, in frames
+    center:   (N,) the middle of the clip, in frames; where clips have a rate and the video's varies, in clip frames
+    seconds:  (N,) the same in seconds, or in frames if the video does not say its rate
 
     If a video is stored in pieces, the numbers count its stored frames and fields, and a clip is padded if it reaches
     beyond the end of its piece.
@@ -89,6 +110,7 @@ class Clips(NamedTuple):
     backward: np.ndarray
     padded: np.ndarray
     center: np.ndarray
+    seconds: np.ndarray
 
 
 def check(spec: ClipSpec) -> None:
@@ -167,8 +189,22 @@ def _offsets(spec: ClipSpec, num_frames: int, fps: float) -> tuple[np.ndarray, n
     return before + rgb, before + flow, before + backward, before + span
 
 
-def clip_span(spec: ClipSpec, num_frames: int, fps: float) -> int:
-    """Number of video frames from the first to the last one of a clip, both counted."""
+def _steps(spec: ClipSpec, num_frames: int, rate: Rate) -> tuple[int, float, np.ndarray | None]:
+    """(number of places where a clip can begin or end, their rate, the frame at each place).
+
+    They are the video's frames. But where clips have a rate and that of the video varies, they are steps of equal time.
+    """
+    if not isinstance(rate, Timeline):
+        return num_frames, rate, None
+    if spec.fps is None or spec.span == "video":
+        return num_frames, 0.0, None
+    shown = nearest_frames(rate.times, spec.fps)
+    return len(shown), spec.fps, shown
+
+
+def clip_span(spec: ClipSpec, num_frames: int, rate: Rate) -> int:
+    """Number of video frames from the first to the last one of a clip, both counted; or of steps, see `_steps`."""
+    num_frames, fps, _ = _steps(spec, num_frames, rate)
     return _offsets(spec, num_frames, fps)[-1]
 
 
@@ -177,20 +213,22 @@ def clip_span(spec: ClipSpec, num_frames: int, fps: float) -> int:
 
 
 def train_starts(
-    spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator, piece: int | None = None
+    spec: ClipSpec, num_frames: int, rate: Rate, rng: np.random.Generator, piece: int | None = None
 ) -> np.ndarray:
     """The first frame of one random training clip, (1,): uniform over all places where the clip fits."""
+    num_frames, fps, _ = _steps(spec, num_frames, rate)
     return _random_starts(spec, num_frames, fps, rng, piece, 1)
 
 
 def test_starts(
-    spec: ClipSpec, num_frames: int, fps: float, rng: np.random.Generator, piece: int | None = None
+    spec: ClipSpec, num_frames: int, rate: Rate, rng: np.random.Generator, piece: int | None = None
 ) -> np.ndarray:
     """The first frames of a video's test clips, (N,). Only `test_sampling=random` uses `rng`.
 
     If there are pieces, `all` takes clips from every piece. `even` takes the middles of N evenly spaced pieces. With
     fewer pieces than clips, it spaces the clips of each piece evenly in it.
     """
+    num_frames, fps, _ = _steps(spec, num_frames, rate)
     length = piece or num_frames
     span, num_pieces = clip_span(spec, length, fps), num_frames // length
     room = max(length - span, 0)
@@ -220,14 +258,17 @@ def _random_starts(
 test_starts.__test__ = False  # the name is not a test's
 
 
-def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray, piece: int | None = None) -> Clips:
+def clip_indices(spec: ClipSpec, num_frames: int, rate: Rate, starts: np.ndarray, piece: int | None = None) -> Clips:
     """The clips that begin at the frames `starts` (N,) of a video with `num_frames` >= 1 frames.
 
     A clip that reaches beyond the end goes on at the video's start or holds its last frame, as `spec.short` says. Flow
     does the same over the fields: no field leads from the last frame to the first. Raises DataError if `short` is
-    `error`, or if `spec.fps` needs a rate that the video does not say (`fps` 0).
+    `error`, or if `spec.fps` needs a rate that the video does not say (`rate` 0).
+
+    Of a video whose rate varies, clips with a rate of their own show the frame nearest to each of their times.
     """
     assert num_frames >= 1
+    num_frames, fps, shown = _steps(spec, num_frames, rate)
     length = piece or num_frames
     *offsets, span = _offsets(spec, length, fps)
     fields = max(length - 1, 1)
@@ -246,7 +287,18 @@ def clip_indices(spec: ClipSpec, num_frames: int, fps: float, starts: np.ndarray
         flow, backward = np.minimum(flow, fields - 1), np.minimum(backward, fields - 1)
     else:
         rgb, flow, backward = rgb % length, flow % fields, backward % fields
-    return Clips(length * chosen + rgb, fields * chosen + flow, fields * chosen + backward, padded, center)
+    rgb, flow, backward = length * chosen + rgb, fields * chosen + flow, fields * chosen + backward
+    if shown is not None:
+        after = shown[np.minimum(backward + 1, num_frames - 1)]  # the frame from which a backward field leads
+        last_field = max(len(rate.times) - 2, 0)
+        rgb, flow, backward = shown[rgb], np.minimum(shown[flow], last_field), np.clip(after - 1, 0, last_field)
+    return Clips(rgb, flow, backward, padded, center, _seconds(rate, fps, center))
+
+
+def _seconds(rate: Rate, fps: float, center: np.ndarray) -> np.ndarray:
+    if isinstance(rate, Timeline) and not fps:
+        return np.interp(center, np.arange(len(rate.times)), rate.times)
+    return center / (fps or 1)
 
 
 def shuffled_order(num_videos: int, draws: int, num_clips: int, rng: np.random.Generator) -> np.ndarray:

@@ -38,7 +38,8 @@ from datamodules.datasets.base import Dataset
 from datamodules.epoch import TrainOrder, ViewShare
 from datamodules.errors import DataError
 from datamodules.holdout import hold_out
-from datamodules.loading import StoredClips, TestViews, TrainClips, collate
+from datamodules.loader import PATIENCE, Loader, check_shared_memory
+from datamodules.loading import StoredClips, TestViews, TrainClips, collate, start_loading
 from datamodules.processes import available_cores
 from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore
@@ -97,7 +98,7 @@ class VideoDataModule(L.LightningDataModule):
             files = self.lists.files
         except DataError:
             return None
-        if not any((root / path).is_file() for path in files):
+        if not any((root / path).exists() for path in files):
             return None
         folder = store_folder(root, files, Path(self.dataset.stores), Path(root).name)
         return all(read_shards(folder, track) is not None for track in self.tracks), _key(folder)
@@ -106,6 +107,7 @@ class VideoDataModule(L.LightningDataModule):
         """Open the store, hold out groups for validation, and check that every process has something to do."""
         if self._store is None:
             self._open()
+        check_shared_memory(self.spec, self.workers, self.batch_size + self.test_batch_size)
         world = self._process()[1]
         for name, count in (
             ("training clips", len(self.train_clips.videos) * self.spec.train_clips),
@@ -124,7 +126,7 @@ class VideoDataModule(L.LightningDataModule):
     def _open(self) -> None:
         # Everything is built by now (`prepare_data`), so this only opens it.
         store = prepare_store(self.dataset, self.tracks, 1, lists=self.lists)
-        train, validation = hold_out(self.dataset, self.lists.train)
+        train, validation = hold_out(self.dataset, self.lists.train, self.lists.validation)
         classes, mirror = len(self.lists.classes), self.dataset.mirror
         whole = whole_videos(self.dataset, train, store)
         self.train_clips = TrainClips(whole, store, self.spec, classes, mirror, self.seed)
@@ -156,14 +158,15 @@ class VideoDataModule(L.LightningDataModule):
         return TrainOrder(self.train_clips, self.batch_size, rank, world)
 
     def _loader(self, dataset: TorchDataset, sampler: Sampler, batch_size: int) -> DataLoader:
-        return DataLoader(
+        processes = {"timeout": PATIENCE, "worker_init_fn": start_loading, "persistent_workers": True}
+        return Loader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
             collate_fn=collate,
             num_workers=self.workers,
-            persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
+            **processes if self.workers else {},
         )
 
     def train_dataloader(self) -> DataLoader:
@@ -171,7 +174,7 @@ class VideoDataModule(L.LightningDataModule):
         order = self._train_order(*self._process())
         loader = self._loader(self.train_clips, order, self.batch_size)
         # Lightning opens the loader of a resumed run before it says which epoch it is, and workers draw at once.
-        order.set_epoch(self.trainer.global_step // len(loader) if self.trainer else 0)
+        order.start_at(*divmod(self.trainer.global_step if self.trainer else 0, len(loader)), self.batch_size)
         return loader
 
     def view_loader(self, views: TestViews) -> DataLoader:

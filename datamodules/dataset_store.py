@@ -66,8 +66,11 @@ def prepare_tracks(
 def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: Split | None = None) -> FrameStore:
     """A data set's frame store with at most one track of each kind, built if necessary."""
     folder, num_videos = prepare_tracks(dataset, tracks, workers, max_store=dataset.max_store, lists=lists)
-    return open_store(folder, num_videos, tracks, _condemned(dataset))
+    store = open_store(folder, num_videos, tracks, _condemned(dataset))
+    store.rates = (lists or dataset.read()).rates
+    return store
 
 
 def _condemned(dataset: Dataset) -> dict[str, str]:
-    return {path: f"{path}: {why}" for path, why in known_bad(dataset.folder(), Path(dataset.stores)).items()}
+    bad = known_bad(dataset.folder(), Path(dataset.stores), dataset.identity())
+    return {path: f"{path}: {why}" for path, why in bad.items()}

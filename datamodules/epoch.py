@@ -29,7 +29,11 @@ class TrainOrder(Sampler[tuple[int, int, int]]):
         if steps is not None:
             self.length, self.draws = steps * batch_size, 1
             self.num_clips = self.length * world
-        self.epoch = 0
+        self.epoch, self.start = 0, (0, 0)
+
+    def start_at(self, epoch: int, batches: int, batch_size: int) -> None:
+        """Begin within an epoch, after the batches of it that a stopped run has seen."""
+        self.epoch, self.start = epoch, (epoch, batches * batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -45,7 +49,8 @@ class TrainOrder(Sampler[tuple[int, int, int]]):
             order = clip_rules.balanced_order([video.labels for video in videos], self.num_clips, rng)
         else:
             order = clip_rules.shuffled_order(len(videos), self.draws, self.num_clips, rng)
-        for video, draw in order[self.rank :: self.world][: self.length].tolist():
+        seen = self.start[1] if self.epoch == self.start[0] else 0
+        for video, draw in order[self.rank :: self.world][seen : self.length].tolist():
             yield self.epoch, video, draw
 
 

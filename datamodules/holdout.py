@@ -14,12 +14,22 @@ from datamodules.errors import DataError
 from datamodules.videos import Video, VideoArray, decoded_path, label_sets, select
 
 
-def hold_out(data: Dataset, videos: Sequence[Video]) -> tuple[Sequence[Video], Sequence[Video]]:
-    """Split a training list into (train, validation) as the data set's settings say. Raises DataError."""
+def hold_out(
+    data: Dataset, videos: Sequence[Video], own: Sequence[Video] = ()
+) -> tuple[Sequence[Video], Sequence[Video]]:
+    """Split a training list into (train, validation) as the data set's settings say. Raises DataError.
+
+    If the data set has validation videos of its `own`, they are the validation, and the training list stays whole.
+    """
+    if own and (data.validation or data.folds):
+        raise DataError(
+            f"data.validation={data.validation:g}, data.folds={data.folds}: the data set has {len(own)} validation "
+            "videos of its own; set both to 0"
+        )
     if not data.folds:
         if data.fold:
             raise DataError(f"data.fold={data.fold}: there are no folds; set data.folds, such as 5, or data.fold=0")
-        return hold_out_groups(videos, data.validation)
+        return (videos, own) if own else hold_out_groups(videos, data.validation)
     if data.validation:
         raise DataError(
             f"data.folds={data.folds} and data.validation={data.validation:g} both hold out groups; set one to 0"

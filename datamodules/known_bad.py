@@ -10,17 +10,20 @@ from datamodules.errors import DataError
 from datamodules.files import file_digest
 
 
-def check_file(root: Path, stores: Path) -> Path:
-    """The CSV beside the stores in which `experiments/check.py` says what it found: a row per video."""
-    return stores / f"{root.absolute().name}-check.csv"
+def check_file(root: Path, stores: Path, identity: str = "") -> Path:
+    """The CSV beside the stores in which `experiments/check.py` says what it found: a row per video.
+
+    `identity` tells two data sets apart whose folders have the same name.
+    """
+    return stores / "-".join(filter(None, [root.absolute().name, identity, "check.csv"]))
 
 
-def known_bad(root: Path, stores: Path) -> dict[str, str]:
+def known_bad(root: Path, stores: Path, identity: str = "") -> dict[str, str]:
     """Why each file must not be opened again, by its path: it crashed or hung a decoder when it was checked.
 
     A file that has changed since then is not among them. Raises DataError for a CSV that is no table of a check.
     """
-    path = check_file(root, stores)
+    path = check_file(root, stores, identity)
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["status"] in ("crash", "hang")]

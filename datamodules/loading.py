@@ -12,6 +12,7 @@ from datamodules import clips as clip_rules
 from datamodules.clips import ClipSpec
 from datamodules.errors import DataError
 from datamodules.playback import path_seed, played
+from datamodules.processes import die_with_parent
 from datamodules.store.reading import FrameStore
 from datamodules.store.shards import StoredVideo
 from datamodules.transforms import (
@@ -50,7 +51,7 @@ class StoredClips(TorchDataset):
             if stored.frames and extent not in tried:
                 tried.add(extent)
                 try:
-                    clip_rules.clip_indices(self.spec, stored.frames, stored.fps, np.zeros(1, np.int64), stored.piece)
+                    clip_rules.clip_indices(self.spec, stored.frames, stored.rate, np.zeros(1, np.int64), stored.piece)
                 except DataError as error:
                     raise DataError(f"{video.path}: {error}") from None
 
@@ -105,8 +106,8 @@ class TrainClips(StoredClips):
         video = self.videos[index]
         stored = self.store.videos[video.path]
         rng = np.random.default_rng([self.seed, epoch, index, draw])
-        starts = clip_rules.train_starts(self.spec, stored.frames, stored.fps, rng, stored.piece)
-        clips = clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts, stored.piece)
+        starts = clip_rules.train_starts(self.spec, stored.frames, stored.rate, rng, stored.piece)
+        clips = clip_rules.clip_indices(self.spec, stored.frames, stored.rate, starts, stored.piece)
         window = random_window(*self.spec.resize, self.spec.crop, self.mirror, rng, self.spec.crop_scales)
         example = self._cut(video.path, clips, 0, window)
         if self.spec.colour != "none" and self.spec.frames:
@@ -140,7 +141,7 @@ class TestViews(StoredClips):
 
     def starts(self, stored: StoredVideo, rng: np.random.Generator | None) -> np.ndarray:
         """First frames of a video's clips, (N,)."""
-        return clip_rules.test_starts(self.spec, stored.frames, stored.fps, rng, stored.piece)
+        return clip_rules.test_starts(self.spec, stored.frames, stored.rate, rng, stored.piece)
 
     def _clips(self, index: int) -> tuple[clip_rules.Clips, np.random.Generator]:
         """The clips of a video that decodes, and the random generator after drawing them."""
@@ -148,7 +149,7 @@ class TestViews(StoredClips):
         stored = self.store.videos[path]
         rng = np.random.default_rng(path_seed(path))
         starts = self.starts(stored, rng)
-        return clip_rules.clip_indices(self.spec, stored.frames, stored.fps, starts, stored.piece), rng
+        return clip_rules.clip_indices(self.spec, stored.frames, stored.rate, starts, stored.piece), rng
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -166,7 +167,7 @@ class TestViews(StoredClips):
             crops = (self.spec.test_views, *self.spec.resize, self.spec.crop, self.mirror)
             self._last = index, clips, [view_windows(*crops, rng) for _ in clips.center]
         _, clips, windows = self._last
-        center = np.float32(clips.center[clip] / (stored.fps or 1))
+        center = np.float32(clips.seconds[clip])
         cut = self._cut(video.path, clips, clip, windows[clip][view])
         return {**played(cut, self.spec, video.path), **place, "center": center}
 
@@ -180,6 +181,11 @@ class TestViews(StoredClips):
         """Number of clips that reach beyond the end of their video, or of its stored piece."""
         decodable = (i for i, video in enumerate(self.videos) if self.store.videos[video.path].frames)
         return sum(int(self._clips(index)[0].padded.sum()) for index in decodable)
+
+
+def start_loading(_: int) -> None:
+    """Let a loading process end with the process that started it, even if that was killed."""
+    die_with_parent()
 
 
 def collate(examples: list[Example]) -> dict[str, torch.Tensor]:

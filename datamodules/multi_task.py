@@ -74,7 +74,7 @@ class MultiTaskDataModule(VideoDataModule):
         """Random clips of both, equally many batches; the second data set's videos come round as often as it takes."""
         main = super().train_dataloader()
         order = TrainOrder(self.second_clips, self.batch_size, *self._process(), steps=len(main))
-        order.set_epoch(main.sampler.epoch)
+        order.epoch, order.start = main.sampler.epoch, main.sampler.start
         second = self._loader(self.second_clips, order, self.batch_size)
         return CombinedLoader({"main": main, "second": second}, "min_size")
 

@@ -124,26 +124,46 @@ def label_sets(owners: np.ndarray, labels: np.ndarray, num_owners: int) -> Ragge
 class Listing:
     """What the official files say, before any of it is compared with the disk.
 
-    `splits` maps the number of each split to its (train, test) videos. `unused` are listed files of no split; the frame
-    store holds them too. `families` maps a family of classes to its class names.
+    splits:     (train, test) videos by the number of the split
+    unused:     listed files of no split; the frame store holds them too
+    families:   class names by family of classes
+    validation: videos by the number of the split, where the data set itself holds some out
+    rates:      frames per second by path, of videos that do not say them
+    notes:      facts that a reader of the results should know
     """
 
     classes: Sequence[str]
     splits: Mapping[int, tuple[list[Video], list[Video]]]
     unused: Sequence[str] = ()
     families: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    validation: Mapping[int, list[Video]] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def sides(self, number: int) -> dict[str, list[Video]]:
+        """The videos of one split: `train`, `test` and, if the data set has its own, `validation`."""
+        train, test = self.splits[number]
+        own = self.validation.get(number)
+        return {"train": train, "test": test} | ({"validation": own} if own else {})
+
+    def paths(self) -> set[str]:
+        """All listed paths."""
+        videos = [videos for number in self.splits for videos in self.sides(number).values()]
+        return {video.path for side in videos for video in side} | set(self.unused)
 
 
 @dataclass
 class Split:
     """The training and test videos of one split, all of which are on disk.
 
-    files:    every file that the frame store of the data set holds, over all splits, so that one store serves them all
-    families: class names by family; accuracy is also reported per family
-    chance:   accuracy of a guess within a family, where it is not 1 / classes
-    notes:    facts that a reader of the results should know
-    listed:   for `train` and `test`, how many videos of each class the official lists name, (C,), where some of them
-              may be missing
+    files:      every file that the frame store of the data set holds, over all splits, so one store serves them all
+    families:   class names by family; accuracy is also reported per family
+    chance:     accuracy of a guess within a family, where it is not 1 / classes
+    notes:      facts that a reader of the results should know
+    listed:     for `train` and `test`, how many videos of each class the official lists name, (C,), where some of
+                them may be missing
+    validation: videos that the data set itself holds out for validation
+    rates:      frames per second by path, of videos that do not say them
     """
 
     classes: tuple[str, ...]
@@ -154,3 +174,5 @@ class Split:
     chance: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     listed: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    validation: Sequence[Video] = ()
+    rates: dict[str, float] = field(default_factory=dict)

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         lines = [*summary(run.dataset, survey, findings), "", *lines]
     for line in lines:
         print(printable(line))
-    print(printable(f"every video: {check_file(run.data.folder(), Path(run.data.stores))}"))
+    print(printable(f"every video: {check_file(run.data.folder(), Path(run.data.stores), run.data.identity())}"))
     if reasons:
         print(f"not sound: {', '.join(reasons)}")
         return 1

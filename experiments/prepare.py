@@ -2,7 +2,7 @@
 
 python experiments/prepare.py dataset=ucf101                                 for --sweep fusion
 python experiments/prepare.py dataset=ucf101 strategy=c3d,two_stream data.encoding=jpeg
-python experiments/prepare.py --sweep two_stream dataset=hmdb51 --checksums
+python experiments/prepare.py --sweep two_stream dataset=hmdb51 --verify
 python experiments/prepare.py dataset=sports1m strategy=c3d --launcher ray   on the machines of a Ray cluster
 
 The words are those of experiments/run.py. `data.max_store` does not count here, the free disk does.
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--sweep", metavar="NAME", help="for every point of experiments/sweeps/NAME.yaml")
     parser.add_argument("--jobs", type=int, metavar="N", help="decode in N processes (default: one per core)")
     parser.add_argument("--launcher", choices=["processes", "ray"], default="processes", help="what starts them")
-    parser.add_argument("--checksums", action="store_true", help="write SHA-256 of every shard, or compare with them")
+    parser.add_argument("--verify", action="store_true", help="compare every shard with its checksums")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="as of run.py; strategy= may name several")
     options = parser.parse_args(arguments)
     try:
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         damaged = [
             file
             for data, tracks in needed(runs)
-            for file in _prepare(data, tracks, options.jobs or available_cores(), launcher, options.checksums)
+            for file in _prepare(data, tracks, options.jobs or available_cores(), launcher, options.verify)
         ]
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with the next shard", file=sys.stderr)
@@ -73,12 +73,11 @@ def _runs(sweep: str | None, settings: list[str]) -> list[RunConfig]:
     return read_points(sweep or "fusion", others)
 
 
-def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, checksums: bool) -> list[str]:
+def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, verify: bool) -> list[str]:
     """Build what is missing of one data set's store and print what it holds; returns files with wrong checksums."""
     from datamodules.dataset_store import prepare_tracks
-    from datamodules.store.jobs import shard_jobs
+    from datamodules.store.jobs import shard_jobs, verify_shard
     from datamodules.store.reading import open_store
-    from datamodules.store.writing import check_sums
 
     split = data.read()
     folder, num_videos = prepare_tracks(data, tracks, jobs, max_store=math.inf, lists=split, launcher=launcher)
@@ -86,19 +85,21 @@ def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, 
         size = sum(file.stat().st_size for file in (folder / track.name).iterdir())
         print(f"{folder / track.name}: {size / 1e9:.2f} GB")
     videos = open_store(folder, num_videos, tracks[:1]).videos
-    errors = [video.error for video in videos.values() if video.error]
-    truncated = sum(video.truncated for video in videos.values())
-    print(f"{folder}: {num_videos} videos, {len(errors)} cannot be decoded, {truncated} are cut short")
+    stored = list(videos.values())
+    errors = [video.error for video in stored if video.error]
+    cut, damaged_videos = sum(video.truncated for video in stored), sum(video.damaged for video in stored)
+    print(
+        f"{folder}: {num_videos} videos, {len(errors)} cannot be decoded, {cut} are cut short, "
+        f"{damaged_videos} are damaged in most frames"
+    )
     for error in errors[:10]:
         print(f"  {error}")
     damaged: list[str] = []
-    if checksums:
+    if verify:
         work = shard_jobs(data.folder(), folder, split.files, tracks, {})
-        for _, differ in launcher(check_sums, work, jobs):
+        for _, differ in launcher(verify_shard, work, jobs):
             damaged += differ
-        print(
-            f"{folder}: checksums of {len(work) * len(tracks)} shards written or compared, {len(damaged)} files differ"
-        )
+        print(f"{folder}: {len(work) * len(tracks)} shards compared with their checksums, {len(damaged)} files differ")
     return damaged
 
 

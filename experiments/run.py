@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from experiments.launch.server import point_server
 from experiments.launch.signals import Stopped, end_with_rank_0, stop_on_signals
+from experiments.records.world import check_world
 
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
         _check(options)
         return _do(options)
     except Stopped as stopped:
-        again = f"; the same command{' without --force' * options.force} goes on from the last checkpoint"
+        again = f"; the same command{' without --force' * options.force} goes on with what is not finished"
         print(f"stopped by {stopped}{again * _trains(options)}", file=sys.stderr)
         return stopped.exit_code
     except (ValueError, OSError) as error:
@@ -121,6 +122,8 @@ def _do(options: argparse.Namespace) -> int:
         from experiments.launch.ensemble import run_ensemble
 
         return run_ensemble(options.ensemble, options.settings, dry_run=options.dry_run, force=options.force)
+    if options.test or options.predict:
+        check_world(1)
     if options.test:
         from experiments.trained.test import test
 

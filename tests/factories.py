@@ -97,13 +97,15 @@ def write_clip(
     size: tuple[int, int] = (48, 64),
     seed: int = 0,
     rotation: int = 0,
+    matrix: Sequence[int] = (),
     times: Sequence[int] = (),
     settings: Mapping[str, str] | None = None,
     **options: str,
 ) -> Path:
     """A clip of a colour pattern that moves by two pixels a frame, at 25 frames per second; each frame differs.
 
-    times: when each frame is shown, in milliseconds, where the rate varies
+    rotation, matrix: in degrees, or a whole display matrix: how a player shows it
+    times: when each frame is shown, in milliseconds, where that is not every 40 ms
     settings, options: of the codec and of the container
     """
     height, width = size
@@ -116,6 +118,8 @@ def write_clip(
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
             stream.set_display_rotation(rotation)
+        if matrix:
+            stream.set_display_matrix(matrix)
         for number in range(frames):
             picture = np.ascontiguousarray(pattern[2 * number : 2 * number + height])
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -126,10 +130,34 @@ def write_clip(
     return path
 
 
+def remuxed(source: Path, target: Path, *, skip: int = 0, sound: float = 0.0) -> Path:
+    """The packets of a video in another file, as `ffmpeg -c copy` writes them.
+
+    skip: frames before which an edit list cuts, as after `-ss`; sound: seconds of silence beside the video
+    """
+    options = {"avoid_negative_ts": "disabled"} if skip else {}
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        video = new.add_stream_from_template(old.streams.video[0])
+        audio = new.add_stream("aac", rate=44100) if sound else None
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                shift = round(skip / 25 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, video
+                new.mux(packet)
+        if audio is not None:
+            silence = np.zeros((1, int(sound * 44100)), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.rate = 44100
+            new.mux(audio.encode(frame))
+            new.mux(audio.encode())
+    return target
+
+
 def sequence(path: Path) -> np.ndarray:
     """What is right: the frames of a sequential decode by PyAV, (N, H, W, 3), as they are stored in the file."""
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        frames = container.decode(container.streams.best("video"))
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
 
 
 def in_this_process(function: Callable, jobs: Sequence, workers: int) -> Iterator[tuple]:

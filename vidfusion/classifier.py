@@ -149,6 +149,10 @@ class VideoClassifier(L.LightningModule):
             for part in [getattr(self, stream) for stream in self.streams] or [self]:
                 freeze_all_but_last(part, layers)
 
+    def on_train_start(self) -> None:
+        """Frozen norms keep their statistics also where a stopped run goes on within an epoch."""
+        keep_frozen_statistics(self)
+
     def on_train_epoch_start(self) -> None:
         """Frozen norms keep their statistics."""
         keep_frozen_statistics(self)

@@ -138,6 +138,8 @@ def load_weights(model: VideoClassifier, path: Path) -> WeightsReport:
     if `model` is not set to their input; nothing is loaded then.
     """
     state, provenance = _read(path)
+    # A network of one data set has no use for the classifier of a second one.
+    state = {key: tensor for key, tensor in state.items() if hasattr(model, "second") or not key.startswith("second.")}
     classes = provenance.get("classes")
     layout, names = _layout(model, state, path)
     ours = model.state_dict()
@@ -258,9 +260,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
             )
     if found := unfounded(state):
         raise ValueError(f"model.weights={path}: {found}; expected a state dict (tensors by name)")
-    state = {
-        name: tensor for name, tensor in state.items() if not name.startswith("second.")
-    }  # a second data set's head
     ours = content.get("vidfusion")
     provenance = ours.get("provenance") if isinstance(ours, dict) else None
     return state, provenance if isinstance(provenance, dict) else {}

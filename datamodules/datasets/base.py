@@ -85,6 +85,10 @@ class Dataset:
         """The video's cluster, over all classes. Confidence intervals resample whole clusters."""
         return video.group
 
+    def identity(self) -> str:
+        """A short digest of what the lists hold, where the name of the root does not tell; empty elsewhere."""
+        return ""
+
     def folder(self) -> Path:
         """The folder that the paths of `read` are relative to."""
         return Path(self.root)

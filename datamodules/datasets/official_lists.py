@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -55,16 +56,19 @@ def choose_split(root: Path, layout: str, number: int, listing: Listing) -> Spli
     if number not in listing.splits:
         found = ", ".join(map(str, sorted(listing.splits))) or "none"
         raise DataError(f"data.split={number}: the lists have the splits {found}; choose one of these")
-    listed = {video.path for both in listing.splits.values() for videos in both for video in videos}
-    located = locate(root, layout, listed | set(listing.unused))
-    train, test = ([replace(v, path=located[v.path]) for v in videos] for videos in listing.splits[number])
+    located = locate(root, layout, listing.paths())
+    sides = {
+        side: [replace(video, path=located[video.path]) for video in videos]
+        for side, videos in listing.sides(number).items()
+    }
     families = {name: tuple(c for c in members if c in listing.classes) for name, members in listing.families.items()}
     split = Split(
         classes=tuple(listing.classes),
-        train=train,
-        test=test,
         files=sorted(set(located.values())),
         families={name: members for name, members in families.items() if members},
+        notes=list(listing.notes),
+        rates={located[path]: rate for path, rate in listing.rates.items()},
+        **sides,
     )
     check_split(split, f"data.root={root}, split {number}")
     return split
@@ -123,13 +127,15 @@ def _names_in(root: Path, folder: str) -> dict[str, str]:
 
 
 def check_split(split: Split, source: str) -> None:
-    """Raise DataError unless both lists have videos, each once and in one list only, with labels of a class."""
-    paths = {name: _checked_paths(split, name, source) for name in ("train", "test")}
-    if shared := paths["train"] & paths["test"]:
-        first = decoded_path(min(shared))
-        raise DataError(
-            f"{source}: {len(shared)} videos are in both the train and the test list, first {first}; keep one"
-        )
+    """Raise DataError unless every list has videos, each once and in one list only, with labels of a class."""
+    names = ("train", "test", "validation") if split.validation else ("train", "test")
+    paths = {name: _checked_paths(split, name, source) for name in names}
+    for one, other in combinations(names, 2):
+        if shared := paths[one] & paths[other]:
+            first = decoded_path(min(shared))
+            raise DataError(
+                f"{source}: {len(shared)} videos are in both the {one} and the {other} list, first {first}; keep one"
+            )
 
 
 def _checked_paths(split: Split, name: str, source: str) -> set[bytes]:

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
 
+from datamodules.decode.images import images_in, sequence
 from datamodules.errors import DecodeError
+
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")  # how texts begin that FFmpeg follows to other files
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """An open video and the stream that every reader here chooses. What FFmpeg raises becomes a DecodeError.
+    """An open video and the stream that every reader here takes: of several, the one that the file marks as default.
 
-    The stream decodes in one thread: whoever decodes many videos runs processes.
+    The stream decodes in one thread: whoever decodes many videos runs processes. What FFmpeg raises becomes a
+    DecodeError.
     """
-    name = openable_name(path)
+    name, options = openable_name(path), {}
+    if path.is_dir():
+        try:
+            name, options = sequence(path)
+        except ValueError as error:
+            raise decode_error(path, str(error)) from None
     try:
-        with av.open(name) as container:
+        with av.open(name, format="image2" if options else None, options=options) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise decode_error(path, "it has no video stream")
@@ -33,25 +42,18 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
 def openable_name(path: Path) -> str:
     """An absolute name, because decoders take `file:a.avi` for an address.
 
-    Raises DecodeError for what a decoder would wait for without end, such as a named pipe, and for names that are not
-    UTF-8.
+    Raises DecodeError for what a decoder would wait for without end, such as a named pipe; for a playlist, whatever its
+    name, since its frames are not in the file; and for names that are not UTF-8.
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file() and not images_in(path):
         raise decode_error(path, "it is not a regular file")
+    with suppress(OSError), path.open("rb") as file:  # what cannot be read, the decoder will name
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
+            raise decode_error(path, "it is a playlist or another text that names other files")
     try:
         return str(path.absolute()).encode().decode()
     except UnicodeEncodeError:
         raise decode_error(path, "its name is not UTF-8, rename it") from None
-
-
-def frame_rate(stream: av.VideoStream) -> float:
-    """Frames per second that the header says, 0 where it does not."""
-    return float(stream.average_rate or stream.guessed_rate or 0)
-
-
-def turns_of(frame: av.VideoFrame) -> int:
-    """Quarter turns anticlockwise that make a frame upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
 
 
 def decode_error(path: Path, found: str) -> DecodeError:

@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from datamodules.decode.frames import to_picture
-from datamodules.decode.info import VideoInfo, frames_by_header
-from datamodules.decode.opening import decode_error, frame_rate, opened
+from datamodules.decode.info import Packets, VideoInfo
+from datamodules.decode.opening import decode_error, opened
+from datamodules.decode.pictures import to_picture
 from datamodules.errors import DecodeError
 
 
@@ -37,30 +37,27 @@ def frame_index(path: Path) -> FrameIndex | None:
     decode from there on gives what a sequential one does. Key frames of other kinds do not promise that. Damage inside
     a packet is not seen: a frame that it costs keeps its number.
     """
-    times, starts, latest = [], [], -math.inf
+    pts, starts, latest = [], [], -math.inf
     try:
         with opened(path) as (container, stream):
             size_bytes = _nal_size_bytes(stream.codec_context)
             if not {"mp4", "matroska"} & set(container.format.name.split(",")) or not size_bytes:
                 return None
-            for packet in container.demux(stream):
+            packets = Packets(container, stream)
+            for packet in packets:
                 if packet.size:
                     if packet.pts is None or packet.is_corrupt or packet.is_discard:
                         return None
                     if packet.is_keyframe and packet.pts > latest and _is_refresh(bytes(packet), size_bytes):
                         starts.append(packet.pts)
-                    times.append(packet.pts)
+                    pts.append(packet.pts)
                     latest = max(latest, packet.pts)
-            seconds = float((max(times, default=0) - min(times, default=0)) * stream.time_base)
-            header_frames = frames_by_header(container, stream, len(times), seconds)
-            audio, codec, fps = bool(container.streams.audio), stream.codec_context, frame_rate(stream)
+            ordered = np.unique(np.array(pts, np.int64))
+            if not starts or len(ordered) < len(pts) or ordered[0] != starts[0]:
+                return None
+            return FrameIndex(packets.info(ordered.tolist()), ordered, np.searchsorted(ordered, starts))
     except DecodeError:
         return None
-    ordered = np.unique(np.array(times, np.int64))
-    if not starts or len(ordered) < len(times) or ordered[0] != starts[0]:
-        return None
-    info = VideoInfo(len(times), header_frames, fps, codec.height, codec.width, audio=audio)
-    return FrameIndex(info, ordered, np.searchsorted(ordered, starts))
 
 
 def _nal_size_bytes(codec: av.VideoCodecContext) -> int:
@@ -98,7 +95,7 @@ def seek_frames(path: Path, index: FrameIndex, numbers: np.ndarray) -> Iterator[
                 size = (frame.height, frame.width)
                 if frame.pts != index.times[number] or size != (index.info.height, index.info.width):
                     break
-                if frame.is_corrupt or frame.interlaced_frame:  # decord treats the colours of interlaced ones apart
+                if frame.is_corrupt:
                     break
                 if number in remaining:
                     remaining.remove(number)

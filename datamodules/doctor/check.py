@@ -27,7 +27,7 @@ def check(data: Dataset, workers: int, patience: float = 60.0) -> tuple[Survey, 
     """
     data.prepare(workers)
     survey = survey_lists(data)
-    table = check_file(data.folder(), Path(data.stores))
+    table = check_file(data.folder(), Path(data.stores), data.identity())
     journal = table.with_suffix(".partial.jsonl")
     table.parent.mkdir(parents=True, exist_ok=True)
     earlier = _read_table(table) | _read_journal(journal)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.decode.frames import iter_frames, seeks_exactly
+from datamodules.decode.frames import iter_frames
+from datamodules.decode.images import content_digest, images_in
 from datamodules.decode.info import VideoInfo, probe
+from datamodules.decode.random_access import seeks_exactly
 from datamodules.errors import DecodeError
-from datamodules.files import file_digest
 
 SEEKS = 5  # frames of each video for which random access is tried
 
@@ -21,10 +22,11 @@ SEEKS = 5  # frames of each video for which random access is tried
 class Finding:
     """What one file is. What is not known is 0 or empty.
 
-    status:        ok; truncated (fewer frames decode than its header promises); undecodable; hang or crash (of the
-                   decoder); changed (while it was read); missing; outside (of the root)
+    status:        ok; truncated (fewer frames decode than its header promises); damaged (half of its frames or more);
+                   undecodable; hang or crash (of the decoder); changed (while it was read); missing; outside (of the
+                   root)
     message:       what is wrong or unusual
-    frames, header_frames, fps, width, height, corrupt: see `VideoInfo`
+    frames, header_frames, fps, width, height, corrupt, drift: see `VideoInfo`
     seekable:      `yes` if decord's random access returned the frames of the sequential decode, else `no`
     audio:         `yes` or `no`
     seconds:       length at `fps`
@@ -39,6 +41,7 @@ class Finding:
     width: int = 0
     height: int = 0
     corrupt: int = 0
+    drift: float = 0.0
     seekable: str = ""
     audio: str = ""
     seconds: float = 0.0
@@ -59,12 +62,12 @@ def examine(file: Path, alive: Callable[[], object] = lambda: None) -> Iterator[
     """
     try:
         before = file.stat()
-        if not stat.S_ISREG(before.st_mode):
+        if not stat.S_ISREG(before.st_mode) and not images_in(file):
             yield Finding("undecodable", "it is not a regular file")
             return
         known = Finding(size=before.st_size, modified=before.st_mtime_ns)
         yield known
-        known = replace(known, sha256=file_digest(file, alive))
+        known = replace(known, sha256=content_digest(file, alive))
         yield known
         for finding in _decoded(file, known, alive):
             yield finding
@@ -91,6 +94,7 @@ def _decoded(file: Path, finding: Finding, alive: Callable[[], object]) -> Itera
             width=info.width,
             height=info.height,
             corrupt=info.corrupt,
+            drift=round(info.drift, 3),
             audio="yes" if info.audio else "no",
             seconds=round(info.frames / info.fps, 3) if info.fps else 0.0,
         )
@@ -104,10 +108,10 @@ def _decoded(file: Path, finding: Finding, alive: Callable[[], object]) -> Itera
         # The message starts with the whole path, which is the row's and may move.
         yield replace(finding, status="undecodable", message=str(error).removeprefix(f"{file}: "))
         return
-    status = "truncated" if info.truncated else "ok"
+    status = "truncated" if info.truncated else "damaged" if info.damaged else "ok"
     finding = replace(finding, status=status, message="; ".join(_remarks(info)), seekable="no")
     yield finding
-    if seeks_exactly(file, {index: kept[index] for index in chosen}):
+    if file.is_file() and seeks_exactly(file, {index: kept[index] for index in chosen}):
         yield replace(finding, seekable="yes")
 
 
@@ -117,7 +121,11 @@ def _remarks(info: VideoInfo) -> Iterator[str]:
         yield f"{info.frames} frames decode of {info.header_frames} that its header promises"
     if info.corrupt:
         yield f"{info.corrupt} of {info.frames} frames are damaged"
+    if info.drift:
+        yield f"its rate varies: a frame's time is up to {info.drift:.2f} s from its number / fps"
     if info.frames == 1:
         yield "it has a single frame"
-    if info.quarter_turns:
-        yield f"its metadata ask for a rotation by {90 * info.quarter_turns} degrees, which is applied"
+    if info.upright.turns:
+        yield f"its metadata ask for a rotation by {90 * info.upright.turns} degrees, which is applied"
+    if info.upright.mirrored:
+        yield "its metadata ask for a mirror image, which is applied"

@@ -24,7 +24,10 @@ def report(data: Dataset, survey: Survey, findings: Findings) -> tuple[list[str]
     reasons = [*_wrong_lists(survey), *_bad_videos(survey, findings)]
     for number, split in survey.splits.items():
         own = list(_split_lines(number, split, copies))
-        lines += [*own, *(line for remark in data.remarks(split) if (line := _line("", remark)) not in own)]
+        lines += [
+            *own,
+            *(line for remark in [*split.notes, *data.remarks(split)] if (line := _line("", remark)) not in own),
+        ]
         reasons += _split_reasons(number, split, copies)
     return lines, reasons
 
@@ -44,6 +47,10 @@ def _videos(findings: Findings) -> Iterator[str]:
     for name in sorted(counts.keys() - {"ok"}):
         yield from _some(f"  {name}", {path: f for path, f in findings.items() if f.status == name})
     yield from _some("  ok, but", {path: f for path, f in findings.items() if f.status == "ok" and f.message})
+    if drifts := [finding.drift for finding in findings.values() if finding.drift]:
+        yield _line("rates", f"{number_of(len(drifts), 'video')} of a rate that varies, by up to {max(drifts):.2f} s")
+    if damaged := [finding.corrupt for finding in findings.values() if finding.corrupt]:
+        yield _line("damage", f"{number_of(len(damaged), 'video')} with {number_of(sum(damaged), 'damaged frame')}")
     decoded = [finding for finding in findings.values() if finding.seekable]
     exact = sum(finding.seekable == "yes" for finding in decoded)
     yield _line("seeking", f"random access returns the right frames in {exact:,} of {len(decoded):,} videos")

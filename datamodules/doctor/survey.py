@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from itertools import combinations
 
 from datamodules.datasets.base import Dataset
-from datamodules.datasets.folder import is_video
 from datamodules.datasets.official_lists import search
+from datamodules.datasets.tree import videos_below
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.words import number_of
 from datamodules.videos import Split, Video
@@ -18,7 +17,7 @@ from datamodules.videos import Split, Video
 
 @dataclass
 class Entry:
-    """One listed file: `sides` maps the number of each split to `train` or `test`; it is empty if no split has it."""
+    """One listed file: `sides` has `train`, `test` or `validation` by the number of the split, if a split uses it."""
 
     path: str
     labels: tuple[int, ...] = ()
@@ -52,23 +51,24 @@ class Survey:
 def survey_lists(data: Dataset) -> Survey:
     """Read all lists of a data set and look for their files on disk. Raises DataError if they cannot be read."""
     listing = data.listing()
-    listed = {video.path for both in listing.splits.values() for videos in both for video in videos}
-    located, missing, outside = search(data.folder(), data.LAYOUT, listed | set(listing.unused))
+    located, missing, outside = search(data.folder(), data.LAYOUT, listing.paths())
     absent = {path: Finding("missing", "no such file") for path in missing}
     absent |= {path: Finding("outside", f"it leaves data.root={data.root}") for path in outside}
     entries = {path: Entry(path) for path in sorted({*located.values(), *absent})}
     problems, splits = [], {}
-    for number, both in sorted(listing.splits.items()):
-        train, test = ([replace(v, path=located.get(v.path, v.path)) for v in videos] for videos in both)
-        splits[number] = Split(tuple(listing.classes), train, test, [])
-        sides = {"train": train, "test": test}
+    for number in sorted(listing.splits):
+        sides = {
+            side: [replace(video, path=located.get(video.path, video.path)) for video in videos]
+            for side, videos in listing.sides(number).items()
+        }
+        splits[number] = Split(tuple(listing.classes), files=[], notes=list(listing.notes), **sides)
         problems += _problems(number, sides, len(listing.classes))
         for side, videos in sides.items():
             for video in videos:
                 entry = entries[video.path]
                 entry.labels, entry.group, entry.sides[number] = video.labels, video.group, side
-    on_disk = set(_videos_below(data.folder()))
-    return Survey(listing.classes, entries, absent, sorted(on_disk - set(entries)), problems, splits)
+    on_disk, _ = videos_below(data.folder())
+    return Survey(listing.classes, entries, absent, sorted(set(on_disk) - set(entries)), problems, splits)
 
 
 def _problems(number: int, sides: Mapping[str, Sequence[Video]], num_classes: int) -> Iterator[str]:
@@ -81,23 +81,14 @@ def _problems(number: int, sides: Mapping[str, Sequence[Video]], num_classes: in
         yield from _counted(f"{where} {{}} more than once", again)
         wrong = [v.path for v in videos if not v.labels or not 0 <= min(v.labels) <= max(v.labels) < num_classes]
         yield from _counted(f"{where} {{}} without a label of 0 to {num_classes - 1}", wrong)
-    shared = set.intersection(*({video.path for video in videos} for videos in sides.values()))
-    yield from _counted(f"split {number}: both lists have {{}}", sorted(shared))
+    paths = {side: {video.path for video in videos} for side, videos in sides.items()}
+    for one, other in combinations(sides, 2):
+        yield from _counted(
+            f"split {number}: both the {one} and the {other} list have {{}}", sorted(paths[one] & paths[other])
+        )
 
 
 def _counted(sentence: str, paths: Sequence[str]) -> Iterator[str]:
     """The sentence with the number of these paths and the first of them, if there are some."""
     if paths:
         yield f"{sentence.format(number_of(len(paths), 'video'))}, first {paths[0]}"
-
-
-def _videos_below(root: Path) -> Iterator[str]:
-    """Every video below a folder, relative to it. Linked folders are entered once: links may lead in a circle."""
-    seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        found = os.stat(folder)
-        if (found.st_dev, found.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((found.st_dev, found.st_ino))
-        yield from (Path(folder, name).relative_to(root).as_posix() for name in names if is_video(name))

@@ -8,6 +8,7 @@ turn, on one machine or on several that share its disk. The index is derived fro
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 
 from datamodules.decode.frames import pick_frames
+from datamodules.decode.images import images_in
 from datamodules.decode.info import VideoInfo, probe
 from datamodules.decode.seek import frame_index, seek_frames
 from datamodules.errors import DataError, DecodeError
@@ -30,7 +32,7 @@ from datamodules.store.jobs import INDEX_CLAIM, Job, claim, missing_tracks, shar
 from datamodules.store.key import LISTING, listing_of, store_folder
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import INDEX, SHARDS, merge_shards, read_shards
-from datamodules.store.size import announce_build, expected_bytes
+from datamodules.store.size import announce_build, expected_bytes, free_bytes
 from datamodules.store.tracks import Track
 from datamodules.store.writing import ShardWriter
 
@@ -62,9 +64,12 @@ def build_tracks(
                 FlowEstimator(track.flow)  # says now that this OpenCV lacks the method
         sizes = expected_bytes(work.jobs, root, work.readable, tracks)
         announce_build(work.folder, work.jobs, tracks, *sizes, max_store)
-        _build(work.jobs, work.folder, workers, launcher)
-    for track in work.unmerged:  # a store that is only read may be on a read-only disk
-        with _named_errors(work.folder) if work.jobs else suppress(OSError):
+        with _named_errors(work.folder, sizes[1]):
+            _build(work.jobs, work.folder, workers, launcher)
+            for track in work.unmerged:
+                _write_index(work.folder, track, len(set(files)))
+    for track in () if work.jobs else work.unmerged:
+        with suppress(OSError):  # a store that is only read may be on a read-only disk
             _write_index(work.folder, track, len(set(files)))
     with suppress(OSError):
         known = work.folder / LISTING
@@ -87,7 +92,7 @@ def _survey(
     root: Path, files: Sequence[str], stores: Path, name: str, tracks: Sequence[Track], known_bad: Mapping[str, str]
 ) -> _Work:
     files = sorted(set(files))
-    readable = [path for path in files if (root / path).is_file()]
+    readable = [path for path in files if (root / path).is_file() or images_in(root / path)]
     if not readable:
         raise DataError(f"{root}: holds none of the {len(files)} videos listed, such as {files[0]}; set data.root")
     listing = listing_of(root, files)  # before any file is read, so that a change meanwhile is noticed
@@ -101,23 +106,22 @@ def _survey(
 def _build(jobs: list[Job], folder: Path, workers: int, launcher: Launcher) -> None:
     """Make the missing shards: first those that no other builder is at, then what the others have left undone."""
     started, videos, undecodable = time.monotonic(), sum(len(job.files) for job in jobs), 0
-    with _named_errors(folder):
-        for job in jobs:
-            for track in job.tracks:
-                (folder / track.name).mkdir(parents=True, exist_ok=True)
-        with Progress(videos, "decode") as progress:
-            busy = []
-            for function in (build_shard, finish_shard):
-                for job, errors in _results(launcher, function, jobs, workers):
-                    if errors is None:
-                        busy.append(job)
-                        continue
-                    undecodable += errors
-                    progress.update(len(job.files))
-                if not busy:
-                    break
-                progress.write(f"Waiting for {len(busy)} shards that another process is at", sys.stderr)
-                jobs, busy = busy, []
+    for job in jobs:
+        for track in job.tracks:
+            (folder / track.name).mkdir(parents=True, exist_ok=True)
+    with Progress(videos, "decode") as progress:
+        busy = []
+        for function in (build_shard, finish_shard):
+            for job, errors in _results(launcher, function, jobs, workers):
+                if errors is None:
+                    busy.append(job)
+                    continue
+                undecodable += errors
+                progress.update(len(job.files))
+            if not busy:
+                break
+            progress.write(f"Waiting for {len(busy)} shards that another process is at", sys.stderr)
+            jobs, busy = busy, []
     seconds = time.monotonic() - started
     print(f"Built frame store {folder} in {seconds:.0f} s; {undecodable} videos cannot be decoded", flush=True)
 
@@ -135,8 +139,8 @@ def _results(
 
 
 @contextmanager
-def _named_errors(folder: Path) -> Iterator[None]:
-    """Errors of the disk and of the processes as DataErrors that say what to do."""
+def _named_errors(folder: Path, needed: float) -> Iterator[None]:
+    """Errors of the disk and of the processes as DataErrors that say what to do; `needed` are bytes to be written."""
     try:
         yield
     except WorkerDied as error:
@@ -146,8 +150,9 @@ def _named_errors(folder: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot write the frame store: {error.strerror or error}; point data.stores to a folder that "
-            "you may write to, on a disk with room"
+            f"{folder}: cannot write the frame store: {error.strerror or error}; about {needed / 1e9:.2f} GB are "
+            f"needed, {free_bytes(folder) / 1e9:.2f} GB are free; make room and start again to continue, or point "
+            "data.stores to a folder that you may write to"
         ) from error
 
 
@@ -157,6 +162,9 @@ def build_shard(job: Job, wait: bool = False) -> int | None:
     None, having done nothing, if another builder is at it; with `wait`, that one's work is awaited and used.
     """
     cv2.setNumThreads(1)
+    for place, setting in ((job.root, "data.root"), (job.folder, "data.stores")):
+        if not place.is_dir():
+            raise DataError(f"{place} is not there on {socket.gethostname()}; {setting} must be on a shared disk")
     with claim(job.folder, job.number, job.leftovers, wait) as claimed, ExitStack() as stack:
         if not claimed:
             return None
@@ -170,27 +178,26 @@ def finish_shard(job: Job) -> int | None:
 
 
 def _store_video(job: Job, path: str, shards: list[ShardWriter]) -> bool:
-    """Decode one video into all shards; whether it cannot be decoded."""
+    """Decode one video into all shards; whether one of them cannot hold it."""
     try:
         _decode_video(job, path, shards)
-        return False
     except DataError as problem:
         error = str(problem).replace(f"{job.root}{os.sep}", "")  # the data may be moved
-    for shard in shards:
-        shard.no_video(path, job.known_bad.get(path) or (error if path in error else f"{path}: {error}"))
-    return True
+        for shard in shards:
+            shard.no_video(path, error)
+    return any(shard.videos[-1]["error"] for shard in shards)
 
 
 def _decode_video(job: Job, path: str, shards: list[ShardWriter]) -> None:
     file = job.root / path
     if path in job.known_bad:
         raise DataError(job.known_bad[path])
-    if not file.is_file():  # a pipe would be waited for
+    if not file.is_file() and not images_in(file):  # a pipe would be waited for
         raise DataError(f"{path}: there is no such file; fetch it, or take it off the list")
     index = frame_index(file) if all(shard.track.sample is not None for shard in shards) else None
     if index is not None:
         with suppress(DecodeError):  # the file is not as its packets say: only a decode of all frames is exact
-            _fill(shards, path, index.info, lambda numbers: seek_frames(file, index, numbers))
+            _fill(shards, path, index.info, lambda numbers: seek_frames(file, index, np.array(numbers)))
             return
     info = probe(file)
     _fill(shards, path, info, lambda numbers: pick_frames(file, info, numbers))
@@ -200,12 +207,13 @@ def _fill(
     shards: list[ShardWriter],
     path: str,
     info: VideoInfo,
-    frames: Callable[[np.ndarray], Iterable[tuple[int, np.ndarray]]],
+    frames: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]],
 ) -> None:
     """Give all shards their frames of a video; `frames` yields those of some numbers, which are sorted."""
     with ExitStack() as stack:
         videos = [stack.enter_context(shard.video(path, info)) for shard in shards]
-        for number, frame in frames(np.unique(np.concatenate([video.numbers for video in videos]))):
+        numbers = sorted({number for video in videos for number in video.numbers})
+        for number, frame in frames(numbers) if numbers else ():
             for video in videos:
                 video.add(number, frame)
 
@@ -214,7 +222,11 @@ def _write_index(folder: Path, track: Track, num_videos: int) -> None:
     """Merge what the .json of all shards say, which are whole by now."""
     with claim(folder, INDEX_CLAIM, "[a-z]*.tmp", wait=True):
         merged = merge_shards(folder, track, num_videos)
-        assert merged is not None, "another process took shards away"
+        if merged is None:
+            raise DataError(
+                f"{folder / track.name}: on {socket.gethostname()} shards are missing that were built; all machines "
+                "that build must see one data.stores on a shared disk"
+            )
         for name, array in zip((INDEX, SHARDS), merged, strict=True):
             with replaced(folder / track.name / name) as file:
                 np.save(file, array)

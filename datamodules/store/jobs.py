@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datamodules.store.shards import SHARD, read_shard
+from datamodules.store.shards import SHARD, damaged_files, read_shard
 from datamodules.store.tracks import Track
 
 try:
@@ -55,6 +55,11 @@ def missing_tracks(job: Job) -> Job:
     """The job with only those of its tracks that have no whole shard."""
     missing = [track for track in job.tracks if read_shard(job.folder, track, job.number) is None]
     return replace(job, tracks=tuple(missing))
+
+
+def verify_shard(job: Job) -> list[str]:
+    """The files of a shard that differ from their checksums."""
+    return [str(file) for track in job.tracks for file in damaged_files(job.folder, track, job.number)]
 
 
 @contextmanager

@@ -6,9 +6,12 @@ import glob
 import hashlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from datamodules.decode.images import content_digest, images_in
+from datamodules.processes import available_cores
 from datamodules.store.shards import FORMAT
 from datamodules.videos import encoded_path
 
@@ -18,9 +21,9 @@ LISTING = "listing"
 def store_folder(root: Path, files: Sequence[str], stores: Path, name: str, listing: str | None = None) -> Path:
     """The folder of the store of these files: `<stores>/<name>-<key>`.
 
-    The key covers each file's relative path, size, first and last 64 KB, and not where the data lies: the same data
-    have the same store on every machine, and a file that changes has another. A finished store remembers its files'
-    sizes and times (`listing_of`): while they stay, no file is read.
+    The key covers the path and the whole content of each file, and not where the data lies: the same data have the same
+    store on every machine, and a file that changes has another. A finished store remembers its files' sizes and times
+    (`listing_of`): while they stay, no file is read.
     """
     files = sorted(set(files))
     listing = listing or listing_of(root, files)
@@ -29,16 +32,14 @@ def store_folder(root: Path, files: Sequence[str], stores: Path, name: str, list
             if folder.name.rpartition("-")[0] == name and (folder / LISTING).read_text() == listing:
                 return folder
     key = hashlib.sha256(f"format {FORMAT}".encode())
-    for path in files:
-        file = root / path
-        size = file.stat().st_size if file.is_file() else None
-        key.update(b"\n%s %s " % (encoded_path(path), str(size).encode()))
-        if size is not None:
-            with file.open("rb") as stream:
-                key.update(stream.read(65536))
-                stream.seek(max(0, size - 65536))
-                key.update(stream.read())
+    with ThreadPoolExecutor(available_cores()) as pool:  # hashing and reading wait for each other otherwise
+        for path, digest in zip(files, pool.map(_digest, (root / path for path in files)), strict=True):
+            key.update(b"\n%s %s" % (encoded_path(path), digest.encode()))
     return stores / f"{name}-{key.hexdigest()[:8]}"
+
+
+def _digest(file: Path) -> str:
+    return content_digest(file) if file.is_file() or images_in(file) else "absent"
 
 
 def listing_of(root: Path, files: Sequence[str]) -> str:
@@ -47,7 +48,7 @@ def listing_of(root: Path, files: Sequence[str]) -> str:
     for path in files:
         known = "absent"
         with suppress(OSError):
-            found = os.stat(root / path)
-            known = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+            found = [os.stat(file) for file in [root / path, *images_in(root / path)]]
+            known = " ".join(f"{file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}" for file in found)
         digest.update(b"\n%s %s" % (encoded_path(path), known.encode()))
     return digest.hexdigest()

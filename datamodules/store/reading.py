@@ -30,39 +30,46 @@ import numpy as np
 from datamodules.errors import DataError, DecodeError
 from datamodules.store.shards import INDEX, StoredVideo, merge_shards, read_json, read_shards, shard_file
 from datamodules.store.tracks import Track
-from datamodules.videos import encoded_path
+from datamodules.videos import decoded_path, encoded_path
 
 
 class StoredVideos(Mapping[str, StoredVideo]):
-    """What each file of a store is, by its path relative to the data root: a view of a track's index.
+    """What each file of a store is, by its path relative to the data root: a view of the tracks' indices.
 
-    `known_bad` gives errors of files which are then as if they had not been decoded.
+    A video that one of the tracks cannot hold counts as not decoded. So do those of `known_bad`, which gives errors.
     """
 
-    def __init__(self, folder: Path, track: Track, index: Path | np.ndarray, known_bad: Mapping[str, str]) -> None:
-        self._folder, self._track, self._index, self._known_bad = folder, track, index, dict(known_bad)
-
-    @property
-    def rows(self) -> np.ndarray:
-        """One entry per video in the order of the paths, with the fields of `index_type`."""
-        return _loaded(self._index)
+    def __init__(self, store: FrameStore) -> None:
+        self._store = store
 
     def __getitem__(self, path: str) -> StoredVideo:
-        if path in self._known_bad:
-            return StoredVideo(0, 0, 0.0, self._known_bad[path])
-        _, frames, header_frames, fps, decoded, piece, shard, _, _ = _entry(self.rows, path)
-        error = None if frames else self._error(path, shard)
-        return StoredVideo(frames, header_frames, fps, error, None if decoded == frames else decoded, piece or None)
-
-    def _error(self, path: str, shard: int) -> str:
-        said = read_json(shard_file(self._folder, self._track, shard, ".json"))
-        return next(entry["error"] for entry in said["videos"] if entry["path"] == path)
+        store = self._store
+        if path in store.known_bad:
+            return StoredVideo(0, 0, 0.0, store.known_bad[path])
+        for kind, index in store.indices.items():
+            found, said = _entry(_loaded(index), path), {}
+            if found["timed"] or not found["frames"]:  # the index has neither times nor errors
+                said = _said(shard_file(store.folder, store.tracks[kind], found["shard"], ".json"))[path]
+            if not found["frames"]:
+                return StoredVideo(0, 0, 0.0, said["error"])
+        names = ("frames", "header_frames", "corrupt", "drift")
+        return StoredVideo(
+            fps=found["fps"] or store.rates.get(path, 0.0),
+            **{name: found[name] for name in names},
+            decoded=None if found["decoded"] == found["frames"] else found["decoded"],
+            piece=found["piece"] or None,
+            times=np.array(said["times"]) if found["timed"] else None,
+        )
 
     def __iter__(self) -> Iterator[str]:
-        return (path.decode("utf-8", "surrogateescape") for path in self.rows["path"])
+        return (decoded_path(path) for path in self._first["path"])
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._first)
+
+    @property
+    def _first(self) -> np.ndarray:
+        return _loaded(next(iter(self._store.indices.values())))
 
 
 @dataclass
@@ -72,6 +79,8 @@ class FrameStore:
     tracks:       those that it was opened with, by kind
     indices:      of each track's videos, see `index_type`: a file, or the array where the store cannot be written to
     flow_seconds: CPU seconds that computing the flow took when it was built, 0 without flow
+    versions:     of the libraries that built the tracks; several where shards were built by several
+    rates:        frames per second of videos that do not say them, by path
     videos:       what each file is, by its path relative to the data root
     """
 
@@ -79,12 +88,13 @@ class FrameStore:
     tracks: dict[str, Track]
     indices: dict[str, Path | np.ndarray]
     flow_seconds: float
+    versions: tuple[str, ...] = ()
     known_bad: Mapping[str, str] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
     videos: Mapping[str, StoredVideo] = field(init=False)
 
     def __post_init__(self) -> None:
-        kind = next(iter(self.tracks))
-        self.videos = StoredVideos(self.folder, self.tracks[kind], self.indices[kind], self.known_bad)
+        self.videos = StoredVideos(self)
 
     @property
     def settings(self) -> dict:
@@ -115,10 +125,10 @@ class FrameStore:
     def _find(self, kind: str, path: str) -> tuple[Track, int, int, int]:
         """A track; the shard that has its rows of a video, the first of them, and their number."""
         assert kind in self.tracks, f"the store was opened without {kind}"
-        _, frames, _, _, _, _, shard, start, rows = _entry(_loaded(self.indices[kind]), path)
-        if not frames or path in self.known_bad:
+        found = _entry(_loaded(self.indices[kind]), path)
+        if not found["frames"] or path in self.known_bad:
             raise DecodeError(self.videos[path].error)
-        return self.tracks[kind], shard, start, rows
+        return self.tracks[kind], found["shard"], found["start"], found["rows"]
 
     def _rows(self, track: Track, shard: int, start: int, count: int) -> np.ndarray | Jpegs:
         if track.encoding == "raw":
@@ -185,13 +195,19 @@ def _loaded(index: Path | np.ndarray) -> np.ndarray:
     return _memory_map(index) if isinstance(index, Path) else index
 
 
-def _entry(index: np.ndarray, path: str) -> tuple:
-    """A video's entry. Raises KeyError."""
+@lru_cache(maxsize=64)
+def _said(file: Path) -> dict[str, dict]:
+    """What a shard's .json says of its videos, by path."""
+    return {entry["path"]: entry for entry in read_json(file)["videos"]}
+
+
+def _entry(index: np.ndarray, path: str) -> dict:
+    """A video's entry, with the fields of `index_type`. Raises KeyError."""
     paths, wanted = index["path"], encoded_path(path)
     place = bisect_left(paths, wanted)
     if place == len(paths) or paths[place] != wanted:
         raise KeyError(path)
-    return index[place].item()
+    return dict(zip(index.dtype.names, index[place].item(), strict=True))
 
 
 def open_store(
@@ -204,7 +220,7 @@ def open_store(
     """
     assert len({track.kind for track in tracks}) == len(tracks) > 0, "one track of each kind at most"
     indices: dict[str, Path | np.ndarray] = {}
-    flow_seconds = 0.0
+    flow_seconds, versions = 0.0, set()
     for track in tracks:
         index: Path | np.ndarray = folder / track.name / INDEX
         shards = read_shards(folder, track)
@@ -215,15 +231,20 @@ def open_store(
             index, shards = merged
         indices[track.kind] = index
         flow_seconds += float(shards["flow_seconds"].sum())
-    store = FrameStore(folder, {track.kind: track for track in tracks}, indices, flow_seconds, known_bad or {})
+        versions |= {said.decode() for said in shards["versions"].tolist()}
+    kinds = {track.kind: track for track in tracks}
+    store = FrameStore(folder, kinds, indices, flow_seconds, tuple(sorted(versions)), known_bad or {})
     _check_agreement(store)
     return store
 
 
 def _check_agreement(store: FrameStore) -> None:
+    """Raise DataError unless all tracks hold the same videos, but for those that one of them cannot hold."""
     first, *others = map(_loaded, store.indices.values())
     for other in others:
-        for name in ("path", "frames", "header_frames", "fps", "decoded", "piece"):
-            if len(first) != len(other) or (differ := first[name] != other[name]).any():
-                path = first["path"][differ.argmax()].decode() if len(first) == len(other) else "which videos there are"
-                raise DataError(f"{store.folder}: its tracks disagree on {path}; delete this folder to build it again")
+        path = "which videos there are" if len(first) != len(other) else ""
+        for name in ("path", "frames", "header_frames", "fps", "decoded", "piece", "drift") if not path else ():
+            differ = (first[name] != other[name]) & (first["frames"] > 0) & (other["frames"] > 0)
+            path = path or (decoded_path(first["path"][differ.argmax()]) if differ.any() else "")
+        if path:
+            raise DataError(f"{store.folder}: its tracks disagree on {path}; delete this folder to build it again")

@@ -27,8 +27,7 @@ def announce_build(
 
     Refuse a store of more than `max_store` GB, or more to write than the disk has free.
     """
-    disk = next(parent for parent in folder.absolute().parents if parent.exists())
-    free = max(0, shutil.disk_usage(disk).free - KEEP_FREE)
+    free = max(0, free_bytes(folder) - KEEP_FREE)
     options = "lower sampling.resize, set data.encoding=jpeg, or point data.stores to a larger disk"
     if whole > max_store * 1e9:
         raise DataError(
@@ -60,6 +59,11 @@ def expected_bytes(
     size = {track.name: _bytes_per_video(track, root, headers) for track in tracks}
     missing = sum(len(job.files) * size[track.name] for job in jobs for track in job.tracks)
     return len(files) * sum(size.values()), missing
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free on the disk where a folder is, or will be."""
+    return shutil.disk_usage(next(parent for parent in folder.absolute().parents if parent.is_dir())).free
 
 
 def spread(files: Sequence[str], number: int) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from datamodules.clips import nearest_frames, nearest_to
 from datamodules.decode.info import VideoInfo
 from datamodules.errors import DataError
 from datamodules.flow import FlowConfig
@@ -126,6 +127,13 @@ class Track:
             said["sample"] = asdict(self.sample)
         return said
 
+    def rate(self, info: VideoInfo) -> float | None:
+        """Frames per second at which a video is stored; None for its own frames, each once.
+
+        Pieces of a video whose rate varies are stored at its average rate, so that all are equally long.
+        """
+        return info.fps if self.fps is None and self.sample is not None and info.times is not None else self.fps
+
     def frames_of(self, path: str, info: VideoInfo) -> tuple[np.ndarray, int]:
         """Which frames of a video are stored, in order, one perhaps several times; and how many make one piece.
 
@@ -136,12 +144,26 @@ class Track:
                 f"{path}: does not say its frame rate, which this frame store needs to choose frames; re-encode it, "
                 "or set data.store_fps=null and store whole videos (data.clips_per_video=0)"
             )
-        frames = np.arange(info.frames)
-        if self.fps is not None:
-            step = info.fps / self.fps
+        rate, frames = self.rate(info), np.arange(info.frames)
+        if rate is not None and info.times is not None:
+            frames = nearest_frames(info.times, rate)
+        elif rate is not None:
+            step = info.fps / rate
             frames = np.floor(np.arange(int(info.frames / step) + 2) * step + 0.5).astype(np.int64)
             frames = frames[frames < info.frames]
         if self.sample is None:
             return frames, len(frames)
-        starts, length = self.sample.pieces(path, len(frames), self.fps or info.fps)
+        starts, length = self.sample.pieces(path, len(frames), rate or info.fps)
         return frames[(starts[:, None] + np.arange(length)).ravel()], length
+
+    def frames_at(self, path: str, info: VideoInfo, seconds: np.ndarray) -> np.ndarray:
+        """Numbers of the video's frames that are stored nearest to some `seconds` (N,) of the stored frames.
+
+        Where the video does not say its frame rate, `seconds` are numbers of stored frames.
+        """
+        stored, _ = self.frames_of(path, info)
+        rate = self.rate(info)
+        if rate is None and info.times is not None:
+            return nearest_to(info.times, seconds)
+        places = np.rint(seconds * (rate or info.fps or 1)).astype(np.int64)
+        return stored[np.clip(places, 0, len(stored) - 1)]

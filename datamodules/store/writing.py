@@ -8,17 +8,20 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from hashlib import sha256
+from importlib.metadata import version
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 
 from datamodules.decode.info import VideoInfo
+from datamodules.errors import DataError
 from datamodules.files import file_digest, replaced, write_atomically
 from datamodules.flow import FlowEstimator, quantise, resize, resize_flow
 from datamodules.store.jobs import Job
-from datamodules.store.shards import StoredVideo
+from datamodules.store.shards import SUMS, StoredVideo
 from datamodules.store.tracks import Track
 
 
@@ -89,26 +92,33 @@ class ShardWriter:
 
     @contextmanager
     def video(self, path: str, info: VideoInfo) -> Iterator[_VideoRows]:
-        """Take the frames of the next video; after an error none of its rows stays.
+        """Take the frames of the next video. After an error of the file none of its rows stays.
 
-        Raises DataError where the track cannot choose its frames.
+        An error of this track alone, such as frames too small for flow, is noted and leaves other tracks alone.
         """
         first_row, begin = self.rows, self.file.tell()
+        rows = _VideoRows(self, path, info)
         try:
-            rows = _VideoRows(self, path, info)
             yield rows
-            self._note(path, rows.stored(), self.rows - first_row)
         except BaseException:
-            self.file.seek(begin)
-            self.file.truncate()
-            self.rows = first_row
-            del self.means[first_row:]
-            del self.ends[first_row * self.track.pictures + 1 :]
+            self._take_back(first_row, begin)
             raise
+        if rows.error is None:
+            self._note(path, rows.stored(), self.rows - first_row)
+        else:
+            self._take_back(first_row, begin)
+            self.no_video(path, rows.error)
+
+    def _take_back(self, first_row: int, begin: int) -> None:
+        self.file.seek(begin)
+        self.file.truncate()
+        self.rows = first_row
+        del self.means[first_row:]
+        del self.ends[first_row * self.track.pictures + 1 :]
 
     def no_video(self, path: str, error: str) -> None:
         """Note that the next video has no rows, and why."""
-        self._note(path, StoredVideo(0, 0, 0.0, error), 0)
+        self._note(path, StoredVideo(0, 0, 0.0, error if path in error else f"{path}: {error}"), 0)
 
     def write(self, row: _Row) -> None:
         """Add a row."""
@@ -120,28 +130,32 @@ class ShardWriter:
             self.means.append(row.mean)
 
     def _note(self, path: str, video: StoredVideo, rows: int) -> None:
-        said = {name: value for name, value in asdict(video).items() if name == "error" or value is not None}
-        self.videos.append({"path": path, "rows": rows, **said})
+        self.videos.append({"path": path, "rows": rows, **video.as_json()})
 
     def _commit(self) -> None:
         if self.track.encoding == "raw":
             self.file.seek(0)
             self._write_header(self.rows)
         self.file.close()
-        for suffix in (".json", ".sha256"):  # of a shard that was not whole
+        for suffix in (".json", SUMS):  # of a shard that was not whole
             self.stem.with_suffix(suffix).unlink(missing_ok=True)
         rows, *_ = self.track.suffixes
-        os.replace(self.temporary, self.stem.with_suffix(rows))
+        files = {suffix: self.stem.with_suffix(suffix) for suffix in self.track.suffixes}
+        os.replace(self.temporary, files[rows])
         arrays = {
             ".offsets.npy": np.array(self.ends, np.int64),
             ".means.npy": np.array(self.means, np.float32).reshape(-1, 2),
         }
-        for suffix in arrays.keys() & set(self.track.suffixes):
-            with replaced(self.stem.with_suffix(suffix)) as file:
+        for suffix in arrays.keys() & files.keys():
+            with replaced(files[suffix]) as file:
                 np.save(file, arrays[suffix])
-        size = self.stem.with_suffix(rows).stat().st_size
-        said = {"bytes": size, "flow_seconds": self.flow_seconds, "videos": self.videos}
-        write_atomically(self.stem.with_suffix(".json"), json.dumps(said, indent=1))
+        size, versions = files[rows].stat().st_size, _versions()
+        said = {"bytes": size, "flow_seconds": self.flow_seconds, "versions": versions, "videos": self.videos}
+        text = json.dumps(said, indent=1).encode()
+        sums = {file.name: file_digest(file) for suffix, file in files.items() if suffix != ".json"}
+        sums[files[".json"].name] = sha256(text).hexdigest()
+        write_atomically(self.stem.with_suffix(SUMS), "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+        write_atomically(files[".json"], text)  # last: from now on the shard counts
 
     def _write_header(self, rows: int) -> None:
         """The .npy header for so many rows, which numpy pads so that its length never changes."""
@@ -150,22 +164,35 @@ class ShardWriter:
 
 
 class _VideoRows:
-    """The rows of one video in one shard. `numbers` are the frames that it takes, in order."""
+    """The rows of one video in one shard. `numbers` are the frames that it takes, in order.
+
+    `error` says why this track cannot hold the video, although its file decodes.
+    """
 
     def __init__(self, shard: ShardWriter, path: str, info: VideoInfo) -> None:
         self.shard, self.info = shard, info
-        frames, self.piece = shard.track.frames_of(path, info)
-        self.numbers, self.taken = frames.tolist(), 0
+        self.error: str | None = None
+        self.numbers: list[int] = []
+        self.taken = 0
+        try:
+            frames, self.piece = shard.track.frames_of(path, info)
+            self.numbers = frames.tolist()
+        except DataError as problem:
+            self.error = str(problem)
 
     def add(self, number: int, frame: np.ndarray) -> None:
         """Frame `number` of the video. All of `numbers` must come, in order; others are passed over."""
         shard = self.shard
-        while self.taken < len(self.numbers) and self.numbers[self.taken] == number:
+        while self.error is None and self.taken < len(self.numbers) and self.numbers[self.taken] == number:
             if self.taken % self.piece == 0:
                 self.encoder = Encoder(shard.track, single=self.piece == 1)
             self.taken += 1
             started = time.thread_time()  # not process_time: a decoder may have threads of its own
-            row = self.encoder(frame)
+            try:
+                row = self.encoder(frame)
+            except DataError as problem:
+                self.error = str(problem)
+                return
             shard.flow_seconds += (time.thread_time() - started) * (shard.track.flow is not None)
             if row is not None:
                 shard.write(row)
@@ -174,28 +201,20 @@ class _VideoRows:
         """What is stored of the video, once all frames have come."""
         assert self.taken == len(self.numbers)
         stored, info, track = len(self.numbers), self.info, self.shard.track
+        rate = track.rate(info)
         return StoredVideo(
             stored,
             info.header_frames,
-            info.fps if track.fps is None else track.fps,
+            rate or info.fps,
             decoded=info.frames if info.frames != stored else None,
             piece=self.piece if track.sample is not None else None,
+            corrupt=info.corrupt,
+            drift=info.drift,
+            times=info.times if rate is None else None,
         )
 
 
-def check_sums(job: Job) -> list[str]:
-    """Compare the files of a shard with their SHA-256, or write these where there are none; the files that differ.
-
-    The sums lie beside the shard as `sha256sum` writes and checks them.
-    """
-    damaged = []
-    for track in job.tracks:
-        stem = job.folder / track.name / f"{job.number:05d}"
-        found = {f"{stem.name}{suffix}": file_digest(stem.with_suffix(suffix)) for suffix in track.suffixes}
-        sums = stem.with_suffix(".sha256")
-        if sums.exists():
-            known = dict(reversed(line.split("  ", 1)) for line in sums.read_text().splitlines())
-            damaged += [str(stem.parent / name) for name, digest in found.items() if known.get(name) != digest]
-        else:
-            write_atomically(sums, "".join(f"{digest}  {name}\n" for name, digest in found.items()))
-    return damaged
+def _versions() -> str:
+    """What decides on a store's content, and the torch beside it."""
+    ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))
+    return f"PyAV {av.__version__}, libavcodec {ffmpeg}, OpenCV {cv2.__version__}, torch {version('torch')}"

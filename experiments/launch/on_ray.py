@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from datamodules.processes import ray_cluster
 from experiments.launch.point import Outcome, outcome_of, run_on_ray
 from experiments.launch.processes import usual_jobs
 from experiments.settings.schema import RunConfig
+
+RETRIES = 3  # times that a point is tried again after its machine was lost
 
 
 def points_on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
@@ -26,7 +29,7 @@ def points_on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> I
         for signum, handler in handlers.items():  # Ray sets its own
             signal.signal(signum, handler)
         asked = {run.id: _resources(run, ray) for run in runs}
-        waiting, running = list(runs), {}
+        waiting, running, losses = list(runs), {}, Counter[str]()
         while waiting or running:
             while waiting and len(running) < (jobs or len(runs)):
                 run = waiting.pop(0)
@@ -34,7 +37,18 @@ def points_on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> I
                 task = ray.remote(max_calls=1, max_retries=0, **asked[run.id])(run_on_ray)
                 running[task.remote(run, force, os.getcwd())] = run
             for done in ray.wait(list(running))[0]:
-                yield _outcome(running.pop(done), done, ray)
+                run = running.pop(done)
+                try:
+                    yield _outcome(run, *ray.get(done))
+                except (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError) as error:
+                    losses[run.id] += 1
+                    if losses[run.id] > RETRIES:
+                        yield outcome_of(run, 1, _said(error))
+                    else:
+                        print(f"{run.id}: its machine was lost, so it is tried again", flush=True)
+                        waiting.append(run)
+                except ray.exceptions.RayError as error:
+                    yield outcome_of(run, 1, _said(error))
 
 
 def _cores(run: RunConfig) -> int:
@@ -54,12 +68,12 @@ def _resources(run: RunConfig, ray: Any) -> dict[str, int]:
     return {"num_cpus": cores, "num_gpus": gpus}
 
 
-def _outcome(run: RunConfig, done: Any, ray: Any) -> Outcome:
-    try:
-        exit_code, machine = ray.get(done)
-    except ray.exceptions.RayError as error:
-        return outcome_of(run, 1, f"Ray says: {' '.join(str(error).split())[-500:]}")
+def _outcome(run: RunConfig, exit_code: int, why: str, machine: str) -> Outcome:
     if exit_code == 0 and not (run.folder / "record.json").exists():
-        why = f"finished on {machine}, whose {run.results} is not this one: copy runs/{run.id} from there"
-        return Outcome(run, 1, why)
-    return outcome_of(run, exit_code)
+        where = f"{machine}, whose {run.results} is not this one"
+        return Outcome(run, 1, f"finished on {where}: copy runs/{run.id} from there")
+    return outcome_of(run, exit_code, why)
+
+
+def _said(error: Exception) -> str:
+    return f"Ray says: {' '.join(str(error).split())[-500:]}"

@@ -9,15 +9,17 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
 from datamodules.files import write_atomically
 from experiments import ROOT
 from experiments.launch.processes import in_processes, usual_jobs
-from experiments.launch.status import error_of
+from experiments.launch.status import error_of, first_line
 from experiments.records.lock import Busy, holder
 from experiments.records.make import command
+from experiments.records.world import forget_launcher
 from experiments.settings.schema import RunConfig
 
 BUSY = 75  # exit code of a point that another process is making
@@ -42,14 +44,15 @@ def points_in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool
         print(f"[{number} of {len(runs)}] {command(run)}", flush=True)
 
     if runs:
-        for ended in in_processes(partial(_run_and_exit, force), runs, jobs or usual_jobs(runs), announce):
-            yield outcome_of(ended.run, ended.exit_code)
+        for ended in in_processes(partial(_attempt, force), runs, jobs or usual_jobs(runs), announce):
+            yield outcome_of(ended.run, *(ended.result or (ended.exit_code, "")))
 
 
-def run_on_ray(run: RunConfig, force: bool, folder: str) -> tuple[int, str]:
-    """Run a point in a task of Ray. Returns its exit code and the name of the machine."""
+def run_on_ray(run: RunConfig, force: bool, folder: str) -> tuple[int, str, str]:
+    """Run a point in a task of Ray. Returns its exit code, the reason if that is not 0, and the machine's name."""
     os.chdir(folder)
-    return _attempt(run, force), platform.node()
+    forget_launcher()
+    return *_attempt(force, run), platform.node()
 
 
 def outcome_of(run: RunConfig, exit_code: int, why: str = "") -> Outcome:
@@ -64,16 +67,14 @@ def outcome_of(run: RunConfig, exit_code: int, why: str = "") -> Outcome:
     if exit_code < 0:
         why = f"ended by {signal.Signals(-exit_code).name}" + ", perhaps for want of memory" * (exit_code == -9)
     if error_of(folder) is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "error.txt", why or f"ended with exit code {exit_code}")
-    return Outcome(run, exit_code, error_of(folder) or why)
+        why = why or f"ended with exit code {exit_code}"
+        with suppress(OSError):  # a full disk: the sweep goes on with the other points
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "error.txt", why)
+    return Outcome(run, exit_code, why or error_of(folder) or "")
 
 
-def _run_and_exit(force: bool, run: RunConfig) -> None:
-    sys.exit(_attempt(run, force))
-
-
-def _attempt(run: RunConfig, force: bool) -> int:
+def _attempt(force: bool, run: RunConfig) -> tuple[int, str]:
     from experiments.training.train import run_point
 
     # Lightning starts the other processes of DDP with these words.
@@ -81,11 +82,7 @@ def _attempt(run: RunConfig, force: bool) -> int:
     try:
         run_point(run, force)
     except Busy:
-        return BUSY
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
-    except Exception:  # error.txt holds it too
-        traceback.print_exc()
-        return 1
-    return 0
+        return BUSY, ""
+    except Exception as error:  # error.txt has all of it, unless the disk is full
+        return 1, first_line(traceback.format_exception_only(error)[-1])
+    return 0, ""

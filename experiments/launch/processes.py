@@ -14,7 +14,8 @@ import torch
 
 from datamodules.processes import available_cores, die_with_parent
 from experiments.launch.server import point_server
-from experiments.launch.signals import Stopped, stop_on_signals
+from experiments.launch.signals import Stopped, end_with_parent, stop_on_signals
+from experiments.records.world import forget_launcher
 from experiments.settings.schema import RunConfig
 
 GRACE = 75.0  # seconds that a stopped process has to end its W&B run, which may take 60
@@ -83,6 +84,8 @@ def _start(function: Callable[[RunConfig], Any], run: RunConfig, device: str | N
 def _call(function: Callable[[RunConfig], Any], run: RunConfig, device: str | None, sender: Connection) -> None:
     stop_on_signals()
     die_with_parent()
+    end_with_parent()
+    forget_launcher()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     try:
@@ -95,6 +98,7 @@ def _ended(task: _Task) -> Ended:
     task.process.join()
     exit_code = task.process.exitcode
     assert exit_code is not None, "the process has ended"
+    task.process.close()
     with task.receiver:
         try:
             result = task.receiver.recv() if task.receiver.poll() else None

@@ -8,6 +8,8 @@ import threading
 import time
 from types import FrameType
 
+from experiments.records.world import rank
+
 
 class Stopped(BaseException):
     """A signal asked this process to stop. It is no KeyboardInterrupt: Lightning turns that into an exit of its own."""
@@ -36,16 +38,22 @@ def stop_on_signals() -> None:
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+def end_with_parent() -> None:
+    """End this process within a second of the end of the process that started it, however that ends."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_with_rank_0() -> None:
-    """End when the run's first process ends, if Lightning started this process beside it."""
-    first = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == first:
-            time.sleep(1)
-        os._exit(1)
-
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        threading.Thread(target=watch, daemon=True).start()
+    """End with the process that started this one, if this is not the first process of a run."""
+    if rank() > 0:
+        end_with_parent()

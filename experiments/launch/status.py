@@ -2,14 +2,15 @@
 
 running       `lock` is held by a living process
 failed        error.txt says why
-finished      record.json, made by this code from these data (compared as far as the data are here)
-stale         record.json or last.ckpt, made by other code or from other data
-interrupted   last.ckpt, and none of the files above
-to do         none of these files
+finished      record.json, made by this code of these data, as far as these are here
+stale         record.json or unfinished/last.ckpt made by other code or of other data
+interrupted   unfinished/last.ckpt of this code and these data, also where there is an earlier record
+to do         none of these
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from experiments.records.provenance import code_hash
 from experiments.settings.schema import RunConfig
 from experiments.training.build import make_data
 from experiments.training.checkpoint import read_progress
+from experiments.training.folder import unfinished
+
+LONGEST_ERROR, LONGEST_LINE = 10**6, 500  # what is read of an error.txt, and shown of a line
 
 STATES = ("finished", "running", "failed", "interrupted", "stale", "to do")
 
@@ -75,11 +79,22 @@ class Surroundings:
 
 
 def error_of(folder: Path) -> str | None:
-    """The last line of a failed run's error.txt; None if there is no such file."""
+    """The first line of the error in a failed run's error.txt, after its traceback. None if there is no such file."""
     try:
-        return (folder / "error.txt").read_text().strip().splitlines()[-1]
-    except (OSError, IndexError):
+        with (folder / "error.txt").open("rb") as file:
+            text = file.read(LONGEST_ERROR).decode(errors="replace")
+    except OSError:
         return None
+    return first_line(text)
+
+
+def first_line(text: str) -> str:
+    """The first line of the error that a text ends with, which may begin with a traceback."""
+    _, _, error = text.rpartition("Traceback (most recent call last):\n")
+    # A traceback's own lines are indented, the error below it is not.
+    lines = [line for line in error.splitlines() if line.strip() and not line.startswith(" ")]
+    said = lines[0] if lines else "the error says nothing"
+    return re.sub(r"^[\w.]*(DataError|ValueError|OSError): ", "", said)[:LONGEST_LINE]
 
 
 def states_of(runs: Sequence[RunConfig]) -> list[State]:
@@ -91,16 +106,22 @@ def states_of(runs: Sequence[RunConfig]) -> list[State]:
 def state_of(run: RunConfig, now: Ingredients) -> State:
     """Where a run stands, compared with what it would be made from now."""
     folder = run.folder
+    stopped, last = State("to do"), unfinished(folder) / "last.ckpt"
+    saved = read_progress(last)
+    step = f"after step {saved.step} of {saved.steps}" if saved else ""
     if process := holder(folder):
-        return State("running", process)
+        return State("running", f"{process}; last saved {step}" if saved else process)
     if (error := error_of(folder)) is not None:
         return State("failed", error)
-    if record := read_record(folder):
-        return _compared(State("finished"), record.made_of, record.data.files, now)
-    if progress := read_progress(folder / "last.ckpt"):
-        made, step = progress
-        return _compared(State("interrupted", f"after step {step}"), made, None, now)
-    return State("stale", "last.ckpt cannot be read") if (folder / "last.ckpt").exists() else State("to do")
+    kept = "".join(f"; {aside.name}/ is kept" for aside in sorted(folder.glob("stale-*")))
+    if saved:
+        stopped = _compared(State("interrupted", step), saved.made_of, None, now)
+    elif last.exists():
+        stopped = State("stale", "last.ckpt cannot be read")
+    record = read_record(folder)
+    if record is not None and stopped.name != "interrupted":
+        stopped = _compared(State("finished"), record.made_of, record.data.files, now)
+    return State(stopped.name, (stopped.detail + kept).removeprefix("; "))
 
 
 def _compared(state: State, made: list[str], files: str | None, now: Ingredients) -> State:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +53,8 @@ def run_all(
             table_time = time.monotonic()
             table_seconds = table_time - now
         left = (time.monotonic() - started) / done * (len(todo) - done)
-        print(f"{name}: {done} of {len(todo)} points done, about {left:.0f} s left", flush=True)
+        failed = f", {len(unfinished)} not finished" if unfinished else ""
+        print(f"{name}: {done} of {len(todo)} points done{failed}, about {left:.0f} s left", flush=True)
     _report(name, runs, results, _tables(results, final=True))
     finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
@@ -62,9 +64,17 @@ def run_all(
 
 def _explain(unfinished: Sequence[Outcome], force: bool) -> None:
     """Say on standard error which points are not finished, why, and what to do."""
+    by_reason: dict[str, list[RunConfig]] = defaultdict(list)
     for run, exit_code, why in unfinished:
-        line = f"not run: {run.id}: {why}" if exit_code == BUSY else f"failed: {command(run)}\n    {why}"
-        print(line, file=sys.stderr)
+        if exit_code == BUSY:
+            print(f"not run: {run.id}: {why}", file=sys.stderr)
+        else:
+            by_reason[why].append(run)
+    for why, runs in by_reason.items():
+        if len(runs) == 1:
+            print(f"failed: {command(runs[0])}\n    {why}", file=sys.stderr)
+        else:
+            print(f"failed: {len(runs)} points: {why}", *map(command, runs), sep="\n    ", file=sys.stderr)
     if unfinished:
         again = "the same command without --force" if force else "the same command"
         print(f"{len(unfinished)} points are not finished; {again} tries only these again", file=sys.stderr)
@@ -81,8 +91,8 @@ def _tables(results: Path, final: bool = False) -> list[Section]:
     """Update the tables; returns their sections. The last time, print their paths and what is left out."""
     try:
         updated = update(results)
-    except (ValueError, OSError) as error:  # such as a full disk
-        print(f"no tables: {error}", file=sys.stderr, flush=True)
+    except Exception as error:  # such as a full disk; nothing that happens here may stop the points
+        print(f"no tables: {str(error) or type(error).__name__}", file=sys.stderr, flush=True)
         return []
     if final:
         updated.show()

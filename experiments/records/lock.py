@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experiments.records.world import rank
+
 try:
     import fcntl
 except ImportError:  # Windows has no fcntl: nothing keeps two processes from making the same run there
@@ -34,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     A lock file that a dead process left behind is free.
     """
-    if fcntl is None or os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of a run holds the lock for all
+    if fcntl is None or rank() > 0:  # the first process of a run holds the lock for all
         yield
         return
     with (folder / LOCK).open("a+") as file:

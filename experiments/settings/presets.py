@@ -60,6 +60,8 @@ def read_preset(word: str, name: str) -> dict[str, Any]:
         loaded = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if "${" in path.read_text():
+        raise ValueError(f"{path}: expected the values themselves; ${{...}} is not filled in")
     if not OmegaConf.is_dict(loaded):
         raise ValueError(f"{path}: expected settings by node, such as model: {{size: tiny}}")
     if "extends" in loaded:

@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from datamodules.clips import ClipSpec
 from datamodules.datasets.base import Dataset
@@ -15,14 +16,23 @@ from experiments.settings.beside import beside
 from experiments.settings.presets import class_of
 from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
 from vidfusion.optimisation import TrainingConfig
+from vidfusion.ranges import Range, Ranged, number
 
 # Settings that say where something runs or is called, not what comes out. They do not change a run's id.
 PLACES = (
     "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides", "wandb",
-    "data.root", "data.stores", "data.max_store",
+    "data.root", "data.manifest", "data.stores", "data.max_store",
     "model.second_data.root",
-    "trainer.workers", "trainer.test_batch_size", "trainer.accelerator",
+    "trainer.workers", "trainer.test_batch_size", "trainer.accelerator", "trainer.checkpoint_minutes",
 )  # fmt: skip
+
+# Of settings of data sets, each of which has some of these.
+DATA_RANGES = {
+    "split": Range(least=1), "validation": Range(least=0, below=1), "folds": Range(least=0), "fold": Range(least=0),
+    "max_store": Range(least=0), "quality": Range(least=1, below=101), "store_fps": Range(above=0),
+    "image_fps": Range(above=0), "data_seed": Range(least=0), "size": Range(least=1), "frames": Range(least=1),
+    "fps": Range(above=0), "clips_per_video": Range(least=0), "clip_seconds": Range(least=0),
+}  # fmt: skip
 
 
 @dataclass
@@ -43,7 +53,7 @@ class WandbConfig:
 
 
 @dataclass
-class TrainerConfig:
+class TrainerConfig(Ranged):
     """Where and how fast a network is trained (node `trainer`).
 
     accelerator:     `auto`, `cpu` or `gpu`
@@ -55,21 +65,20 @@ class TrainerConfig:
     compile:         translate the network with torch.compile; that takes minutes and then saves time on a GPU
     workers:         processes that load clips, per device (0: the training process loads them)
     test_batch_size: views scored at once; it bounds the memory and does not change scores
+    checkpoint_minutes: a training writes a checkpoint at least that often
     """
 
+    NODE: ClassVar[str] = "trainer"
+
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = 1
+    devices: int = number(1, least=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    threads: int = 1
+    threads: int = number(1, least=1)
     channels_last: bool = True
     compile: bool = False
-    workers: int = 0
-    test_batch_size: int = 64
-
-    def __post_init__(self) -> None:
-        for name, least in (("devices", 1), ("threads", 1), ("workers", 0), ("test_batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"trainer.{name}={getattr(self, name)}: expected {least} or more")
+    workers: int = number(0, least=0)
+    test_batch_size: int = number(64, least=1)
+    checkpoint_minutes: float = number(10.0, above=0)
 
 
 @dataclass
@@ -100,10 +109,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed}: expected 0 or more, and less than 2**32")
-        for name in ("steps", "batch_size"):
-            if getattr(self.training, name) < 1:
-                raise ValueError(f"training.{name}={getattr(self.training, name)}: expected 1 or more")
-        if self.training.select == "best" and not (self.data.validation or self.data.folds):
+        for name, allowed in DATA_RANGES.items():
+            value = getattr(self.data, name, None)
+            if value is not None and not allowed.holds(value):
+                raise ValueError(f"data.{name}={value}: expected {allowed}")
+        own = self.dataset == "folder"  # whose lists, read later, may have a `val` part
+        if self.training.select == "best" and not (self.data.validation or self.data.folds or own):
             raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
         if self.training.batch_size % self.trainer.devices:
             raise ValueError(
@@ -140,8 +151,15 @@ class RunConfig:
         settings = flat(dataclasses.asdict(self))
         if self.model.weights:
             settings["model.weights"] = _content(Path(self.model.weights))  # wherever that file lies
+        if self._lists:
+            settings["data.lists"] = self._lists
         changed = {name: value for name, value in settings.items() if defaults.get(name, dataclasses.MISSING) != value}
         return {name: value for name, value in changed.items() if not is_place(name)}
+
+    @cached_property
+    def _lists(self) -> str:
+        """What the lists of a folder of videos hold, whose name tells nothing. Raises DataError."""
+        return self.data.identity()
 
     @property
     def strategy_class(self) -> type[VideoClassifier]:

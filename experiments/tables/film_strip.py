@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from datamodules.decode.frames import iter_frames
+from datamodules.decode.frames import pick_frames
 from datamodules.decode.info import probe
 from datamodules.store.tracks import Track
 
@@ -43,13 +43,9 @@ def middle_frames(root: Path, path: str, track: Track, centers: Sequence[float])
     rate, they are numbers of frames. Raises DecodeError.
     """
     info = probe(root / path)
-    stored, _ = track.frames_of(path, info)
-    places = np.rint(np.asarray(centers, np.float64) * (track.fps or info.fps or 1)).astype(np.int64)
-    wanted = stored[np.clip(places, 0, len(stored) - 1)]
-    last, shown = int(wanted.max()), set(wanted.tolist())
-    frames = zip(range(last + 1), iter_frames(root / path, info), strict=False)
-    found = {number: thumbnail(frame) for number, frame in frames if number in shown}
-    return np.stack([found[number] for number in wanted.tolist()])
+    wanted = track.frames_at(path, info, np.asarray(centers, np.float64)).tolist()
+    found = {number: thumbnail(frame) for number, frame in pick_frames(root / path, info, wanted)}
+    return np.stack([found[number] for number in wanted])
 
 
 def film_strip(

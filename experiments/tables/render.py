@@ -14,6 +14,7 @@ from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS
 
 COMMAND = "python experiments/run.py --table"
 TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
+HIT = "Video Hit@1"  # how the names of the columns of a README begin
 LONG_COLUMNS = {"Protocol", "Paper", "Note"}  # whose cells LaTeX breaks into lines
 HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strategy")  # first columns of the CSV
 
@@ -41,10 +42,12 @@ def to_markdown(sections: list[Section]) -> str:
 
 
 def summary(section: Section) -> str:
-    """The hits of a section as a small Markdown table, with what must be known of them, for a README."""
-    columns, rows = _main_columns(section)
-    facts = [fact for fact in section.facts if fact.startswith(("Test:", SEVERAL_SEEDS, SPLITS, DIFFERENCE))]
-    return "\n".join([*_grid(columns, rows), "", " ".join(map(_plain, facts))])
+    """Video Hit@1, over all classes and in each family, as a small Markdown table for a README; and the protocol."""
+    kept = [place for place, name in enumerate(section.columns) if name == "Strategy" or name.startswith(HIT)]
+    columns = [section.columns[place].removeprefix(f"{HIT}, ") for place in kept]
+    rows = [[row[place] for place in kept] for row in section.rows]
+    facts = [fact for fact in section.facts if fact.startswith(("Test:", SEVERAL_SEEDS))]
+    return "\n".join([*_grid(columns, rows), "", " ".join(map(_plain, ["In percent.", *facts]))])
 
 
 def _main_columns(section: Section) -> tuple[list[str], list[list[str]]]:

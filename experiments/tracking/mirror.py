@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.records.world import rank
 from experiments.settings.schema import WandbConfig
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def uploaded_mark(log: Path) -> Path:
 
 def _remove_waiting(folder: Path, run_id: str) -> None:
     """Remove the offline parts of a run that wait for their upload. Only the first process does."""
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if rank() > 0:
         return
     for part in (folder / "wandb").glob("offline-run-*"):
         log = part / f"run-{run_id}.wandb"

@@ -90,8 +90,8 @@ def _answer(trained: Trained, tester: L.Trainer, file: str, folder: Path) -> dic
         views = TestViews([Video(path, (), path)], store, run.sampling, len(trained.classes), run.data.mirror)
         tester.test(trained.model, dataloaders=make_data(run).view_loader(views), verbose=False)
     clips = trained.model.test_votes
-    last = (stored.frames - 1) / (stored.fps or 1)  # a clip that is longer than the video has its middle beyond this
-    centers, scores = np.minimum(clips.center.numpy(), last), clips.scores[:, -1].numpy()
+    # A clip that is longer than the video may have its middle beyond the last frame.
+    centers, scores = np.minimum(clips.center.numpy(), stored.last_second), clips.scores[:, -1].numpy()
     mean = clips.videos().scores[0, -1]
     picture = film_strip(
         middle_frames(root, path, needed[0], centers),
@@ -100,7 +100,7 @@ def _answer(trained: Trained, tester: L.Trainer, file: str, folder: Path) -> dic
         trained.classes,
         title=f"{printable(absolute.name)} · {trained.id}",
     )
-    notes = [_one_line(stored.damage(path), file)] if stored.truncated else []
+    notes = [_one_line(stored.damage(path), file)] if stored.damage(path) else []
     notes += [] if stored.fps else [f"{printable(file)} does not say its frame rate: seconds are numbers of frames"]
     return {
         "path": printable(file),

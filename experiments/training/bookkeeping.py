@@ -80,11 +80,22 @@ class DropoutSeeds(Callback):
 
 
 class TrainingClock(Callback):
-    """Adds an epoch's seconds to `model.trained`: all of them, and those spent waiting for clips."""
+    """Adds an epoch's seconds to `model.trained`: all of them, and those spent waiting for clips.
+
+    A checkpoint within an epoch carries those of the epoch so far.
+    """
+
+    def __init__(self) -> None:
+        self.before = {"seconds": 0.0, "waiting": 0.0}  # of this epoch, before the run was stopped
+        self.clock: StepClock | None = None
+
+    def on_train_start(self, trainer: L.Trainer, model: VideoClassifier) -> None:
+        """Start the clocks also within an epoch, where a stopped run goes on."""
+        self.started, self.clock = time.monotonic(), StepClock(model.device)
 
     def on_train_epoch_start(self, trainer: L.Trainer, model: VideoClassifier) -> None:
         """Start the clocks."""
-        self.started, self.clock = time.monotonic(), StepClock(model.device)
+        self.on_train_start(trainer, model)
 
     def on_train_batch_start(self, *_: Any) -> None:
         """The step's clips are there."""
@@ -98,16 +109,48 @@ class TrainingClock(Callback):
         """Log the share of the time that the epoch waited for clips."""
         waiting, working = self.clock.seconds()
         model.log("speed/waiting_share", waiting / (waiting + working), sync_dist=True)
-        seconds = {"seconds": time.monotonic() - self.started, "waiting": waiting}
-        model.trained |= {name: model.trained[name] + value for name, value in seconds.items()}
+        model.trained |= {name: model.trained[name] + value for name, value in self.state_dict().items()}
+        self.before, self.clock = dict.fromkeys(self.before, 0.0), None
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds of the epoch so far; 0 between epochs."""
+        if self.clock is None:
+            return self.before
+        own = {"seconds": time.monotonic() - self.started, "waiting": self.clock.seconds()[0]}
+        return {name: value + own[name] for name, value in self.before.items()}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take up the epoch."""
+        self.before = state
 
 
 class TrainingAccuracy(Callback):
-    """Adds an epoch's Hit@1 over its clips as they were drawn, and that of each class, to `model.trained`."""
+    """Adds an epoch's Hit@1 over its clips as they were drawn, and that of each class, to `model.trained`.
+
+    A checkpoint within an epoch carries the counts so far, of all processes.
+    """
+
+    counted: dict[str, dict[str, Tensor]] | None = None
 
     def on_fit_start(self, trainer: L.Trainer, model: VideoClassifier) -> None:
         """Start to count, where the model is."""
         self.hit1, self.per_class = HitAtK(1).to(model.device), PerClassHits(model.num_classes).to(model.device)
+        if self.counted and trainer.is_global_zero:
+            for name, states in self.counted.items():
+                for state, value in states.items():
+                    setattr(getattr(self, name), state, value.to(model.device))
+        self.counted = None
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """The counts of the epoch so far."""
+        return {
+            name: {state: _of_all(value) for state, value in getattr(self, name).metric_state.items()}
+            for name in ("hit1", "per_class")
+        }
+
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Take up the epoch."""
+        self.counted = state
 
     def on_train_batch_end(
         self, trainer: L.Trainer, model: VideoClassifier, outputs: dict[str, Tensor], *_: Any
@@ -122,6 +165,14 @@ class TrainingAccuracy(Callback):
         model.log("train/clip_hit1", model.trained["clip_hit1"], sync_dist=True)
         self.hit1.reset()
         self.per_class.reset()
+
+
+def _of_all(count: Tensor) -> Tensor:
+    """A count's sum over all processes."""
+    count = count.clone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(count)
+    return count
 
 
 class CheckpointNotes(Callback):

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from datamodules.datamodule import VideoDataModule
 from datamodules.datasets.base import Dataset
 from datamodules.multi_task import MultiTaskDataModule
+from experiments.records.world import environment
 from experiments.settings.schema import RunConfig
 from experiments.training.bookkeeping import bookkeeping
 from experiments.training.checkpoint import WholeCheckpoints
@@ -83,7 +84,7 @@ def make_trainer(
         "deterministic": "warn",  # some 3-D poolings have no deterministic form on a GPU
         "logger": [CSVLogger(folder, name="curves"), *([wandb_logger] if wandb_logger else [])],
         "callbacks": [*bookkeeping(run.seed), *callbacks],
-        "plugins": [WholeCheckpoints()],
+        "plugins": [WholeCheckpoints(), environment()],
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "log_every_n_steps": 10**9,  # epoch means only

@@ -2,35 +2,100 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
+import signal
+import threading
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from datamodules.files import replaced
+from experiments.training.bookkeeping import StopOnDivergence
 
 
-def read_progress(checkpoint: Path) -> tuple[list[str], int] | None:
-    """What a checkpoint's run was made of, and after which step it was written; None if it cannot be read."""
+class Saved(NamedTuple):
+    """A checkpoint: what its run is made of, and how many of the training's steps it has behind it."""
+
+    made_of: list[str]
+    step: int
+    steps: int
+
+
+def read_progress(checkpoint: Path) -> Saved | None:
+    """How far a run has come by a checkpoint; None if there is none that can be read."""
     try:
         saved = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)
-        return saved["vidfusion"]["provenance"]["made_of"], saved["global_step"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+        provenance = saved["vidfusion"]["provenance"]
+        return Saved(provenance["made_of"], saved["global_step"], provenance.get("steps", 0))
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError):
         return None
 
 
-def checkpoint_callbacks(folder: Path, every_epochs: int, validated: bool) -> list[Callback]:
-    """What writes `last.ckpt` every few epochs, and `best.ckpt` where there are videos to validate on."""
-    last = ModelCheckpoint(
-        folder, "last", every_n_epochs=every_epochs, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    if not validated:
-        return [last]
-    best = ModelCheckpoint(folder, "best", monitor="val/video_hit1", mode="max", enable_version_counter=False)
-    return [best, last]  # the last one remembers which was the best
+class KeepCheckpoint(Callback):
+    """Writes a checkpoint every few epochs, every few minutes, and when a signal asks the process to stop.
+
+    A signal waits for the end of the step that is under way. The checkpoint is then written, and the signal goes on to
+    whoever handled it before. A second signal does not wait.
+    """
+
+    def __init__(self, path: Path, every_epochs: int, minutes: float) -> None:
+        self.path, self.every_epochs, self.seconds = path, every_epochs, 60 * minutes
+        self.received: int | None = None
+        self.handlers: dict[int, Any] = {}
+
+    def on_train_start(self, *_: Any) -> None:
+        """Start the clock, and take the signals."""
+        self.written, self.process, self.received = time.monotonic(), os.getpid(), None
+        if threading.current_thread() is threading.main_thread():  # only there can signals be taken
+            self.handlers = {signum: signal.signal(signum, self._receive) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def _receive(self, signum: int, frame: Any) -> None:
+        if os.getpid() == self.process and self.received is None:
+            self.received = signum
+        else:  # a process that loads clips, or someone who insists
+            self._give_back()
+            signal.raise_signal(signum)
+
+    def _give_back(self) -> None:
+        for signum, handler in self.handlers.items():
+            signal.signal(signum, handler)
+        self.handlers = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
+        """Write within an epoch. At an epoch's last step, `on_train_epoch_end` does."""
+        if not (trainer.is_last_batch or trainer.should_stop):
+            self._write(trainer, model, due=False)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Write at an epoch's end."""
+        self._write(trainer, model, due=(trainer.current_epoch + 1) % self.every_epochs == 0)
+
+    def _write(self, trainer: L.Trainer, model: L.LightningModule, due: bool) -> None:
+        due = due or self.received is not None or time.monotonic() - self.written > self.seconds
+        if trainer.strategy.reduce_boolean_decision(due, all=False):  # the same on every process
+            for callback in trainer.callbacks:
+                if isinstance(callback, StopOnDivergence):  # which may look at a step only after the next one
+                    callback.on_train_epoch_end(trainer, model)
+            trainer.save_checkpoint(self.path)
+            self.written = time.monotonic()
+        if (signum := self.received) is not None:
+            self._give_back()
+            signal.raise_signal(signum)
+
+    def on_train_end(self, *_: Any) -> None:
+        """Give the signals back."""
+        self._give_back()
+
+    def on_exception(self, *_: Any) -> None:
+        """Give the signals back."""
+        self._give_back()
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -41,6 +106,21 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a whole file or nothing."""
-        with replaced(Path(path)) as file:
-            torch.save(checkpoint, file)
+        """Write a whole file or nothing. Raises OSError with the file and what it needs."""
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(path) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # of a full disk, PyTorch makes a RuntimeError
+            tensors = checkpoint["state_dict"].values()
+            need = 3 * sum(tensor.numel() * tensor.element_size() for tensor in tensors)  # with two states of AdamW
+            raise OSError(disk_problem(path, error, need)) from None
+
+
+def disk_problem(path: Path, error: Exception, need: int = 0) -> str:
+    """One line: the file that cannot be written, why, what it needs, and what to do."""
+    free = shutil.disk_usage(next(place for place in path.absolute().parents if place.is_dir())).free
+    why = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    space = f"about {need / 2**20:.0f} MB, " * bool(need) + f"{free / 2**20:.0f} MB are free"
+    return f"{path}: cannot be written ({why}; {space}); make room or choose another results=, then run it again"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import multiprocessing
 import time
 import traceback
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
 from datamodules.datamodule import VideoDataModule
@@ -24,12 +26,14 @@ from experiments.records.make import make_record, row_names
 from experiments.records.provenance import code_hash
 from experiments.records.record import Record
 from experiments.records.scores import write_scores
+from experiments.records.world import check_world
 from experiments.settings.schema import RunConfig
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
 from experiments.training.build import check_accelerator, make_data, make_model, make_trainer, public_config
 from experiments.training.callbacks import Progress, StopAfter
-from experiments.training.checkpoint import checkpoint_callbacks, read_progress
+from experiments.training.checkpoint import KeepCheckpoint, disk_problem, read_progress
+from experiments.training.folder import clean, keep, publish, unfinished
 from vidfusion.classifier import VideoClassifier
 
 # Lightning's advice on loggers, workers and folders says nothing about a run.
@@ -38,6 +42,7 @@ warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
 # Where results must be reproducible, PyTorch also fills every new tensor: a fifth of a step's time, for nothing.
 torch.utils.deterministic.fill_uninitialized_memory = False
 
+DISK_PROBLEMS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 WAITING = 0.2  # share of the training above which waiting for clips is worth a line
 CHECKPOINTS = 10  # per run: an interruption costs at most so small a part of the training
 
@@ -45,26 +50,33 @@ CHECKPOINTS = 10  # per run: an interruption costs at most so small a part of th
 def run_point(run: RunConfig, force: bool = False) -> bool:
     """Train and test one network and write its record, unless a record of the same code and data is there.
 
-    A run that was stopped goes on from its last checkpoint. A failure is raised again and leaves `error.txt` with the
-    traceback in the run's folder. Returns whether this process wrote the record: of several under DDP, the first does.
+    A run that was stopped goes on from its last checkpoint. A failure is raised again and leaves `error.txt` in the
+    run's folder: one line, and for an unexpected error the traceback below. An earlier result stays until the new one
+    is whole. Returns whether this process wrote the record: of several under DDP, the first does.
 
     Raises Busy where another process makes this run, and ValueError or OSError for wrong settings, files or data.
     """
+    check_world(run.trainer.devices)
     with ExitStack() as stack:
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(run.folder))
-            half_files = (*run.folder.glob(".*"), *run.folder.glob("*.tmp"))  # of a process that was killed
-            for leftover in (run.folder / "error.txt", *half_files):
-                leftover.unlink(missing_ok=True)
+            clean(run.folder)
         except OSError as error:
             raise OSError(
                 f"results={run.results}: cannot write there ({error.strerror}); choose another results="
             ) from None
         try:
             return _train_and_test(run, force)
-        except Exception:
-            write_atomically(run.folder / "error.txt", traceback.format_exc())
+        except Exception as error:
+            expected = isinstance(error, ValueError | OSError)
+            with suppress(OSError):  # the disk may be what is wrong
+                write_atomically(run.folder / "error.txt", f"{error}\n" if expected else traceback.format_exc())
+            if isinstance(error, OSError) and error.errno in DISK_PROBLEMS:
+                raise OSError(disk_problem(Path(error.filename or run.folder / "curves"), error)) from None
+            raise
+        except BaseException:  # a signal asked it to stop
+            _say_where_it_stopped(run)
             raise
 
 
@@ -75,15 +87,18 @@ def _train_and_test(run: RunConfig, force: bool) -> bool:
     data = make_data(run)
     data.prepare_data()
     data.setup()
+    if run.training.select == "best" and not data.validation_views.videos:
+        raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
     model = make_model(run, data.lists.classes)
     ingredients = [code_hash(run), *data.fingerprints()]
-    if not force and _is_finished(run, ingredients):
+    resume = not force and _can_resume(run, ingredients)
+    if not (force or resume) and _is_finished(run, ingredients):
         return True
-    resume = not force and _can_resume(run.folder, ingredients)
-    _clear(run, resume)
+    _keep_stale_checkpoint(run, ingredients)
     model.provenance |= {
         "id": run.id,
         "made_of": ingredients,
+        "steps": model.training_config.steps,
         "dataset": run.dataset_label,
         "split": run.data.split,
         "config": dataclasses.asdict(run),
@@ -102,6 +117,7 @@ def _train_and_test(run: RunConfig, force: bool) -> bool:
         if not trainer.is_global_zero:
             return False
         record = _write(run, model, data, seconds)
+        publish(run.folder)
         _log(run, trainer, model, data, record, logger)
     _print_hits(record)
     return True
@@ -115,21 +131,36 @@ def _is_finished(run: RunConfig, ingredients: list[str]) -> bool:
     if record.made_of == ingredients:
         print(f"{run.id}: finished before, skipped (--force runs it again)", flush=True)
         return True
-    print(f"{run.id}: finished before with other code or data, so it runs again", flush=True)
+    print(f"{run.id}: finished before with other code or data, so it runs again; that result is kept", flush=True)
     return False
 
 
-def _can_resume(folder: Path, ingredients: list[str]) -> bool:
-    progress = read_progress(folder / "last.ckpt")
-    return progress is not None and progress[0] == ingredients
+def _can_resume(run: RunConfig, ingredients: list[str]) -> bool:
+    """Whether there is a checkpoint of this code and these data. Says after which step it was written."""
+    saved = read_progress(unfinished(run.folder) / "last.ckpt")
+    if saved is None or saved.made_of != ingredients:
+        return False
+    print(f"{run.id}: goes on from its last checkpoint, after step {saved.step} of {saved.steps}", flush=True)
+    return True
 
 
-def _clear(run: RunConfig, resume: bool) -> None:
-    """Remove what an earlier run left. A stopped run's folder would else say what is true of that one."""
-    for old in ("record.json", "scores.npz", "validation.npz", *(() if resume else ("last.ckpt", "best.ckpt"))):
-        (run.folder / old).unlink(missing_ok=True)
-    if resume:
-        print(f"{run.id}: goes on from its last checkpoint", flush=True)
+def _keep_stale_checkpoint(run: RunConfig, ingredients: list[str]) -> None:
+    """Move the checkpoint of a stopped run aside if it was made with other code or data, and say so."""
+    new = unfinished(run.folder)
+    saved = read_progress(new / "last.ckpt")
+    if saved is not None and saved.made_of != ingredients:
+        aside = keep(new, saved.made_of, move=True)
+        print(
+            f"{run.id}: was stopped after step {saved.step} with other code or data, so it begins anew; "
+            f"that checkpoint is kept in {aside}",
+            flush=True,
+        )
+
+
+def _say_where_it_stopped(run: RunConfig) -> None:
+    saved = read_progress(unfinished(run.folder) / "last.ckpt")
+    where = f"after step {saved.step} of {saved.steps}" if saved else "before its first step; it begins from the start"
+    print(f"{run.id}: stopped {where}", flush=True)
 
 
 def _fit(
@@ -138,16 +169,18 @@ def _fit(
     """Train the model, which then has the weights that are tested. Returns its trainer."""
     steps, validated = model.training_config.steps, len(data.validation_views.videos) > 0
     epochs = -(-steps // data.steps_per_epoch(run.trainer.devices))
-    often, last = max(1, epochs // CHECKPOINTS), run.folder / "last.ckpt"
+    often, folder = max(1, epochs // CHECKPOINTS), unfinished(run.folder)
+    last = folder / "last.ckpt"
+    callbacks: list[Callback] = [StopAfter(steps), Progress(run.id, steps, data.num_test_batches)]
+    if validated:
+        callbacks.append(
+            ModelCheckpoint(folder, "best", monitor="val/video_hit1", mode="max", enable_version_counter=False)
+        )
     trainer = make_trainer(
         run,
         run.folder,
         logger,
-        [
-            StopAfter(steps),
-            Progress(run.id, steps, data.num_test_batches),
-            *checkpoint_callbacks(run.folder, often, validated),
-        ],
+        [*callbacks, KeepCheckpoint(last, often, run.trainer.checkpoint_minutes)],
         max_epochs=epochs,
         check_val_every_n_epoch=often,
         limit_val_batches=1.0 if validated else 0,
@@ -156,7 +189,7 @@ def _fit(
     trainer.save_checkpoint(last)
     _advise(run, model.trained["waiting"] / model.trained["seconds"])
     if run.training.select == "best":
-        best = torch.load(run.folder / "best.ckpt", weights_only=True, map_location=model.device)
+        best = torch.load(folder / "best.ckpt", weights_only=True, map_location=model.device)
         model.load_state_dict(best["state_dict"])
     return trainer
 
@@ -179,8 +212,8 @@ def _write(run: RunConfig, model: VideoClassifier, data: VideoDataModule, test_s
     ):
         if votes is not None:
             paths, clusters = [video.path for video in videos], [data.dataset.cluster(video) for video in videos]
-            write_scores(run.folder / f"{name}.npz", votes, rows, paths, clusters)
-    record.write(run.folder / "record.json")
+            write_scores(unfinished(run.folder) / f"{name}.npz", votes, rows, paths, clusters)
+    record.write(unfinished(run.folder) / "record.json")
     return record
 
 

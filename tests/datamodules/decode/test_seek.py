@@ -1,5 +1,8 @@
 """Single frames, without those between."""
 
+from contextlib import suppress
+
+import av
 import numpy as np
 import pytest
 
@@ -70,13 +73,14 @@ def test_frames_of_a_damaged_file_are_those_of_a_sequential_decode_or_an_error(t
             outcomes.add("error")
             continue
         outcomes.add("frames")
-        frames = sequence(path)
-        if len(frames) == len(index.times):
-            assert all(np.array_equal(frame, frames[number]) for number, frame in found.items())
+        with suppress(av.FFmpegError):  # a sequential decode may break off elsewhere
+            frames = sequence(path)
+            if len(frames) == len(index.times):
+                assert all(np.array_equal(frame, frames[number]) for number, frame in found.items())
     assert outcomes == {"error", "frames"}
 
 
-def test_interlaced_frames_are_left_to_a_sequential_decode(tmp_path):
+def test_interlaced_frames_are_reached_too(tmp_path):
     path = write_gops(tmp_path / "a.mp4", "keyint=10:interlaced=1")
-    with pytest.raises(DecodeError, match="frame 0 is not where its packets say"):
-        list(seek_frames(path, frame_index(path), np.array([0])))
+    ((_, found),) = seek_frames(path, frame_index(path), np.array([25]))
+    assert np.array_equal(found, sequence(path)[25])

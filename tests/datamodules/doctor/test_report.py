@@ -26,7 +26,11 @@ from tests.factories import SOUND, four_videos
             "the train list has 1 video more than once, first a.avi",
         ),
         (SOUND + " ./a.avi,x,1,train", "1 problem of the lists", "the train list has 1 video more than once, first a"),
-        (SOUND + " a.avi,x,1,test", "1 problem of the lists", "split 1: both lists have 1 video, first a.avi"),
+        (
+            SOUND + " a.avi,x,1,test",
+            "1 problem of the lists",
+            "split 1: both the train and the test list have 1 video, first a",
+        ),
         (SOUND + " ../e.avi,x,1,train", "1 outside", "../e.avi: it leaves data.root"),
         (SOUND + " e.avi,x,1,train", "1 missing", "e.avi: no such file"),
         (
@@ -115,3 +119,14 @@ def test_summary_beside_the_published_numbers(tmp_path):
     assert cells["Frame rate"] == "25 fps (75.0%), 30 fps (25.0%)" and cells["Resolution"] == "320x240"
     assert any(line.split() == ["Clips", "4", "13,320"] for line in lines)
     assert not any("published" in line for line in summary("folder", survey, findings))
+
+
+def test_varying_rates_and_damage_are_counted(tmp_path):
+    data = four_videos(tmp_path)
+    survey = survey_lists(data)
+    findings = dict.fromkeys(survey.entries, Finding("ok", sha256="0", size=0))
+    findings |= {"a.avi": Finding("ok", drift=0.4), "b.avi": Finding("damaged", drift=2.5, corrupt=30, frames=40)}
+    lines, reasons = report(data, survey, findings)
+    assert "rates         2 videos of a rate that varies, by up to 2.50 s" in lines
+    assert "damage        1 video with 30 damaged frames" in lines
+    assert reasons == ["1 damaged"]

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -6,11 +7,14 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -21,12 +25,11 @@ from datamodules.errors import DataError, DecodeError
 from datamodules.flow import FlowConfig, FlowEstimator, quantise, resize, resize_flow
 from datamodules.store import building, writing
 from datamodules.store.building import build_store
-from datamodules.store.jobs import Job, claim, shard_jobs
+from datamodules.store.jobs import Job, claim, shard_jobs, verify_shard
 from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Track
-from datamodules.store.writing import check_sums
 from tests.factories import in_this_process, write_clip
 
 RGB, FLOW = Track(20, 24), Track(20, 24, FlowConfig(preset="ultrafast", bound=4.0))
@@ -67,6 +70,8 @@ def content(folder: Path) -> dict[str, object]:
             found[name] = path.read_bytes()
             if path.suffix == ".json":
                 found[name] = json.loads(path.read_text()) | {"flow_seconds": 0}
+            elif path.suffix == ".sha256":
+                found[name] = [line for line in path.read_text().splitlines() if not line.endswith(".json")]
             elif path.name == "shards.npy":
                 found[name] = np.load(path)["bytes"][:, :-1].tolist()  # the last is the .json, which has the seconds
     return found
@@ -356,7 +361,7 @@ def test_a_store_that_exists_needs_no_room(clips, built, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_named(clips, tmp_path):
     (tmp_path / "stores").write_text("a file")
-    with pytest.raises(DataError, match=r"cannot write the frame store: .*; point data.stores to a folder"):
+    with pytest.raises(DataError, match=r"cannot write the frame store: .*, or point data.stores to a folder"):
         build(clips, tmp_path / "stores")
 
 
@@ -389,7 +394,7 @@ def test_ray_builds_the_same_store(clips, built, tmp_path):
     folder = building.build_tracks(clips, files(clips), tmp_path, "test", (RGB, FLOW), **arguments)
     assert content(folder) == content(built.folder)
     jobs = shard_jobs(clips, tmp_path / "nowhere", files(clips), (RGB,), {})
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(DataError, match="nowhere is not there on"):
         list(processes.on_ray(building.build_shard, jobs, 1))
 
 
@@ -407,11 +412,11 @@ def test_a_flow_method_that_is_missing_stops_before_the_first_video(clips, tmp_p
     assert not any(tmp_path.iterdir())
 
 
-def test_checksums_are_written_and_compared(clips, built, tmp_path):
+def test_checksums_are_written_with_a_shard_and_compared(clips, built, tmp_path):
     folder = tmp_path / built.folder.name
     shutil.copytree(built.folder, folder)
     jobs = shard_jobs(clips, folder, files(clips), (RGB, FLOW), {})
-    assert [check_sums(job) for job in jobs] == [[], []]
+    assert [verify_shard(job) for job in jobs] == [[], []]
     for track in (RGB, FLOW):
         for number in range(2):
             said = (folder / track.name / f"{number:05d}.sha256").read_text().splitlines()
@@ -424,14 +429,81 @@ def test_checksums_are_written_and_compared(clips, built, tmp_path):
     spoilt = bytearray(array.read_bytes())
     spoilt[-1] ^= 1
     array.write_bytes(spoilt)
-    assert [check_sums(job) for job in jobs] == [[], [str(array)]]
+    assert [verify_shard(job) for job in jobs] == [[], [str(array)]]
     array.unlink()  # what the message advises
     build(clips, tmp_path)
-    assert not array.with_suffix(".sha256").exists()  # it was of the old file, whose .json had other seconds
-    assert [check_sums(job) for job in jobs] == [[], []]
+    assert [verify_shard(job) for job in jobs] == [[], []]
+    array.with_suffix(".sha256").unlink()
+    assert [verify_shard(job) for job in jobs] == [[], [str(array.with_suffix(".sha256"))]]
 
 
 def test_damage_names_the_file_and_both_numbers():
     assert StoredVideo(75, 76, 25.0).damage("a.avi") is None
     assert StoredVideo(29, 75, 25.0).damage("a.avi") == "a.avi: 29 frames decode of 75 that its header promises"
     assert StoredVideo(0, 0, 0.0, "a.avi: cannot be decoded").damage("a.avi") == "a.avi: cannot be decoded"
+
+
+def test_the_key_sees_the_whole_of_a_file(tmp_path):
+    """A download that was completed in the middle has the same size, beginning and end."""
+    (tmp_path / "a.avi").write_bytes(bytes(10**6))
+    before = store_folder(tmp_path, ["a.avi"], tmp_path / "stores", "test")
+    content = bytearray(10**6)
+    content[500_000] = 1
+    (tmp_path / "a.avi").write_bytes(content)
+    assert store_folder(tmp_path, ["a.avi"], tmp_path / "stores", "test") != before
+
+
+def test_an_error_of_the_flow_leaves_the_frames_alone(tmp_path):
+    """A video that is too small for flow: it counts as undecodable only where flow is asked for."""
+    root = tmp_path / "root"
+    root.mkdir()
+    write_clip(root / "large.avi", 5)
+    write_clip(root / "small.avi", 5, size=(48, 10))
+    names, settings = ["large.avi", "small.avi"], {"workers": 1, "max_store": 1}
+    both = build_store(root, names, tmp_path, "test", [RGB, FLOW], **settings)
+    assert both.videos["large.avi"].frames == 5 and both.videos["small.avi"].frames == 0
+    assert both.videos["small.avi"].error.startswith("small.avi: optical flow needs frames of at least 12x12 pixels")
+    alone = build_store(root, names, tmp_path, "test", [RGB], **settings)
+    assert alone.videos["small.avi"].frames == 5 == len(alone.rgb("small.avi"))
+
+
+def test_damaged_videos_are_not_whole(clips, tmp_path, monkeypatch):
+    real = building.probe
+    monkeypatch.setattr(building, "probe", lambda path: replace(real(path), corrupt=4 if path.name == "05.avi" else 1))
+    (tmp_path / RGB.name).mkdir()
+    building.build_shard(Job(clips, tmp_path, 0, ("a/05.avi", "a/06.avi"), (RGB,)))
+    store = open_store(tmp_path, 2, (RGB,))
+    assert store.videos["a/05.avi"].damage("a/05.avi") == "a/05.avi: 4 of 6 frames are damaged"
+    assert store.videos["a/06.avi"].corrupt == 1 and store.videos["a/06.avi"].damage("a/06.avi") is None
+
+
+def test_the_versions_that_built_a_store_are_told(built):
+    (said,) = built.versions
+    assert f"PyAV {av.__version__}" in said and f"OpenCV {cv2.__version__}" in said and "torch" in said
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left(clips, tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.ShardWriter, "write", refuse)
+        arguments = {"workers": 1, "max_store": 1.0, "launcher": in_this_process}
+        message = rf"cannot write the frame store: {os.strerror(number)}; about 0.00 GB are needed, .* GB are free"
+        with pytest.raises(DataError, match=message):
+            building.build_tracks(clips, files(clips), tmp_path, "test", (RGB,), **arguments)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"]
+
+
+def test_machines_without_a_shared_disk_are_named(clips, tmp_path, monkeypatch):
+    (job, *_) = shard_jobs(clips, tmp_path / "elsewhere", files(clips), (RGB,), {})
+    with pytest.raises(DataError, match=rf"elsewhere is not there on {socket.gethostname()}; data.stores must be on"):
+        building.build_shard(job)
+
+    def lost(function, jobs, workers):
+        yield from ((job, 0) for job in jobs)
+
+    arguments = {"workers": 1, "max_store": 1.0, "launcher": lost}
+    with pytest.raises(DataError, match="shards are missing that were built; all machines"):
+        building.build_tracks(clips, files(clips), tmp_path, "test", (RGB,), **arguments)

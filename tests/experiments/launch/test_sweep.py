@@ -1,9 +1,12 @@
 """Points of a sweep: which there are, where each stands, and that nothing is lost when they are killed or stopped."""
 
+import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,7 +119,7 @@ def test_a_run_that_another_process_makes_is_running_and_refused(run, held, caps
     with pytest.raises(Busy, match=f"is being run by process {held.pid}"):
         run_point(run)
     assert not (run.folder / "error.txt").exists()
-    assert point._attempt(run, False) == point.BUSY
+    assert point._attempt(False, run) == (point.BUSY, "")
     os.kill(held.pid, signal.SIGKILL)
     held.wait()
     assert (run.folder / "lock").exists() and holder(run.folder) is None
@@ -174,7 +177,7 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
         patch.setattr("experiments.launch.status.code_hash", lambda run: "other")
         assert without("/nowhere", "/nowhere").startswith("stale"), "the code can be compared anywhere"
     (folder / "record.json").unlink()
-    (folder / "last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
+    (folder / "unfinished/last.ckpt").write_bytes((folder / "unfinished/last.ckpt").read_bytes()[:1000])
     assert shown().startswith("stale") and "last.ckpt cannot be read" in shown()
     run_point(run)  # from the start
 
@@ -208,12 +211,47 @@ def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, 
     assert point.outcome_of(run, -9) == (run, -9, "ended by SIGKILL, perhaps for want of memory")
     assert states_of([run])[0] == ("failed", "ended by SIGKILL, perhaps for want of memory")
     (run.folder / "error.txt").write_text("Traceback\nValueError: why\n")
-    assert point.outcome_of(run, 1)[2] == point.outcome_of(run, -9)[2] == "ValueError: why"
+    assert point.outcome_of(run, 1).why == "why"
 
     assert sweep.run_all("one", [run], False, 1, lambda *_: iter([point.outcome_of(run, 1)])) == [run]
     captured = capsys.readouterr()
-    assert f"failed: {command(run)}\n    ValueError: why" in captured.err
+    assert f"failed: {command(run)}\n    why" in captured.err
     assert "1 points are not finished; the same command tries only these again" in captured.err
+
+
+def test_an_error_common_to_all_points_is_said_once(tmp_path, capsys):
+    words = [f"data.root={tmp_path}/no such folder", f"results={tmp_path}/results", "dataset=ucf101"]
+    runs = [compose(["strategy=single_frame", f"seed={seed}", *words]) for seed in range(3)]
+    why = f"data.root={tmp_path}/no such folder: no such folder; expected"
+    outcomes = [point.Outcome(run, 1, why) for run in runs] + [point.Outcome(replace(runs[0], seed=9), 1, "other")]
+    sweep.run_all("three", [outcome.run for outcome in outcomes], False, 1, lambda *_: iter(outcomes))
+    said = capsys.readouterr().err
+    assert said.count("no such folder; expected") == 1 and f"failed: 3 points: {why}\n" in said
+    for run in runs:  # each can be pasted
+        (line,) = (line for line in said.splitlines() if f"seed={run.seed}" in line)
+        assert compose(shlex.split(line)[2:]) == run
+    assert "\n    other\n" in said
+
+
+def test_a_point_without_data_says_the_setting_and_not_the_last_line_of_the_tree(tmp_path):
+    words = [f"data.root={tmp_path}/none", f"results={tmp_path}/results", "dataset=ucf101"]
+    run = compose(["strategy=single_frame", *words])
+    assert point._attempt(False, run) == (1, f"data.root={tmp_path}/none: no such folder; expected")
+    assert states_of([run])[0].detail == f"data.root={tmp_path}/none: no such folder; expected"
+
+
+def test_a_full_disk_of_one_point_does_not_end_the_sweep(run, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(point, "write_atomically", full)
+    monkeypatch.setattr(sweep, "update_tables", full)
+    other = replace(run, seed=5)
+    outcomes = [point.outcome_of(run, 1, "No space left on device"), point.outcome_of(other, -9)]
+    assert sweep.run_all("two", [run, other], False, 1, lambda *_: iter(outcomes)) == [run, other]
+    said = capsys.readouterr().err
+    assert "no tables: [Errno 28] No space left on device" in said
+    assert "No space left on device" in said and "ended by SIGKILL" in said
 
 
 def test_half_a_file_of_a_killed_process_is_cleared_away(run):
@@ -290,7 +328,7 @@ def test_a_sweep_that_is_cut_off_ends_as_if_it_had_not_been(place, undisturbed, 
         assert done.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), done.stderr
         assert "Traceback" not in done.stderr
     if moments[-1].signal == "SIGTERM":
-        assert "stopped by SIGTERM; the same command goes on from the last checkpoint" in done.stderr
+        assert "stopped by SIGTERM; the same command goes on with what is not finished" in done.stderr
     done = run_sweep(words, tmp_path / "hook")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "goes on from its last checkpoint" in done.stdout

@@ -1,8 +1,11 @@
 """Configuration: every shipped file loads, every mistake is answered, ids depend on what changes the numbers only."""
 
 import dataclasses
+import json
+import os
 import re
 import shlex
+import shutil
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ import torch
 from datamodules.datasets import DATASETS
 from experiments.records.make import command
 from experiments.settings.compose import compose
-from experiments.settings.presets import names
+from experiments.settings.presets import CONFIGS, names
 from experiments.settings.schema import flat, is_place
 from vidfusion.strategies import STRATEGIES
 
@@ -114,6 +117,74 @@ def test_weights_are_part_of_a_runs_identity_by_their_content(tmp_path):
         print(compose([*BASE, "model.weights=/nowhere"]).id)
 
 
+def test_folders_of_one_name_and_other_videos_are_two_data_sets(monkeypatch):
+    """And the same lists are one data set wherever the folder lies, whatever the manifest is called."""
+    calls = []
+    kind = DATASETS["folder"]
+    monkeypatch.setattr(kind, "identity", lambda data: calls.append(data) or data.root.split("/")[1], raising=False)
+    words = [*BASE, "dataset=folder"]
+    one, other = (compose([*words, f"data.root=/{disk}/weizmann"]) for disk in ("a", "b"))
+    assert not calls, "videos are not looked for before an id is asked for"
+    assert one.id.startswith("c3d-weizmann-s0-") and other.id.startswith("c3d-weizmann-s0-")
+    assert one.id != other.id and one.settings_hash != other.settings_hash and len(calls) == 2
+    same = compose([*words, "data.root=/a/moved/weizmann", "data.manifest=mine.csv"])
+    assert same.id == one.id
+
+
+def test_a_preset_of_ones_own_is_checked(monkeypatch, tmp_path):
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    monkeypatch.setattr("experiments.settings.presets.CONFIGS", tmp_path / "configs")
+    path = tmp_path / "configs" / "recipe" / "mine.yaml"
+    for text, message in (
+        ("model: {weights: '${oc.env:HOME}'}", "expected the values themselves"),
+        ("- model", "expected settings by node"),
+        ("model: {size: tiny", "cannot be read"),
+        ("model: {size: tiny}\nmodel: {size: small}", "cannot be read"),
+        ("model: {sise: tiny}", "'sise' not in"),
+        ("model: {size: huge}", "'huge'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=re.escape(message)) as caught:
+            compose([*BASE, "recipe=mine"])
+        assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "training.lr=-1", "training.lr=nan", "training.lr=inf", "training.steps=0", "training.momentum=1",
+        "training.weight_decay=-1", "training.milestones=[-5]", "trainer.threads=0", "trainer.devices=0",
+        "trainer.workers=-1", "data.validation=1.5", "data.validation=nan", "data.split=0", "data.max_store=nan",
+        "data.quality=0", "data.quality=101", "data.store_fps=inf", "data.fps=0", "data.data_seed=-1", "seed=-1",
+        "seed=4294967296", "sampling.fps=nan", "sampling.stride=0", "sampling.crop=0", "sampling.resize=[]",
+        "model.dropout=1", "model.std=[0]",
+    ],
+)  # fmt: skip
+def test_a_senseless_number_is_refused_in_one_line(word):
+    key = word.partition("=")[0]
+    with pytest.raises(ValueError, match=f"^{re.escape(key)}=.*: expected ") as caught:
+        compose([*BASE, word])
+    assert "\n" not in str(caught.value)
+
+
+NASTY = (
+    "/x/my data #1", "2024_05_01", "007", "12:30:45", "on", "1e3", "null", "None", " a ", "it's", 'a "b"', "a\\b",
+    "%d%s", "$HOME `id` !x", "a=b", "[a]", "{a: b}", "- a", "été 視頻", "a\tb", "*?", "~root", "a;b|c&d>e", "--force",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_a_command_round_trips_whatever_its_words_hold(text):
+    """Through a shell's words, a record's JSON, and W&B's agent, which gives each word as it is."""
+    words = [f"sweep={text}", f"results={text}", f"data.root={text}", f"wandb.project={text}", f"data.lists={text}"]
+    run = compose([*BASE, *words, "training.lr=1e-3", "data.families=['motion', 'order']", "sampling.fps=null"])
+    assert run.sweep == run.wandb.project == text
+    assert run.results == run.data.root == os.path.expanduser(text)
+    again = compose(shlex.split(command(run))[2:])
+    assert again == run and again.id == run.id
+    assert compose([*BASE, *json.loads(json.dumps(run.overrides))]) == run
+
+
 def test_presets_and_registries_name_the_same():
     assert set(names("dataset")) == set(DATASETS)
     classes = {compose([f"strategy={name}"]).strategy_class for name in names("strategy")}
@@ -186,8 +257,6 @@ def test_seed_and_data_set_stand_in_the_id_and_not_in_the_settings_hash():
     assert first.id.startswith("c3d-moving_shapes-s0-")
     assert second.id.startswith("c3d-moving_shapes-s1-")
     assert first.settings_hash == second.settings_hash
-    folder = compose([*BASE, "dataset=folder", "data.root=/tmp/weizmann"])
-    assert folder.id.startswith("c3d-weizmann-s0-")
 
 
 def test_command_makes_the_same_run(tmp_path):

@@ -1,0 +1,56 @@
+"""Loading processes: whether their batches fit into shared memory, and what is wrong if one of them stops."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from datamodules.clips import ClipSpec
+from datamodules.errors import DataError
+
+PATIENCE = 300  # seconds to wait for a batch of a loading process
+PREFETCH = 2  # batches that each loading process has ready, torch's default
+SHARED_MEMORY = "/dev/shm"
+REMEDY = "set trainer.workers=0, take smaller batches, or give the container more of it (docker run --shm-size=8g)"
+
+
+class Loader(DataLoader):
+    """A DataLoader that says in one line why its processes give no batch. Raises DataError."""
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from super().__iter__()
+        except RuntimeError as error:
+            text = str(error)
+            if "DataLoader timed out" in text:
+                found = f"gave no batch for {self.timeout:g} s"
+            elif "DataLoader worker" in text and "Caught" not in text:
+                found = "ended by itself"
+            else:
+                raise
+            free = f"{SHARED_MEMORY} has {_free_bytes() / 1e6:,.0f} MB free; {REMEDY}"
+            raise DataError(f"trainer.workers={self.num_workers}: a loading process {found}; {free}") from error
+
+
+def check_shared_memory(spec: ClipSpec, workers: int, clips: int) -> None:
+    """Raise DataError if what loading processes have ready does not fit into shared memory.
+
+    `clips` are those of one training batch and one test batch, since both kinds of processes stay.
+    """
+    pixels = spec.crop**2 * (3 * spec.frames + 2 * spec.flow_frames)  # a byte each
+    needed, free = workers * PREFETCH * clips * pixels, _free_bytes()
+    if needed > free:
+        raise DataError(
+            f"trainer.workers={workers}: the batches of the loading processes need {needed / 1e6:,.0f} MB of shared "
+            f"memory, and {SHARED_MEMORY} has {free / 1e6:,.0f} MB free; {REMEDY}"
+        )
+
+
+def _free_bytes() -> float:
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:  # a system that shares memory otherwise
+        return float("inf")

@@ -1,0 +1,71 @@
+"""What --status shows of a folder, whatever lies in it."""
+
+import pytest
+import torch
+
+from experiments.launch.status import error_of, states_of
+from experiments.records.provenance import code_hash
+from experiments.run import main
+from experiments.settings.compose import compose
+
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "a.py", line 1, in f
+    g()
+KeyError: 'first'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "a.py", line 3, in g
+    raise DataError(...)
+    ^^^^^^
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    words = [f"results={tmp_path}/results", f"data.root={tmp_path}/data", "training.steps=26"]
+    run = compose(["strategy=single_frame", *words])
+    run.folder.mkdir(parents=True)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (TRACEBACK.encode() + b"datamodules.errors.DataError: data.root=x: no such folder; expected\nx/\n  *.mp4\n",
+         "data.root=x: no such folder; expected"),
+        (TRACEBACK.encode() + b"KeyError: 'why'\n", "KeyError: 'why'"),
+        (b"ended by SIGKILL", "ended by SIGKILL"),
+        (b"ValueError: \xff\xfe is no name\n", "\ufffd\ufffd is no name"),
+        (b"RuntimeError: " + b"x" * 10**7, "RuntimeError: " + "x" * 486),
+        (b"", "the error says nothing"),
+    ],
+)  # fmt: skip
+def test_a_failure_says_its_first_line(run, content, said):
+    (run.folder / "error.txt").write_bytes(content)
+    assert error_of(run.folder) == said and states_of([run])[0] == ("failed", said)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{}", b'{"code": 1, "data": {}}', b"\xff\xfe", b"[" * 100_000])
+def test_a_record_that_cannot_be_read_does_not_break_the_status(run, content, capsys):
+    (run.folder / "record.json").write_bytes(content)
+    (run.folder.parent / ".ipynb_checkpoints").mkdir()
+    (run.folder.parent / "notes.txt").write_text("foreign")
+    assert main(["--status", "strategy=single_frame", *run.overrides]) == 0
+    assert capsys.readouterr().out.startswith(("stale", "to do"))
+
+
+def test_the_status_says_how_far_a_run_is(run):
+    saved = {"vidfusion": {"provenance": {"made_of": ["code", "data"]}}, "global_step": 13}
+    torch.save(saved, run.folder / "last.ckpt")
+    assert states_of([run])[0].name == "stale", "of other code"
+    saved["vidfusion"]["provenance"]["made_of"] = [code_hash(run), "data"]
+    torch.save(saved, run.folder / "last.ckpt")
+    assert states_of([run])[0].detail.startswith("after step 13 of 26")
+
+
+def test_an_error_that_is_a_folder_is_none(run):
+    (run.folder / "error.txt").mkdir()
+    assert states_of([run])[0].name == "to do"

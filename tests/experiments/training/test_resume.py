@@ -1,0 +1,211 @@
+"""A stopped run goes on to the bit, and nothing finished is lost before the next result is whole."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.settings.compose import compose
+from experiments.training import train
+from experiments.training.build import make_data
+from experiments.training.callbacks import Progress
+from experiments.training.checkpoint import KeepCheckpoint, read_progress
+from experiments.training.folder import clean, unfinished
+from experiments.training.train import run_point
+from tests.factories import record_in, small_run, weights_in
+
+
+class Asked(BaseException):
+    """What a signal raises here, as in a process of run.py."""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Settings of small runs of two epochs of 13 steps, whose data are made once."""
+    words = [*small_run(tmp_path_factory.mktemp("resume")), "training.steps=24", "wandb.mode=disabled"]
+    make_data(compose(["strategy=single_frame", *words])).prepare_data()
+    return ["strategy=single_frame", *words]
+
+
+@pytest.fixture
+def asked():
+    """SIGTERM raises Asked."""
+
+    def stop(signum, frame):
+        raise Asked
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def terminate_at(monkeypatch, step):
+    """Send SIGTERM to this process while a step is under way."""
+    shown = Progress.on_train_batch_end
+
+    def step_ends(self, trainer, *rest):
+        shown(self, trainer, *rest)
+        if trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "on_train_batch_end", step_ends)
+
+
+def outcome(run):
+    """All that must not depend on an interruption."""
+    with np.load(run.folder / "scores.npz") as saved:
+        scores = {name: saved[name].tobytes() for name in saved}
+    weights = {name: tensor.numpy().tobytes() for name, tensor in weights_in(run.folder).items()}
+    return weights, scores, record_in(run.folder)["rows"]
+
+
+@pytest.mark.parametrize("step", [3, 13, 20])  # within the first epoch, at its end, within the second
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_run_stopped_by_sigterm_at_any_step_goes_on_to_the_bit(
+    small, tmp_path, monkeypatch, capsys, asked, step, workers
+):
+    words = [*small, "model.dropout=0.5", f"trainer.workers={workers}"]
+    whole, cut = (compose([*words, f"results={tmp_path}/{name}"]) for name in ("whole", "cut"))
+    run_point(whole)
+    with monkeypatch.context() as patch, pytest.raises(Asked):
+        terminate_at(patch, step)
+        run_point(cut)
+    assert read_progress(unfinished(cut.folder) / "last.ckpt")[1:] == (step, 24)
+    assert f"stopped after step {step} of 24" in capsys.readouterr().out
+    run_point(cut)
+    assert f"goes on from its last checkpoint, after step {step} of 24" in capsys.readouterr().out
+    assert outcome(whole) == outcome(cut)
+    assert not unfinished(cut.folder).exists()
+
+
+def test_checkpoints_are_written_by_minutes(small, tmp_path, monkeypatch):
+    run = compose([*small, f"results={tmp_path}", "trainer.checkpoint_minutes=1e-9", "training.steps=5"])
+    written, save = [], KeepCheckpoint._write
+
+    def write(self, trainer, model, due):
+        save(self, trainer, model, due)
+        written.append(read_progress(self.path).step)
+
+    monkeypatch.setattr(KeepCheckpoint, "_write", write)
+    run_point(run)
+    assert written == [1, 2, 3, 4, 5]
+
+
+def test_a_run_stopped_before_its_first_step_says_so(small, tmp_path, monkeypatch, capsys):
+    run = compose([*small, f"results={tmp_path}"])
+    monkeypatch.setattr(train, "make_data", lambda run: (_ for _ in ()).throw(Asked))
+    with pytest.raises(Asked):
+        run_point(run)
+    assert "stopped before its first step; it begins from the start" in capsys.readouterr().out
+
+
+@pytest.fixture
+def finished(small, tmp_path):
+    run = compose([*small, "training.steps=3", f"results={tmp_path}"])
+    run_point(run)
+    return run
+
+
+def result(run):
+    return (run.folder / "record.json").read_bytes(), (run.folder / "scores.npz").read_bytes()
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_finished_result_stays_until_the_next_one_is_whole(finished, monkeypatch, capsys, force):
+    before, hash_before = result(finished), record_in(finished.folder)["code"]["hash"]
+
+    def other_code(patch):
+        if not force:
+            for module in ("training.train", "records.make"):
+                patch.setattr(f"experiments.{module}.code_hash", lambda run: "new")
+
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        other_code(patch)
+        patch.setattr(train, "make_record", lambda *_: 1 / 0)
+        run_point(finished, force)
+    assert result(finished) == before
+    other_code(monkeypatch)
+    run_point(finished, force)
+    kept = list(finished.folder.glob("stale-*"))
+    assert len(kept) == (not force)
+    for folder in kept:
+        assert folder.name.startswith(f"stale-{hash_before[:8]}") and (folder / "last.ckpt").exists()
+        assert ((folder / "record.json").read_bytes(), (folder / "scores.npz").read_bytes()) == before
+    assert "that result is kept" in capsys.readouterr().out or force
+
+
+def test_a_stopped_run_of_other_code_keeps_its_checkpoint_aside(small, tmp_path, monkeypatch, capsys, asked):
+    run = compose([*small, f"results={tmp_path}"])
+    with monkeypatch.context() as patch, pytest.raises(Asked):
+        terminate_at(patch, 3)
+        run_point(run)
+    monkeypatch.setattr(train, "code_hash", lambda run: "new")
+    monkeypatch.setattr(train, "make_record", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_point(run)
+    (aside,) = run.folder.glob("stale-*")
+    assert read_progress(aside / "last.ckpt").step == 3
+    assert (
+        f"was stopped after step 3 with other code or data, so it begins anew; that checkpoint is kept in {aside}"
+        in (capsys.readouterr().out)
+    )
+
+
+def test_an_exchange_of_results_that_was_killed_is_completed(finished, monkeypatch):
+    """The process dies before each of the exchange's moves in turn."""
+    old = result(finished)
+    replace, left = os.replace, 0
+
+    def move(source, target):
+        nonlocal left
+        leaves = "unfinished" in str(source) and "unfinished" not in str(target)
+        if leaves and str(target).startswith(str(finished.folder)):
+            if not left:
+                raise Asked
+            left -= 1
+        replace(source, target)
+
+    for moves in range(4):
+        left = moves
+        with monkeypatch.context() as patch, pytest.raises(Asked):
+            patch.setattr(os, "replace", move)
+            run_point(finished, force=True)
+        assert (finished.folder / "record.json").exists()
+        clean(finished.folder)
+        assert not unfinished(finished.folder).exists()
+        assert result(finished)[1] == old[1] and record_in(finished.folder)["id"] == finished.id
+
+
+def test_folders_in_a_runs_folder_are_left_alone(finished):
+    (finished.folder / ".ipynb_checkpoints").mkdir()
+    (finished.folder / ".record.json.123").write_text("half a file")
+    run_point(finished)
+    assert (finished.folder / ".ipynb_checkpoints").is_dir()
+    assert not (finished.folder / ".record.json.123").exists()
+
+
+def test_a_diverged_run_is_no_result(small, tmp_path):
+    run = compose([*small, f"results={tmp_path}", "training.optimizer=sgd", "training.lr=1e30", "training.clip_norm=0"])
+    with pytest.raises(ValueError, match="step"):
+        run_point(run)
+    assert len((run.folder / "error.txt").read_text().splitlines()) == 1
+    assert not (run.folder / "record.json").exists() and not (unfinished(run.folder) / "last.ckpt").exists()
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(small, tmp_path, monkeypatch, capsys):
+    run, save = compose([*small, f"results={tmp_path}", "training.steps=3"]), torch.save
+
+    def full(content, file):
+        file.write(b"half a checkpoint")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left") as error:
+        patch.setattr(torch, "save", full)
+        run_point(run)
+    said = str(error.value)
+    assert f"{unfinished(run.folder) / 'last.ckpt'}: cannot be written (No space left on device; about " in said
+    assert "MB are free); make room or choose another results=" in said and "\n" not in said
+    assert not list(unfinished(run.folder).glob("last*"))
+    assert torch.save is save and run_point(run)
