@@ -21,6 +21,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
+from experiments.tables.text import aligned
+
 # Other imports are inside the functions, so that --help does not pay for them.
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
@@ -314,19 +316,7 @@ def _units(size: int) -> tuple[str, str]:
 
 def _shown(part: Part, markdown: bool) -> str:
     """A paragraph as it is, a grid in columns."""
-    if isinstance(part, str):
-        return part
-    columns, rows = part
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    left = [name in TEXT for name in columns]
-    lines = []
-    for row in (columns, *rows):
-        cells = zip(row, widths, left, strict=True)
-        lines.append([cell.ljust(width) if text else cell.rjust(width) for cell, width, text in cells])
-    if not markdown:
-        return "\n".join("  ".join(line).rstrip() for line in lines)
-    rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, left, strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+    return part if isinstance(part, str) else "\n".join(aligned(*part, markdown, words=TEXT))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ All read 16 consecutive frames, resized to 128x171 and cropped to 112x112.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -207,8 +208,33 @@ def _other_input(model: VideoClassifier, provenance: dict) -> list[str]:
     return [f"model.{name}={trained[name]}" for name in given if name in trained and trained[name] != given[name]]
 
 
+def oversized(path: Path) -> str:
+    """What a file would need more memory for than its own size, in words; "" if nothing. Reads only its directory."""
+    if not zipfile.is_zipfile(path):
+        return ""  # the older format, whose parts are read as they are
+    try:
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return ""  # torch.load says what is wrong
+    size = path.stat().st_size
+    return f"declares {declared:,} bytes in a file of {size:,}" if declared > size else ""
+
+
+def unfounded(state: dict[str, Tensor]) -> str:
+    """The first tensor that is not plain numbers, each stored in the file, in words; "" if there is none."""
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            return f"{name!r} is no dense tensor"
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            return f"{name!r} claims {tensor.numel():,} numbers, more than it stores"
+    return ""
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     """The state dict in a file, and where it comes from if it is a run's checkpoint. Runs no code that it brings."""
+    if path.is_file() and (found := oversized(path)):
+        raise ValueError(f"model.weights={path}: {found}; expected a file that torch.save wrote")
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as error:
@@ -232,7 +258,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
                 f"model.weights={path}: {name!r} in it is {type(value).__name__}, expected a state dict (tensors by "
                 "name), or one under 'state_dict'"
             )
-    return state, content.get("vidfusion", {}).get("provenance", {})
+    if found := unfounded(state):
+        raise ValueError(f"model.weights={path}: {found}; expected a state dict (tensors by name)")
+    ours = content.get("vidfusion")
+    provenance = ours.get("provenance") if isinstance(ours, dict) else None
+    return state, provenance if isinstance(provenance, dict) else {}
 
 
 def _listed(keys: dict[str, list[str]]) -> str:

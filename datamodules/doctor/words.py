@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 
@@ -17,5 +18,9 @@ def number_of(count: int, one: str, several: str = "") -> str:
 
 
 def printable(text: str) -> str:
-    """The text with escape sequences for characters that a terminal would obey or could not show."""
+    """The text with escape sequences for characters that a terminal would obey or could not show.
+
+    A name need not be UTF-8; its other bytes are shown as \\xNN.
+    """
+    text = os.fsencode(text).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 
+from datamodules.doctor.words import printable
 from experiments.settings.compose import compose, parse
 from experiments.settings.presets import WORDS
 from experiments.settings.schema import RunConfig, flat, is_place
 from experiments.training.build import make_model
 from vidfusion.classifier import VideoClassifier
+from vidfusion.weights import oversized, unfounded
 
 # Settings that a test may change: no others leave the network what it is and the videos those that it has not seen.
 OF_THE_TEST = ("sampling.test_", "trainer.", "wandb.", "results", "data.root", "data.stores", "data.max_store")
@@ -86,20 +88,29 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     expected = "expected a checkpoint of this suite, such as results/runs/<id>/last.ckpt"
     if not zipfile.is_zipfile(checkpoint):
         raise ValueError(f"{checkpoint}: no checkpoint, or one that is cut short; {expected}")
+    if found := oversized(checkpoint):
+        raise ValueError(f"{checkpoint}: {found}; {expected}")
     try:
         content = torch.load(checkpoint, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         held = f"holds {named[1]}, which is no plain data" if named else "does not hold plain data"
         raise ValueError(f"{checkpoint}: not loaded, because it {held}; {expected}") from None
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"{checkpoint}: cannot be read ({str(error).splitlines()[0]}); {expected}") from None
+    except Exception as error:  # torch.load raises a kind of its own for every way in which a file can be wrong
+        reason = printable((str(error).splitlines() or [type(error).__name__])[0])
+        raise ValueError(f"{checkpoint}: cannot be read ({reason}); {expected}") from None
     if not _is_whole(content):
-        keys = ", ".join(list(map(str, content))[:5]) if isinstance(content, dict) else type(content).__name__
+        keys = (
+            printable(", ".join(str(key)[:50] for key in list(content)[:5]))
+            if isinstance(content, dict)
+            else type(content).__name__
+        )
         raise ValueError(
             f"{checkpoint}: does not say which run it is of (found {keys}); {expected}; weights alone are taken by "
             "model.weights= of a new run"
         )
+    if found := unfounded(content["state_dict"]):
+        raise ValueError(f"{checkpoint}: {found}; {expected}")
     return content
 
 
@@ -123,8 +134,22 @@ def _is_whole(content: Any) -> bool:
             },
         }:
             named = all(isinstance(name, str) for name in (*state, *classes, *overrides))
-            return named and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+            return (
+                named
+                and _is_plain(content["vidfusion"])
+                and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+            )
     return False
+
+
+def _is_plain(ours: dict[str, Any]) -> bool:
+    """Whether what a checkpoint says of its run could stand in a record, and its id is a folder's name."""
+    try:
+        json.dumps(ours)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    run_id = ours["provenance"]["id"]
+    return run_id not in ("", ".", "..") and not set(run_id) & set("/\\\0")
 
 
 def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[str], other_data: bool) -> RunConfig:
@@ -184,9 +209,3 @@ def _check_sizes(checkpoint: Path, own: dict[str, torch.Tensor], loaded: dict[st
             f"{checkpoint}: its weights do not fit the network that its settings describe, in {len(other)} tensors, "
             f"first {other[0]}; use the code that it was made by"
         )
-
-
-def printable(text: str) -> str:
-    """What can be shown of a name, which need not be UTF-8 and may hold what steers a terminal: the rest as \\xNN."""
-    text = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

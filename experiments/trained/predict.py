@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,13 +20,14 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from datamodules.dataset_store import tracks
+from datamodules.doctor.words import printable
 from datamodules.errors import DataError
 from datamodules.files import write_atomically
 from datamodules.loading import TestViews
 from datamodules.store.building import build_store
 from datamodules.videos import Video
 from experiments.tables.film_strip import film_strip, middle_frames
-from experiments.trained.load import Trained, load_trained, printable
+from experiments.trained.load import Trained, load_trained
 from experiments.trained.test import make_tester
 from experiments.training.build import make_data
 from vidfusion.metrics import top_k
@@ -44,8 +46,9 @@ def predict(checkpoint: Path, words: Sequence[str], as_json: bool = False) -> in
     `<results>/predictions/<name>.png`. What is wrong with a file is said in one line on standard error. Raises
     ValueError for anything wrong with the checkpoint or the settings.
     """
-    files = [word for word in words if "=" not in word or Path(word).exists()]
+    files = [word for word in words if not re.match(r"[A-Za-z_][\w.]*=", word) or os.path.exists(word)]
     changes = [word for word in words if word not in files]
+    files = [file if os.path.exists(file) else os.path.expanduser(file) for file in files]
     if not files:
         raise ValueError(f"--predict {checkpoint}: no video is given; name one or more files")
     # Compiling takes longer than most answers, and the GPU of the training need not be here.

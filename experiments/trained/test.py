@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from datamodules.datamodule import VideoDataModule
+from datamodules.doctor.words import printable
 from datamodules.processes import available_cores
 from experiments.records.files import read_record
 from experiments.records.lock import locked
@@ -23,7 +24,7 @@ from experiments.settings.schema import RunConfig
 from experiments.tables.update import update
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
-from experiments.trained.load import Trained, load_trained, printable
+from experiments.trained.load import Trained, load_trained
 from experiments.training.build import check_accelerator, make_data, public_config
 from experiments.training.callbacks import Progress
 from vidfusion.votes import Votes

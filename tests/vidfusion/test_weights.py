@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import zipfile
 
 import lightning as L
 import pytest
@@ -408,6 +409,19 @@ def test_a_damaged_file_is_refused(content, tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     assert "damaged" in refused(build("single_frame"), path)
+
+
+@pytest.mark.parametrize("kind", ["bomb", "expanded", "sparse"])
+def test_weights_larger_than_their_file_are_refused_before_memory_is_taken(kind, tmp_path):
+    path = tmp_path / "weights.pth"
+    if kind == "bomb":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("archive/data/0", bytes(10**7))
+    else:
+        tensor = torch.zeros(1).expand(2**40) if kind == "expanded" else torch.sparse_coo_tensor(size=(2**20, 2**20))
+        torch.save({"conv.weight": tensor}, path)
+    expected = {"bomb": "declares 10,000,000 bytes", "expanded": "claims", "sparse": "no dense tensor"}[kind]
+    assert expected in refused(build("single_frame"), path)
 
 
 def test_a_path_without_a_file_is_named(tmp_path):

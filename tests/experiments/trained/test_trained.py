@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +17,13 @@ import torch
 from PIL import Image
 
 from datamodules.datasets.folder import Folder
+from datamodules.doctor.words import printable
 from datamodules.loading import TestViews
 from experiments.run import main
 from experiments.settings.compose import compose
 from experiments.settings.schema import WandbConfig
 from experiments.tables.comparisons import digest
-from experiments.trained.load import load_trained, printable
+from experiments.trained.load import load_trained
 from experiments.trained.predict import predict
 from experiments.trained.test import _apart, test
 from experiments.training.build import make_data, make_model
@@ -194,6 +196,40 @@ def test_what_is_no_checkpoint_is_said_in_one_line(checkpoint, tmp_path, kind, c
         assert main(words) == 1
         said = capsys.readouterr().err
         assert said.startswith(f"error: {path}: ") and expected in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["bomb", "expanded", "nested", "path", "sparse"])
+def test_a_hostile_checkpoint_is_one_line_and_takes_no_memory(checkpoint, tmp_path, kind):
+    path = tmp_path / "some.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    state, provenance = content["state_dict"], content["vidfusion"]["provenance"]
+    name = next(iter(state))
+    expected = {
+        "bomb": "declares ",
+        "expanded": "claims 1,099,511,627,776 numbers, more than it stores",
+        "nested": "does not say which run it is of",
+        "path": "does not say which run it is of",
+        "sparse": "is no dense tensor",
+    }[kind]
+    if kind == "expanded":
+        state[name] = torch.zeros(1).expand(2**40)
+    elif kind == "sparse":
+        state[name] = torch.sparse_coo_tensor(size=(2**20, 2**20))
+    elif kind == "path":
+        provenance["id"] = "../../elsewhere"
+    if kind == "bomb":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("archive/data/0", bytes(10**7))
+    elif kind == "nested":  # 100,000 lists in each other, which pickle itself would not write
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".")
+            archive.writestr("archive/version", b"3\n")
+            archive.writestr("archive/byteorder", b"little")
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError) as error:
+        load_trained(path)
+    assert str(error.value).startswith(f"{path}: ") and expected in str(error.value) and "\n" not in str(error.value)
 
 
 def change(content, names, value):
@@ -529,6 +565,15 @@ def test_a_video_shorter_than_a_clip_with_a_name_as_long_as_can_be(checkpoint, t
     said = capsys.readouterr().out
     assert "over time, 1 of 1 clips:\n     0.10 s" in said
     assert sorted(os.listdir(folder)) == [f"{'ü' * 100}-2.png", f"{'ü' * 100}.png"]
+
+
+def test_names_of_files_are_taken_as_they_are(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    missing = ["./a=b #1.mp4", "/none/x=y.mp4", "~/c d.mp4"]
+    assert predict(checkpoint, [*missing, f"results={tmp_path}/with #1 = sign"]) == 1
+    shown = [*missing[:2], f"{tmp_path}/c d.mp4"]
+    assert capsys.readouterr().err.splitlines() == [f"error: {name}: no such file" for name in shown]
+    assert (tmp_path / "with #1 = sign" / "predictions").is_dir()
 
 
 def test_predict_wants_files_and_settings_of_the_test(checkpoint, tmp_path, capsys):
