@@ -36,8 +36,8 @@ def test_imports_run_one_way():
     assert done.returncode == 0, done.stdout
 
 
-def test_only_decode_imports_decord():
-    assert [path.name for path in SOURCES if "decord" in imported(path)] == ["frames.py"]
+def test_only_random_access_imports_decord():
+    assert [path.name for path in SOURCES if "decord" in imported(path)] == ["random_access.py"]
 
 
 def test_no_file_of_experiments_hides_a_standard_module():

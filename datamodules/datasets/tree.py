@@ -12,7 +12,7 @@ from datamodules.decode.images import is_image
 
 VIDEO = re.compile(
     r".+\.(3g2|3gp|asf|avi|divx|f4v|flv|gif|m2ts|m2v|m4v|mkv|mov|mp4|mpe|mpeg|mpg|mpv|mts|mxf|ogv|rm|rmvb|ts|vob|webm|wmv)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,  # a name may hold a line end
 )
 
 

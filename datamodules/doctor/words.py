@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 
@@ -20,7 +21,8 @@ def number_of(count: int, one: str, several: str = "") -> str:
 def printable(text: str) -> str:
     """The text with escape sequences for characters that a terminal would obey or could not show.
 
-    A name need not be UTF-8; its other bytes are shown as \\xNN.
+    A name need not be UTF-8; its other bytes are shown as \\xNN. Text from a record may hold halves of characters.
     """
-    text = os.fsencode(text).decode("utf-8", "backslashreplace")
+    halves = re.sub("[\ud800-\udc7f\udd00-\udfff]", lambda half: half[0].encode("unicode_escape").decode(), text)
+    text = os.fsencode(halves).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -256,13 +256,13 @@ PARTS = {"sources": compare_sources, "loader": compare_loaders, "memory": watch_
 
 
 def make_videos(root: Path, num_videos: int, num_frames: int) -> None:
-    """H.264 videos of 320x240 pixels in the layout of a folder data set: clouds that drift."""
+    """H.264 videos of 320x240 pixels in the layout of a folder data set of two classes: clouds that drift."""
     for number in range(num_videos):
         rng = np.random.default_rng(number)
         coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         cloud = cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
         frames = np.stack([np.roll(cloud, (time, 2 * time), (0, 1)) for time in range(num_frames)])
         split = "test" if number == 0 else "train"
-        path = root / split / "Clouds" / f"{number}.mp4"
+        path = root / split / ("Clouds", "More")[number % 2] / f"{number}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, frames, 25)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from datamodules.files import replaced
@@ -38,11 +38,13 @@ def read_progress(checkpoint: Path) -> Saved | None:
         return None
 
 
-class KeepCheckpoint(Callback):
+class KeepCheckpoint(Checkpoint):
     """Writes a checkpoint every few epochs, every few minutes, and when a signal asks the process to stop.
 
     A signal waits for the end of the step that is under way. The checkpoint is then written, and the signal goes on to
     whoever handled it before. A second signal does not wait.
+
+    As a `Checkpoint` it comes after all other callbacks, and in the order in which these are given.
     """
 
     def __init__(self, path: Path, every_epochs: int, minutes: float) -> None:

@@ -226,7 +226,8 @@ def _log(
     logger: WandbLogger | None,
 ) -> None:
     """Show the result in W&B."""
-    chosen = [saved for saved in trainer.checkpoint_callbacks if saved.best_model_score is not None]
+    kept = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    chosen = [saved for saved in kept if saved.best_model_score is not None]
     best = {saved.monitor: float(saved.best_model_score) for saved in chosen}
     videos = model.test_votes.videos()
     log_record(logger, record, data.lists.classes, videos.scores[:, -1].numpy(), videos.target.numpy(), best)

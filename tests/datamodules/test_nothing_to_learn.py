@@ -18,7 +18,7 @@ def prepare(root):
 
 def test_one_class_is_refused(tmp_path):
     root = folder_of_videos(tmp_path / "one", classes=("walk",), each=2)
-    with pytest.raises(DataError, match=r"one: found 1 class, walk; expected 2 or more$"):
+    with pytest.raises(DataError, match=r"one: all videos are of the class 'walk', expected 2 classes"):
         prepare(root)
     assert not (tmp_path / "stores").exists()
 

@@ -143,7 +143,8 @@ def test_every_port_is_tested():
 
 
 @every_port
-def test_published_files_fit_the_published_network(port, tmp_path):
+def test_published_files_fit_the_published_network(port, tmp_path, monkeypatch):
+    monkeypatch.setattr("vidfusion.weights.unfounded", lambda state: "")  # here, shapes without numbers do
     classes = {"c3d-pytorch": 487, "mmaction2": 101}.get(port)
     with torch.device("meta"):
         model = build(classes=classes or 101, size="published", **INPUTS[port])

@@ -7,6 +7,7 @@ from experiments.launch.status import error_of, states_of
 from experiments.records.provenance import code_hash
 from experiments.run import main
 from experiments.settings.compose import compose
+from experiments.training.folder import unfinished
 
 TRACEBACK = """\
 Traceback (most recent call last):
@@ -58,11 +59,12 @@ def test_a_record_that_cannot_be_read_does_not_break_the_status(run, content, ca
 
 
 def test_the_status_says_how_far_a_run_is(run):
-    saved = {"vidfusion": {"provenance": {"made_of": ["code", "data"]}}, "global_step": 13}
-    torch.save(saved, run.folder / "last.ckpt")
+    saved = {"vidfusion": {"provenance": {"made_of": ["code", "data"], "steps": 26}}, "global_step": 13}
+    unfinished(run.folder).mkdir()
+    torch.save(saved, unfinished(run.folder) / "last.ckpt")
     assert states_of([run])[0].name == "stale", "of other code"
     saved["vidfusion"]["provenance"]["made_of"] = [code_hash(run), "data"]
-    torch.save(saved, run.folder / "last.ckpt")
+    torch.save(saved, unfinished(run.folder) / "last.ckpt")
     assert states_of([run])[0].detail.startswith("after step 13 of 26")
 
 

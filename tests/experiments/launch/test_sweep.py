@@ -82,7 +82,7 @@ def test_only_keeps_the_points_that_it_names():
         (["--only", "c3d"], "'c3d': expected key=value"),
         (["seed=0,one"], "seed=one"),
         (["seed=0,-1"], "seed=-1: expected 0 or more"),
-        (["seed=99999999999"], "seed=99999999999: expected less than 2**32"),
+        (["seed=99999999999"], "seed=99999999999: expected 0 or more, and less than 2**32"),
         (["--only", "seed=1", "seed=0"], "--only seed=1: fusion has no 1"),
         (["training.steps=1,2"], "training.steps=1,2"),
     ],
@@ -247,7 +247,7 @@ def test_a_full_disk_of_one_point_does_not_end_the_sweep(run, tmp_path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(point, "write_atomically", full)
-    monkeypatch.setattr(sweep, "update_tables", full)
+    monkeypatch.setattr(sweep, "update", full)
     other = replace(run, seed=5)
     outcomes = [point.outcome_of(run, 1, "No space left on device"), point.outcome_of(other, -9)]
     assert sweep.run_all("two", [run, other], False, 1, lambda *_: iter(outcomes)) == [run, other]
