@@ -177,22 +177,23 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
         patch.setattr("experiments.launch.status.code_hash", lambda run: "other")
         assert without("/nowhere", "/nowhere").startswith("stale"), "the code can be compared anywhere"
     (folder / "record.json").unlink()
-    (folder / "unfinished/last.ckpt").write_bytes((folder / "unfinished/last.ckpt").read_bytes()[:1000])
+    (folder / "unfinished").mkdir()
+    (folder / "unfinished/last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
     assert shown().startswith("stale") and "last.ckpt cannot be read" in shown()
     run_point(run)  # from the start
 
 
 @pytest.mark.slow
-def test_what_is_run_again_does_not_stand_as_finished_meanwhile(run, monkeypatch):
+def test_what_is_run_again_keeps_its_result_and_does_not_stand_as_finished_meanwhile(run, monkeypatch):
     run_point(run)
     with monkeypatch.context() as patch:
         patch.setattr("experiments.training.train.make_record", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_point(run, force=True)
     folder = run.folder
-    assert not (folder / "record.json").exists() and not (folder / "scores.npz").exists()
+    assert (folder / "record.json").exists() and (folder / "scores.npz").exists()
     (folder / "error.txt").unlink()
-    assert states_of([run])[0] == ("interrupted", "after step 26")
+    assert states_of([run])[0] == ("interrupted", "after step 26 of 26")
 
 
 def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsys):

@@ -370,7 +370,7 @@ def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch)
     for run in local:
         run_point(run)
         ours = json.loads((folder / "agent/results/runs" / run.id / "record.json").read_text())
-        other = theirs[run.id]
+        other = theirs[run.id].plain()
         apart = {name for name in ours if ours[name] != other[name]}
         assert apart <= {"seconds", "memory_mb"}
         (tracked,) = [tracked for tracked in server.runs.values() if tracked.fields["displayName"] == run.id]
