@@ -230,9 +230,10 @@ def watch_memory(run: RunConfig, counts: Counts) -> Part:
     """Memory of a loading process after a tenth of `clips` from the raw store, and after all of them."""
     batch_size, num_clips = counts["batch"], counts["clips"]
     data = open_data(run, batch_size, workers=1, num_clips=num_clips + 4 * batch_size)
-    batches = iter(data.train_dataloader())
-    (worker,) = batches._workers
-    seen, rows = 0, []
+    loader = data.train_dataloader()
+    batches = iter(loader)
+    seen, rows = len(next(batches)["target"]), []
+    (worker,) = loader._iterator._workers
     for goal in (num_clips // 10, num_clips):
         while seen < goal:
             seen += len(next(batches)["target"])
