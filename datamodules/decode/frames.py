@@ -1,8 +1,8 @@
 """A video file -> its frames, in order.
 
-Frame i means the i-th frame of a sequential decode by PyAV. That is right for every container, and faster than other
-decoders in sequence. Random access is not: decord's returns wrong frames on files with packed B-frames (most of HMDB51,
-part of UCF101) and in MPEG streams.
+Frame i means the i-th frame of a sequential decode by PyAV. That is right for every container. Random
+access is not: decord's returns wrong frames on files with packed B-frames (most of HMDB51, part of UCF101) and in MPEG
+streams.
 """
 
 from __future__ import annotations
