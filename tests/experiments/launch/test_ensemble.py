@@ -56,27 +56,23 @@ def replace_scores(path, how):
     saved = dict(np.load(path))
     if how == "videos":
         np.savez(path, **saved | {"videos": np.array([f"test1/{(i, 'x')[i == 7]}.mp4" for i in range(VIDEOS)])})
-    elif how == "labels":
-        np.savez(path, **saved | {"target": saved["target"] ^ (saved["video"] == 2)[:, None]})
-    elif how == "missing":
-        path.unlink()
+    elif how == "labels":  # video 2 has its own and the next one, so that as many are right
+        np.savez(path, **saved | {"target": saved["target"] | (saved["video"] == 2)[:, None] & (np.arange(6) == 3)})
     else:
-        path.write_bytes(path.read_bytes()[:99])
+        path.unlink()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"dataset": "kth"}, "do not share the dataset: shapes and kth"),
-        ({"split": 2}, "do not share the split: 1 and 2"),
         ({"classes": [*CLASSES[:5], "hop"]}, "do not share the classes: 6 and 6, only one has clap"),
         ({"classes": CLASSES[::-1]}, "do not share the classes: 6 and 6, in another order"),
         ({"files": "bb22"}, "do not share the test videos: their files have another content"),
         ({"given": None}, "is of an earlier version, run it again: python experiments/run.py strategy=c3d"),
         ("videos", "do not share the test videos: 40 and 40, only one has test1/7.mp4"),
-        ("labels", "videos right, the record says"),
+        ("labels", "do not share the labels of test video test1/2.mp4"),
         ("missing", "has no scores.npz: run it again"),
-        ("broken", "holds no whole scores"),
     ],
     ids=str,
 )
@@ -107,21 +103,17 @@ def test_members_must_have_held_out_the_same_videos(tmp_path, capsys):
     ("words", "message"),
     [
         ("mine", "--ensemble mine: give members= and fuse=, or a name of ensembles.yaml: cnn_average, two_stream_svm,"),
-        ("mine members=[c3d] fuse=mean", "members=[c3d]: expected 2 or more"),
         ("mine members=[c3d,c3d] fuse=mean", "members=[c3d,c3d]: expected 2 or more, none twice"),
-        ("mine members=[c3d,slow_fusion] fuse=max", "fuse=max: expected one of ['mean', 'svm']"),
         ("mine member=[c3d,slow_fusion]", "member: no such setting. Did you mean members?"),
         ("mine members=[c3d,slow_fushion] fuse=mean", "no finished run fills slow_fushion; rows there: c3d,"),
         ("mine members=[c3d,single_frame] fuse=mean", "several runs fill single_frame ("),
         ("mine members=[the_run/x,slow_fusion] fuse=mean", "the_run has no row x; it has c3d"),
         ("mine members=[c3d,slow_fusion] fuse=mean cost=2", "fit=, cost=: a mean has nothing to fit"),
         ("mine members=[c3d,slow_fusion] fuse=svm cost=0", "cost=0: expected a number above 0"),
-        ("mine members=[c3d,slow_fusion] fuse=svm fit=test", "fit=test: expected one of ['validation', 'oof']"),
         ("mine members=[c3d,slow_fusion] fuse=svm folds=4", "folds=4: only fit=oof trains folds"),
         ("mine members=[c3d,slow_fusion] fuse=svm fit=oof folds=1", "folds=1: expected a whole number, 2 or more"),
         ("c3d members=[c3d,slow_fusion] fuse=mean", "--ensemble c3d: a run has a row of that name; choose another"),
         ("team/avg members=[c3d,slow_fusion] fuse=mean", "--ensemble team/avg: expected a name"),
-        (".. members=[c3d,slow_fusion] fuse=mean", "--ensemble ..: expected a name"),
         ("cnn_average fuse=svm", "fuse=: ensembles.yaml says what cnn_average is"),
         ("two_stream_svm", "no finished run fills two_stream_spatial, two_stream_temporal"),
     ],

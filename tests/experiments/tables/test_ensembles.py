@@ -11,10 +11,6 @@ from experiments.records.files import read_records
 from experiments.records.record import Ensemble
 from experiments.run import main
 from experiments.tables.derive import derive
-from experiments.tables.ensembles import read_ensembles
-from experiments.tables.published import read_published
-from experiments.tables.rows import ORDER
-from experiments.tables.table import tables
 from experiments.tables.update import update
 from tests.factories import random_scores, record_of, save_run
 
@@ -122,15 +118,6 @@ def test_scores_that_name_no_clusters_are_not_fused_and_the_tables_are_written_a
     assert re.search(r"^cnn_average-\S+: not derived: \S+ does not say which videos are alike: run that", said, re.M)
 
 
-def test_other_labels_of_the_same_videos_are_refused(tmp_path):
-    members = [(make_run(tmp_path, name), name) for name in ("c3d", "slow_fusion")]
-    path = tmp_path / "runs" / members[1][0] / "scores.npz"
-    saved = dict(np.load(path))
-    np.savez(path, **saved | {"target": saved["target"] ^ (saved["video"] == 2)[:, None]})
-    with pytest.raises(ValueError, match=r"do not share the labels of test video test1/2\.mp4"):
-        derive(tmp_path, Ensemble("mine", members))
-
-
 def test_undecodable_videos_stay_without_scores_and_count_as_wrong(tmp_path):
     for name in FOUR:
         scores = random_scores(name, LABELS)
@@ -164,20 +151,6 @@ def test_only_runs_that_are_alike_are_fused_and_never_fewer(tmp_path):
     assert record.ensemble.of.members == members
 
 
-def test_seeds_and_splits_have_ensembles_of_their_own_that_one_row_averages(tmp_path):
-    for name in FOUR:
-        for seed, split in ((0, 1), (0, 2), (1, 1), (1, 2)):
-            make_run(tmp_path, name, seed=seed, split=split)
-    update(tmp_path)
-    found = ensembles(tmp_path)
-    assert sorted((record.seed, record.split) for record in found) == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    (section,) = (section for section in tables(read_records(tmp_path)[0], []) if section.csv)
-    (line,) = (line for line in section.csv if line["strategy"] == "cnn_average")
-    assert line["seeds"] == 2 and line["row_splits"] == "1,2"
-    values = [record.rows[0].metrics["test/video_hit1"] for record in found]
-    assert line["test/video_hit1"] == pytest.approx(np.mean(values))
-
-
 def test_row_stands_with_its_members_and_says_what_was_fused(tmp_path):
     for name in (*FOUR, "c3d"):
         make_run(tmp_path, name, dataset="sports1m")
@@ -192,11 +165,6 @@ def test_row_stands_with_its_members_and_says_what_was_fused(tmp_path):
     assert "sums over the members" in section.notes[-1]
 
 
-def test_the_named_ensembles_and_their_members_have_a_place_in_the_table():
-    for name, of in read_ensembles().items():
-        assert {name, *of.members} <= set(ORDER)
-
-
 @pytest.mark.parametrize(
     "text", [b"a: [", b"\xff", b"mine: {members: [c3d], fuse: mean}", b"mine: {fuse: max}", b"- 1"]
 )
@@ -208,14 +176,6 @@ def test_a_bad_list_of_ensembles_is_named_and_the_tables_are_written(tmp_path, m
     updated = update(tmp_path)
     assert len(updated.sections[0].rows) == 2
     assert updated.show() == 1 and str(path) in updated.problems[0] and "\n" not in updated.problems[0]
-
-
-def test_hand_crafted_systems_stand_in_the_literature_only():
-    sections = tables([record_of("c3d", dataset="ucf101"), record_of(dataset="hmdb51")], read_published())
-    found = {section.title: {row[0] for row in section.rows} for section in sections if not section.csv}
-    assert "feature_histograms" in found["The literature's numbers on sports1m"]
-    assert {"feature_histograms", "idt", "idt_hybrid_encodings"} <= found["The literature's numbers on ucf101"]
-    assert {"idt", "idt_stacked_fisher_vectors", "hmax"} <= found["The literature's numbers on hmdb51"]
 
 
 # -- when again --------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from experiments.trained.predict import predict
 from experiments.trained.test import _apart, test
 from experiments.training.build import make_data, make_model
 from experiments.training.train import run_point
-from vidfusion.nets import torchvision_nets
+from tests.factories import touch
 
 SMALL = [
     "wandb.mode=disabled", "data.validation=0.2",
@@ -132,19 +132,9 @@ def make_checkpoint(path, words):
     return model
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["strategy=two_stream", "model.spatial_training=last_layer", "model.weights=gone.ckpt"],
-        ["strategy=single_frame", "model.backbone=resnet18", "model.pretrained=DEFAULT"],
-    ],
-    ids=["weights", "imagenet"],
-)
-def test_what_training_began_with_need_not_be_there(tmp_path, monkeypatch, words):
-    def download(*_):
-        raise AssertionError("asked for ImageNet's weights")
-
-    monkeypatch.setattr(torchvision_nets.TorchvisionTrunk, "load_imagenet", download)
+def test_what_training_began_with_need_not_be_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.training.build.load_imagenet", lambda *_: pytest.fail("asked for ImageNet"))
+    words = ["strategy=single_frame", "model.backbone=resnet18", "model.pretrained=DEFAULT", "model.weights=gone.ckpt"]
     model = make_checkpoint(tmp_path / "last.ckpt", words)
     trained = load_trained(tmp_path / "last.ckpt")
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in trained.model.state_dict().items())
@@ -157,8 +147,10 @@ def test_the_checkpoint_holds_where_presets_have_changed_since(checkpoint, tmp_p
     config["training"] |= {"lr": 0.123, "milestones": [3, 4]}
     config["sampling"]["test_views"] = "flip"
     torch.save(content, tmp_path / "last.ckpt")
-    run = load_trained(tmp_path / "last.ckpt").run
-    assert (run.training.lr, run.training.milestones, run.sampling.test_views) == (0.123, [3, 4], "flip")
+    for words in ([], ["dataset=ucf101", "data.root=elsewhere"]):  # another data set does not change the network
+        run = load_trained(tmp_path / "last.ckpt", words, other_data=bool(words)).run
+        assert (run.training.lr, run.training.milestones, run.sampling.test_views) == (0.123, [3, 4], "flip")
+    assert (run.dataset, run.data.root, run.data.split) == ("ucf101", "elsewhere", 1)
 
 
 class NoData:
@@ -245,12 +237,9 @@ def change(content, names, value):
 @pytest.mark.parametrize(
     ("names", "value"),
     [
-        ("vidfusion", [1]), ("vidfusion", None), ("vidfusion.trained", None), ("vidfusion.provenance", ["config"]),
-        *((f"vidfusion.provenance.{name}", None) for name in ("config", "id", "classes", "made_of", "split")),
-        ("vidfusion.provenance.config", {}), ("vidfusion.provenance.config", 3),
+        ("vidfusion", [1]), ("vidfusion.trained", None), ("vidfusion.provenance.config", {}),
         ("vidfusion.provenance.config.overrides", [3]), ("vidfusion.provenance.classes", [1, 2, 3]),
-        ("vidfusion.provenance.made_of", ["code"]),
-        ("state_dict", None), ("state_dict", {"weight": 3}), ("global_step", None),
+        ("vidfusion.provenance.made_of", ["code"]), ("state_dict", {"weight": 3}), ("global_step", None),
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_lacks_something_is_said_in_one_line(checkpoint, tmp_path, names, value):
@@ -290,9 +279,6 @@ def test_a_gpu_that_is_not_there_is_said_and_not_needed_to_predict(runs, checkpo
     torch.save(content, tmp_path / "last.ckpt")
     said = "error: trainer.accelerator=gpu: there is no GPU here; use trainer.accelerator=auto\n"
     assert main(["--test", str(tmp_path / "last.ckpt")]) == 1 and capsys.readouterr().err == said
-    words = ["strategy=early_fusion", "trainer.accelerator=gpu", "wandb.mode=disabled", f"results={tmp_path}"]
-    assert main([*words, f"data.root={tmp_path}/data"]) == 1 and capsys.readouterr().err == said
-    assert not (tmp_path / "data").exists()
     video = str(videos_of(runs["early_fusion"], checkpoint.parent)[0][0])
     assert main(["--predict", str(tmp_path / "last.ckpt"), video, f"results={tmp_path}"]) == 0
 
@@ -300,14 +286,13 @@ def test_a_gpu_that_is_not_there_is_said_and_not_needed_to_predict(runs, checkpo
 # -- testing -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", ["early_fusion", "two_stream"])
-def test_a_repeated_test_gives_the_records_numbers_and_scores(runs, apart, strategy, capsys):
-    assert main(["--test", str(apart[strategy]), "trainer.workers=0"]) == 0
+def test_a_repeated_test_gives_the_records_numbers_and_scores(runs, apart, capsys):
+    assert main(["--test", str(apart["early_fusion"]), "trainer.workers=0"]) == 0
     said = capsys.readouterr().out
     assert "every number equals the record's" in said and "bit for bit" in said
-    for row in record_of(folder_of(runs[strategy]))["rows"]:
-        assert f"{row['name']}: clip_hit1 {row['metrics']['test/clip_hit1']:.1%}, " in said
-    assert len(list(apart[strategy].parents[1].iterdir())) == 2, "nothing is written"
+    (row,) = record_of(folder_of(runs["early_fusion"]))["rows"]
+    assert f"{row['name']}: clip_hit1 {row['metrics']['test/clip_hit1']:.1%}, " in said
+    assert len(list(apart["early_fusion"].parents[1].iterdir())) == 2, "nothing is written"
 
 
 def test_a_repeated_test_says_what_is_not_as_it_was(apart, capsys):
@@ -350,23 +335,8 @@ def test_a_changed_test_has_a_record_and_a_row_of_its_own(apart, capsys):
     table = (results / "table.md").read_text()
     assert re.search(r"\| two_stream \([^|]*sampling\.test_clips=3\) ", table)
     assert table.count("recipe quick") == 1, "one section: the protocol is the same"
-    test(path, ["sampling.test_clips=3"])
-    assert new_record(results, before)[0] == folder, "the same test again replaces its record"
     test(path, ["sampling.test_views=3crop"])
     assert (results / "table.md").read_text().count("recipe quick") == 2, "another protocol has a section of its own"
-
-
-def test_a_test_played_backwards_has_a_row_of_its_own_and_forgets_nothing_that_has_no_order(apart, capsys, tmp_path):
-    """Maximum over frames and single frames have no direction: reversed clips give their scores again."""
-    results = tmp_path / "results"
-    before = set((results / "runs").iterdir())
-    assert test(apart["early_fusion"], ["sampling.test_time=reversed"]) == 0
-    folder, record = new_record(results, before)
-    assert record["kind"] == "test" and record["test"]["changed"] == {"sampling.test_time": "reversed"}
-    assert record["protocol"]["text"].startswith("even clips played reversed x center view")
-    old = np.load(apart["early_fusion"].parent / "scores.npz")["scores"]
-    new = np.load(folder / "scores.npz")["scores"]
-    assert new.shape == old.shape and not np.allclose(new, old)  # the noise has an order
 
 
 @pytest.mark.parametrize("time", ["reversed", "shuffled"])
@@ -429,15 +399,10 @@ def test_a_score_that_only_one_side_has_is_a_difference(tmp_path):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("training.steps=3", "belongs to the training"),
         ("sampling.frames=5", "belongs to the training"),
-        ("model.dropout=0.1", "belongs to the training"),
-        ("seed=1", "belongs to the training"),
         ("recipe=modern", "belongs to the training"),
         ("sampling.test_clip=3", "Did you mean sampling.test_clips"),
         ("data.split=2", "--other-data"),
-        ("dataset=ucf101", "--other-data"),
-        ("data.encoding=jpeg", "--other-data"),
     ],
 )
 def test_what_is_not_of_the_test_is_refused_by_name(checkpoint, change, expected):
@@ -468,29 +433,15 @@ def test_other_data_are_refused_or_asked_for_and_then_in_no_table(apart, tmp_pat
     )
 
 
-@pytest.mark.parametrize(
-    ("classes", "expected"),
-    [
-        (["läuft", "new", "other"], "1 of the network's are not there, first some; 1 are unknown to it, first new"),
-        (["läuft", "other"], "2 classes, the network has 3: 1 of the network's are not there, first some"),
-    ],
-)
-def test_other_classes_are_refused_with_their_names(checkpoint, tmp_path, classes, expected, capsys):
-    make_videos(tmp_path / "more", classes)
+def test_other_classes_are_refused_with_their_names(checkpoint, tmp_path, capsys):
+    touch(tmp_path / "more", *(f"{split}/{name}/a.mp4" for split in ("train", "test") for name in ("läuft", "new")))
     words = [f"data.root={tmp_path}/more", f"data.stores={tmp_path}/stores", "--other-data"]
     assert main(["--test", str(checkpoint), *words]) == 1
+    expected = (
+        "2 classes, the network has 3: 2 of the network's are not there, first other; 1 are unknown to it, first new"
+    )
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "stores").exists(), "nothing is decoded first"
-
-
-def test_another_data_set_does_not_change_what_the_network_is(checkpoint):
-    trained = load_trained(checkpoint, ["dataset=ucf101", "data.root=elsewhere"], other_data=True)
-    own = load_trained(checkpoint)
-    assert (trained.run.dataset, trained.run.data.root, trained.run.data.split) == ("ucf101", "elsewhere", 1)
-    assert (trained.run.model, trained.run.training, trained.run.sampling) == (
-        own.run.model, own.run.training, own.run.sampling,
-    )  # fmt: skip
-    assert trained.run.data.flow == own.run.data.flow
 
 
 # -- predicting --------------------------------------------------------------------------------------------------------
@@ -503,9 +454,8 @@ def videos_of(run, folder):
     return [Path(run.data.root) / name for name in names], scores.reshape(len(names), -1, scores.shape[1])
 
 
-@pytest.mark.parametrize("strategy", ["early_fusion", "two_stream"])
-def test_the_answer_to_a_test_video_is_the_tests(runs, tmp_path, strategy, capfd):
-    run = runs[strategy]
+def test_the_answer_to_a_test_video_is_the_tests(runs, tmp_path, capfd):
+    run = runs["two_stream"]
     files, scores = videos_of(run, folder_of(run))
     chosen = [0, 3]
     words = [str(checkpoint_of(run)), *(str(files[index]) for index in chosen), f"results={tmp_path}"]
@@ -531,18 +481,18 @@ def test_what_is_wrong_with_a_file_does_not_stop_the_others(runs, checkpoint, tm
     source = videos_of(runs["early_fusion"], checkpoint.parent)[0][0]
     Path("läuft 跳").mkdir()
     Path("other").mkdir()
-    names = ["läuft 跳/grüße.mp4", "other/grüße.mp4", "a=b.mp4"]
+    names = ["läuft 跳/grüße.mp4", "other/grüße.mp4"]
     for name in names:
         shutil.copy(source, name)
     Path("text.mp4").write_text("no video")
-    files = ["gone.mp4", names[0], "text.mp4", "other", *names[1:]]
+    files = ["gone.mp4", names[0], "text.mp4", "other", names[1]]
     assert predict(checkpoint, [*files, "results=out"]) == 1
     said = capfd.readouterr()
     errors = said.err.splitlines()
     assert [line.split(":")[1].strip() for line in errors] == ["gone.mp4", "text.mp4", "other"]
     assert "no such file" in errors[0] and "cannot be decoded" in errors[1] and "is a folder" in errors[2]
     assert all(f"{name}: " in said.out for name in names) and str(tmp_path) not in said.out
-    pictures = ["a=b.png", "grüße-2.png", "grüße.png"]
+    pictures = ["grüße-2.png", "grüße.png"]
     assert sorted(os.listdir("out/predictions")) == pictures
     assert predict(checkpoint, [names[1], "results=out"]) == 0
     assert sorted(os.listdir("out/predictions")) == pictures, "its own picture is replaced"
@@ -569,15 +519,10 @@ def test_a_video_shorter_than_a_clip_with_a_name_as_long_as_can_be(checkpoint, t
 
 def test_names_of_files_are_taken_as_they_are(checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["--predict", str(checkpoint)]) == 1
+    assert "no video is given" in capsys.readouterr().err
     missing = ["./a=b #1.mp4", "/none/x=y.mp4", "~/c d.mp4"]
     assert predict(checkpoint, [*missing, f"results={tmp_path}/with #1 = sign"]) == 1
     shown = [*missing[:2], f"{tmp_path}/c d.mp4"]
     assert capsys.readouterr().err.splitlines() == [f"error: {name}: no such file" for name in shown]
     assert (tmp_path / "with #1 = sign" / "predictions").is_dir()
-
-
-def test_predict_wants_files_and_settings_of_the_test(checkpoint, tmp_path, capsys):
-    assert main(["--predict", str(checkpoint)]) == 1
-    assert "no video is given" in capsys.readouterr().err
-    assert main(["--predict", str(checkpoint), "a.mp4", "training.steps=3"]) == 1
-    assert "training.steps=3: belongs to the training" in capsys.readouterr().err
