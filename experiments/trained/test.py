@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from datamodules.datamodule import VideoDataModule
 from datamodules.doctor.words import printable
@@ -25,7 +26,7 @@ from experiments.tables.update import update
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
 from experiments.trained.load import Trained, load_trained
-from experiments.training.build import check_accelerator, make_data, public_config
+from experiments.training.build import check_accelerator, make_data, make_trainer, public_config
 from experiments.training.callbacks import Progress
 from vidfusion.votes import Votes
 
@@ -87,23 +88,11 @@ def _open_data(trained: Trained, other_data: bool) -> VideoDataModule:
     return data
 
 
-def make_tester(run: RunConfig, *callbacks: L.Callback) -> L.Trainer:
-    """What scores views, set up as in training. Raises ValueError for a GPU that is not there."""
+def make_tester(run: RunConfig, *callbacks: Callback) -> L.Trainer:
+    """What scores views, set up as in training; it writes nothing. Raises ValueError for a GPU that is not there."""
     check_accelerator(run)
     torch.set_num_threads(run.trainer.threads)
-    return L.Trainer(
-        accelerator=run.trainer.accelerator,
-        devices=run.trainer.devices,
-        strategy="ddp" if run.trainer.devices > 1 else "auto",
-        precision=run.trainer.precision,
-        use_distributed_sampler=False,
-        deterministic="warn",
-        logger=False,
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    return make_trainer(run, Path(run.results), None, list(callbacks), logger=False, enable_checkpointing=False)
 
 
 def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool) -> Record:

@@ -24,11 +24,11 @@ from experiments.settings.compose import compose
 from experiments.settings.schema import WandbConfig
 from experiments.tables.comparisons import digest
 from experiments.trained.load import load_trained
-from experiments.trained.predict import predict
+from experiments.trained.predict import _text, predict
 from experiments.trained.test import _apart, test
 from experiments.training.build import make_data, make_model
 from experiments.training.train import run_point
-from tests.factories import touch
+from tests.factories import touch, write_clip
 
 SMALL = [
     "wandb.mode=disabled", "data.validation=0.2",
@@ -515,6 +515,17 @@ def test_a_video_shorter_than_a_clip_with_a_name_as_long_as_can_be(checkpoint, t
     said = capsys.readouterr().out
     assert "over time, 1 of 1 clips:\n     0.10 s" in said
     assert sorted(os.listdir(folder)) == [f"{'ü' * 100}-2.png", f"{'ü' * 100}.png"]
+
+
+def test_a_video_whose_rate_varies_is_answered_by_its_frames_own_times(checkpoint, tmp_path, capfd):
+    """24 frames at 5 per second, then 24 at 25: 8 per second on average."""
+    times = [*range(0, 4800, 200), *range(4800, 5760, 40)]
+    write_clip(tmp_path / "slow_then_fast.mp4", 48, "libx264", times=times)
+    words = [str(checkpoint), str(tmp_path / "slow_then_fast.mp4"), "sampling.test_clips=3", f"results={tmp_path}"]
+    assert main(["--predict", *words, "--json"]) == 0
+    (answer,) = json.loads(capfd.readouterr().out)["videos"]
+    assert [clip["seconds"] for clip in answer["clips"]] == [1.5, 4.7, 5.42], "of frames 7.5, 23.5 and 39.5"
+    assert "48 frames, 5.8 s" in _text(answer)
 
 
 def test_names_of_files_are_taken_as_they_are(checkpoint, tmp_path, capsys, monkeypatch):
