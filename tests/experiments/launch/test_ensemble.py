@@ -112,6 +112,9 @@ def test_members_must_have_held_out_the_same_videos(tmp_path, capsys):
         ("mine members=[c3d,slow_fusion] fuse=svm cost=0", "cost=0: expected a number above 0"),
         ("mine members=[c3d,slow_fusion] fuse=svm folds=4", "folds=4: only fit=oof trains folds"),
         ("mine members=[c3d,slow_fusion] fuse=svm fit=oof folds=1", "folds=1: expected a whole number, 2 or more"),
+        ("mine members=[c3d,slow_fusion] fuse=mean data.root=x", "data.root: belongs to the trainings of fit=oof"),
+        ("mine members=[c3d,slow_fusion] fuse=svm fit=oof training.steps=7", "training.steps: no such setting"),
+        ("mine members=[c3d,slow_fusion] fuse=svm fit=oof seed=7", "seed: no such setting"),
         ("c3d members=[c3d,slow_fusion] fuse=mean", "--ensemble c3d: a run has a row of that name; choose another"),
         ("team/avg members=[c3d,slow_fusion] fuse=mean", "--ensemble team/avg: expected a name"),
         ("cnn_average fuse=svm", "fuse=: ensembles.yaml says what cnn_average is"),
@@ -151,7 +154,8 @@ def test_without_held_out_videos_the_table_lacks_the_row_and_the_command_says_wh
 
 def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypatch, capsys):
     """The trainings themselves are stood in for: what is asked of them, and what becomes of their scores."""
-    command = "python experiments/run.py strategy=two_stream wandb.entity=stranger wandb.private=true data.root=x"
+    command = "python experiments/run.py strategy=two_stream wandb.entity=stranger wandb.private=true"
+    command += " data.root=theirs data.stores=theirs trainer.workers=64 seed=1 model.dropout=0.1"
     run_id = make_two_stream(tmp_path, command=command)
     asked = []
 
@@ -181,15 +185,16 @@ def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypat
     monkeypatch.setattr("experiments.records.provenance.code_hash", lambda run: "c0de")
     monkeypatch.setattr("experiments.records.make.command", lambda run: shlex.join(run.words))
     monkeypatch.setattr("experiments.launch.sweep.run_all", train)
-    words = ["fit=oof", "folds=3", f"results={tmp_path}"]
+    words = ["fit=oof", "folds=3", f"results={tmp_path}", "data.root=mine", "trainer.workers=1"]
     assert run_ensemble("two_stream_svm", words, dry_run=True, force=False) == 0
     said = capsys.readouterr().out
     assert "3 folds of 1 run, that is 3 trainings, of which 0 have been finished before" in said
     assert said.count("strategy=two_stream") == 3 and "data.folds=3 data.fold=2" in said and not asked
     assert run_ensemble("two_stream_svm", words, dry_run=False, force=False) == 0
     assert [(run.folds, run.fold) for run in asked] == [("3", "0"), ("3", "1"), ("3", "2")]
-    words = asked[0].words
-    assert "wandb.private=true" in words and not any("stranger" in word for word in words), "whose record it is"
+    assert not [word for run in asked for word in run.words if "stranger" in word or "theirs" in word or "64" in word]
+    kept = {"strategy=two_stream", "seed=1", "model.dropout=0.1", "wandb.private=true"}
+    assert {*kept, "data.root=mine", "trainer.workers=1"} <= {*asked[0].words}, "the user's own places"
     (record,) = ensembles(tmp_path)
     assert record.ensemble.of.folds == {run_id: ["fold-0", "fold-1", "fold-2"]}
     assert record.ensemble.fit["videos"] == VIDEOS
