@@ -101,12 +101,14 @@ def _answer(trained: Trained, tester: L.Trainer, file: str, folder: Path) -> dic
         trained.classes,
         title=f"{printable(absolute.name)} · {trained.id}",
     )
+    usual = stored.frames / stored.fps if stored.fps else None
     notes = [_one_line(stored.damage(path), file)] if stored.damage(path) else []
     notes += [] if stored.fps else [f"{printable(file)} does not say its frame rate: seconds are numbers of frames"]
     return {
         "path": printable(file),
         "frames": stored.frames,
         "fps": stored.fps,
+        "seconds": usual if stored.times is None else stored.last_second,
         "top": [_said(trained.classes, mean, index) for index in top_k(mean[None], 5)[0].tolist()],
         "clips": [
             {"seconds": round(float(center), 3), **_said(trained.classes, own, int(own.argmax()))}
@@ -133,7 +135,7 @@ def _save(picture: Image.Image, folder: Path, video: Path, run_id: str) -> Path:
 
 def _text(answer: dict[str, Any]) -> str:
     """An answer as it is printed."""
-    seconds = f", {answer['frames'] / answer['fps']:.1f} s" if answer["fps"] else ""
+    seconds = f", {answer['seconds']:.1f} s" if answer["seconds"] else ""
     lines = [f"{answer['path']}: {answer['top'][0]['class']} ({answer['frames']} frames{seconds})", *answer["notes"]]
     lines += [f"  {said['probability']:7.1%}  {said['class']}" for said in answer["top"]]
     clips = list({said["seconds"]: said for said in answer["clips"]}.values())  # of a short video, all are at one time

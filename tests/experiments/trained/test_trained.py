@@ -24,7 +24,7 @@ from experiments.settings.compose import compose
 from experiments.settings.schema import WandbConfig
 from experiments.tables.comparisons import digest
 from experiments.trained.load import load_trained
-from experiments.trained.predict import predict
+from experiments.trained.predict import _text, predict
 from experiments.trained.test import _apart, test
 from experiments.training.build import make_data, make_model
 from experiments.training.train import run_point
@@ -523,6 +523,7 @@ def test_a_video_whose_rate_varies_is_answered_by_its_frames_own_times(checkpoin
     assert main(["--predict", *words, "--json"]) == 0
     (answer,) = json.loads(capfd.readouterr().out)["videos"]
     assert [clip["seconds"] for clip in answer["clips"]] == [1.5, 4.7, 5.42], "of frames 7.5, 23.5 and 39.5"
+    assert answer["seconds"] == pytest.approx(5.72) and "48 frames, 5.7 s" in _text(answer)
 
 
 def test_names_of_files_are_taken_as_they_are(checkpoint, tmp_path, capsys, monkeypatch):
