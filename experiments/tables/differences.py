@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from experiments.tables.comparisons import Comparison, comparison_id
-from experiments.tables.rows import Row, baseline_of, is_comparable
+from experiments.tables.rows import Row, baseline_of, compared_rows
 from experiments.tables.significance import LEVEL, holm
 from experiments.tables.wording import DASH, DIFFERENCE
 
@@ -78,8 +78,7 @@ def differences_of(rows: list[Row], labels: list[str], comparisons: Mapping[str,
     baseline = baseline_of(rows)
     if baseline is None:
         return Differences("", {}, {}, [])
-    wanted = {label: row for row, label in zip(rows, labels, strict=True) if is_comparable(row, baseline)}
-    ids = {label: comparison_id(row, baseline) for label, row in wanted.items()}
+    ids = {labels[rows.index(row)]: comparison_id(row, baseline) for row in compared_rows(rows, baseline)}
     found = {label: comparisons[name] for label, name in ids.items() if name in comparisons}
     judged = {label: compared.p for label, compared in found.items() if compared.p is not None}
     p_holm = dict(zip(judged, holm(list(judged.values())), strict=True))
