@@ -151,23 +151,18 @@ def _choices(name: str, asked: list[str], records: list[Record]) -> list[list[Me
         groups = [group for group in groups if (run_id, row) in group.get(row, [])] or [{}]
     found = [{word: [runs[word]] if word in runs else group.get(word, []) for word in asked} for group in groups]
     choices = [[own[0] for own in members.values()] for members in found if all(len(m) == 1 for m in members.values())]
-    if not choices:
-        rows = ", ".join(sorted({row for group in groups for row in group})) or "none"
-        raise ValueError(
-            f"members=[{','.join(asked)}]: among runs that are alike in all but the strategy, {_lack(found, asked)}; "
-            f"rows there: {rows}"
-        )
-    return choices
-
-
-def _lack(found: list[dict[str, list[Member]]], asked: list[str]) -> str:
-    """Why no group has exactly one run for each word: what the best of them lacks, or has several of."""
-    nothing: dict[str, list[Member]] = {word: [] for word in asked}
-    best = min(found, key=lambda members: sum(not own for own in members.values()), default=nothing)
+    if choices:
+        return choices
+    best = min(found, key=lambda members: list(members.values()).count([]), default={word: [] for word in asked})
     if missing := [word for word, own in best.items() if not own]:
-        return f"no finished run fills {', '.join(missing)}"
-    word, several = next((word, own) for word, own in best.items() if len(own) > 1)
-    return f"several runs fill {word} ({', '.join(run_id for run_id, _ in several)}), name one"
+        lack = f"no finished run fills {', '.join(missing)}"
+    else:
+        word, several = next((word, own) for word, own in best.items() if len(own) > 1)
+        lack = f"several runs fill {word} ({', '.join(run_id for run_id, _ in several)}), name one"
+    rows = ", ".join(sorted({row for group in groups for row in group})) or "none"
+    raise ValueError(
+        f"members=[{','.join(asked)}]: among runs that are alike in all but the strategy, {lack}; rows there: {rows}"
+    )
 
 
 def _member(word: str, records: dict[str, Record]) -> Member:
