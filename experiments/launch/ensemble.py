@@ -32,8 +32,6 @@ from experiments.tables.update import update
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
 
-SENDS_LESS = ("wandb.private=true", "wandb.mode=disabled", "wandb.mode=offline")  # kept of a record's places
-
 
 @dataclass
 class Request:
@@ -211,7 +209,7 @@ def _fold_runs(name: str, record: Record, num_folds: int, places: list[str]) -> 
     from experiments.records.provenance import code_hash
     from experiments.settings.compose import compose
     from experiments.settings.presets import WORDS
-    from experiments.settings.schema import is_place
+    from experiments.settings.schema import SENDS_LESS, is_place
 
     kept = (*WORDS, "seed")
     given = [(word.partition("=")[0], word) for word in shlex.split(record.command)[2:]]

@@ -20,7 +20,7 @@ from datamodules.doctor.words import printable
 from experiments.records.record import NAME
 from experiments.settings.compose import compose, parse
 from experiments.settings.presets import WORDS
-from experiments.settings.schema import RunConfig, flat, is_place
+from experiments.settings.schema import SENDS_LESS, RunConfig, flat, is_place
 from experiments.training.build import make_model
 from vidfusion.classifier import VideoClassifier
 from vidfusion.weights import oversized, unfounded
@@ -29,8 +29,6 @@ from vidfusion.weights import oversized, unfounded
 OF_THE_TEST = ("sampling.test_", "trainer.", "wandb.", "results", "data.root", "data.stores", "data.max_store")
 # What a network sees of videos, and what was held out, which stay as they were in training where the data are others.
 KEPT = ("data.flow.", "data.store_fps", "data.mirror", "data.validation", "data.fold")
-# Of a checkpoint's settings of W&B, those that send less: what is sent to whom is not its to say.
-KEPT_OF_WANDB = ("wandb.private=", "wandb.mode=disabled", "wandb.mode=offline")
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
     """
     config, changed = provenance["config"], parse(changes)
     words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config.get(word)]
-    own = [w for w in config["overrides"] if not w.startswith("wandb.") or w.startswith(KEPT_OF_WANDB)]
+    own = [w for w in config["overrides"] if not w.startswith("wandb.") or w in SENDS_LESS]
     own = [word for word in own if not ("dataset" in changed and word.startswith("data.")) or word.startswith(KEPT)]
     runs = checkpoint.absolute().parent.parent
     results = runs.parent if runs.name == "runs" else "results"
