@@ -122,7 +122,7 @@ class _Right(NamedTuple):
     """Which test videos a run has right, (N,) bool; the group of each; and a digest of the videos and their labels."""
 
     hits: np.ndarray
-    groups: np.ndarray
+    groups: list[str] | None  # None in files of an earlier version
     videos: bytes
 
 
@@ -138,7 +138,7 @@ def _read(path: Path, row: str) -> _Right:
     votes = saved.of(row).videos()
     names = "\n".join(saved.videos).encode(errors="surrogateescape")
     videos = hashlib.sha256(names + np.packbits(votes.target.numpy()).tobytes()).digest()
-    return _Right(hits_at_k(votes.scores[:, 0], votes.target, 1).numpy(), np.array(saved.groups()), videos)
+    return _Right(hits_at_k(votes.scores[:, 0], votes.target, 1).numpy(), saved.clusters, videos)
 
 
 def _compare(
@@ -148,20 +148,23 @@ def _compare(
 
     Seeds are paired where both rows have the same seeds and share a trained network in each.
     """
-    first: dict[str, _Right] = {}  # of each split
+    last: dict[str, _Right] = {}  # of each split; in the end it is one of the baseline
     right: list[dict[str, list[np.ndarray]]] = []  # of each row, by split, of each seed
     for of in (row, baseline):
         right.append(defaultdict(list))
         for record, own in sorted(of.runs, key=lambda run: str(run[0].seed)):
             path, split = results / "runs" / record.id / "scores.npz", str(record.split)
             found = read(path, own.name)
-            if first.setdefault(split, found).videos != found.videos:
+            if last.get(split, found).videos != found.videos:
                 raise ValueError(f"{path} has scores of other videos or labels than the other runs of split {split}")
+            if of is baseline and found.groups is None:
+                raise ValueError(f"{path} does not say which videos are alike: run that point again")
+            last[split] = found
             right[-1][split].append(found.hits)
-    ours, theirs = ([np.stack(of[split]) for split in sorted(first)] for of in right)
+    ours, theirs = ([np.stack(of[split]) for split in sorted(last)] for of in right)
     networks, others = _networks(row), _networks(baseline)
     paired = networks.keys() == others.keys() and all(networks[place] & others[place] for place in networks)
-    outcome = compare(ours, theirs, [first[split].groups for split in sorted(first)], paired=paired)
+    outcome = compare(ours, theirs, [np.array(last[split].groups) for split in sorted(last)], paired=paired)
     seeds = Seeds(len(ours[0]), len(theirs[0]))
     return Comparison(row.name, baseline.name, inputs, CODE, *outcome, seeds, paired)
 
