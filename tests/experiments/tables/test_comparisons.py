@@ -198,14 +198,21 @@ def test_only_rows_of_the_same_splits_and_data_are_compared(tmp_path):
     assert {name for name, cell in shown.items() if cell == "—"} == {"chance", "single_frame"} | alone
 
 
-def test_other_test_videos_are_refused(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "videos", "said"),
+    [("c3d", slice(None, None, -1), "scores of other videos or labels"), ("single_frame", slice(None), "does not say")],
+    ids=["other videos", "no groups"],
+)
+def test_other_test_videos_or_none_that_are_grouped_are_refused(tmp_path, capsys, name, videos, said):
     make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
-    path = folder_of(tmp_path, "c3d") / "scores.npz"
+    path = folder_of(tmp_path, name) / "scores.npz"
     saved = dict(np.load(path))
-    np.savez(path, **saved | {"videos": saved["videos"][::-1]})
+    if name == "single_frame":
+        del saved["clusters"]
+    np.savez(path, **saved | {"videos": saved["videos"][videos]})
     update(tmp_path)
     assert stored(tmp_path) == {}
-    assert "scores of other videos or labels" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 # -- what is compared again --------------------------------------------------------------------------------------------
