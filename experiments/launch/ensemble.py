@@ -2,10 +2,13 @@
 
     python experiments/run.py --ensemble NAME [members=[RUN,RUN/ROW,ROW,...] fuse=mean|svm] [fit=oof folds=5] [cost=1]
 
+With `fit=oof`, places such as `data.root=`, `data.stores=`, `trainer.workers=` and `wandb.mode=` can be given too.
+
 A member is a run's id, for its last row or the row after the slash. Or it is a row of the table: then each group of
 runs that are alike in all but the strategy gives one ensemble. An SVM is fitted on the scores of videos that the
 members held out (`data.validation`). With `fit=oof` the members' strategies are trained again without each fold of the
-training list, and the SVM is fitted on the scores of these folds.
+training list, and the SVM is fitted on the scores of these folds. A record may be somebody else's: where these runs
+read and write, and what they send, is never taken from it.
 """
 
 from __future__ import annotations
@@ -21,16 +24,13 @@ from typing import TYPE_CHECKING, Literal, Optional
 
 from datamodules.doctor.words import printable
 from experiments.records.record import NAME, Ensemble, Member, Record
-from experiments.settings.words import read_words
+from experiments.settings.words import did_you_mean, take_words
 from experiments.tables.ensembles import alike_runs, ensemble_id, read_ensembles
 from experiments.tables.recount import sound_records
 from experiments.tables.update import update
 
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
-
-# Of the words on W&B in a record, which may be of somebody else, those that send less are taken, and no others.
-KEPT_OF_WANDB = ("wandb.private=", "wandb.mode=disabled", "wandb.mode=offline")
 
 
 @dataclass
@@ -61,7 +61,8 @@ def run_ensemble(name: str, words: list[str], *, dry_run: bool, force: bool) -> 
     With `dry_run` it only prints what it would derive and train. With `force` it repeats trainings that are finished.
     Raises ValueError for a key, value or member that does not exist.
     """
-    request = read_words(Request(), words)
+    request, places = take_words(Request(), words)
+    _check_places(request, places)
     _complete(name, request)
     results = Path(request.results)
     found, problems = sound_records(results)
@@ -75,13 +76,25 @@ def run_ensemble(name: str, words: list[str], *, dry_run: bool, force: bool) -> 
         ensemble = Ensemble(name, members, request.fuse, request.cost)
         try:
             if request.fit == "oof":
-                ensemble = _train_folds(results, ensemble, records, request.folds, dry_run, force)
+                ensemble = _train_folds(request, ensemble, records, places, dry_run, force)
             print(_describe(ensemble, records) if dry_run else _derive(results, ensemble), flush=True)
         except ValueError as error:
             failed = True
             print(f"error: {name}: {error}", file=sys.stderr, flush=True)
     left_out = 0 if dry_run else update(results).show()
     return 1 if failed else left_out
+
+
+def _check_places(request: Request, words: list[str]) -> None:
+    """Raise ValueError for a word that is no setting of this command, nor a place of the trainings of folds."""
+    from experiments.settings.schema import PLACES, is_place
+
+    for key in (word.partition("=")[0] for word in words):
+        if "." not in key or not is_place(key):
+            known = [field.name for field in dataclasses.fields(Request)] + [of for of in PLACES if "." in of]
+            raise ValueError(f"{key}: no such setting. {did_you_mean(key, known)}")
+        if request.fit != "oof":
+            raise ValueError(f"{key}: belongs to the trainings of fit=oof; add that or leave it out")
 
 
 def _complete(name: str, request: Request) -> None:
@@ -136,23 +149,18 @@ def _choices(name: str, asked: list[str], records: list[Record]) -> list[list[Me
         groups = [group for group in groups if (run_id, row) in group.get(row, [])] or [{}]
     found = [{word: [runs[word]] if word in runs else group.get(word, []) for word in asked} for group in groups]
     choices = [[own[0] for own in members.values()] for members in found if all(len(m) == 1 for m in members.values())]
-    if not choices:
-        rows = ", ".join(sorted({row for group in groups for row in group})) or "none"
-        raise ValueError(
-            f"members=[{','.join(asked)}]: among runs that are alike in all but the strategy, {_lack(found, asked)}; "
-            f"rows there: {rows}"
-        )
-    return choices
-
-
-def _lack(found: list[dict[str, list[Member]]], asked: list[str]) -> str:
-    """Why no group has exactly one run for each word: what the best of them lacks, or has several of."""
-    nothing: dict[str, list[Member]] = {word: [] for word in asked}
-    best = min(found, key=lambda members: sum(not own for own in members.values()), default=nothing)
+    if choices:
+        return choices
+    best = min(found, key=lambda members: list(members.values()).count([]), default={word: [] for word in asked})
     if missing := [word for word, own in best.items() if not own]:
-        return f"no finished run fills {', '.join(missing)}"
-    word, several = next((word, own) for word, own in best.items() if len(own) > 1)
-    return f"several runs fill {word} ({', '.join(run_id for run_id, _ in several)}), name one"
+        lack = f"no finished run fills {', '.join(missing)}"
+    else:
+        word, several = next((word, own) for word, own in best.items() if len(own) > 1)
+        lack = f"several runs fill {word} ({', '.join(run_id for run_id, _ in several)}), name one"
+    rows = ", ".join(sorted({row for group in groups for row in group})) or "none"
+    raise ValueError(
+        f"members=[{','.join(asked)}]: among runs that are alike in all but the strategy, {lack}; rows there: {rows}"
+    )
 
 
 def _member(word: str, records: dict[str, Record]) -> Member:
@@ -170,7 +178,7 @@ def _member(word: str, records: dict[str, Record]) -> Member:
 
 
 def _train_folds(
-    results: Path, ensemble: Ensemble, records: dict[str, Record], num_folds: int, dry_run: bool, force: bool
+    request: Request, ensemble: Ensemble, records: dict[str, Record], places: list[str], dry_run: bool, force: bool
 ) -> Ensemble:
     """Train the members' strategies without each fold of the training list, where that is not done yet.
 
@@ -180,7 +188,8 @@ def _train_folds(
     from experiments.launch.sweep import run_all
     from experiments.records.make import command
 
-    folds = {run_id: _fold_runs(results, ensemble.name, records[run_id], num_folds) for run_id in ensemble.runs}
+    places, num_folds = [*places, f"results={request.results}"], request.folds
+    folds = {run_id: _fold_runs(ensemble.name, records[run_id], num_folds, places) for run_id in ensemble.runs}
     runs = [run for own in folds.values() for run in own]
     done = sum((run.folder / "record.json").exists() for run in runs)
     print(
@@ -195,18 +204,23 @@ def _train_folds(
     return dataclasses.replace(ensemble, folds={run_id: [run.id for run in own] for run_id, own in folds.items()})
 
 
-def _fold_runs(results: Path, name: str, record: Record, num_folds: int) -> list[RunConfig]:
-    """The settings of a finished run, with each fold of the training list held out in turn."""
+def _fold_runs(name: str, record: Record, num_folds: int, places: list[str]) -> list[RunConfig]:
+    """The settings of a finished run at the user's own places, with each fold of the training list held out in turn."""
     from experiments.records.provenance import code_hash
     from experiments.settings.compose import compose
+    from experiments.settings.presets import WORDS
+    from experiments.settings.schema import SENDS_LESS, is_place
 
-    given = shlex.split(record.command)[2:]
-    words = [word for word in given if not word.startswith("wandb.") or word.startswith(KEPT_OF_WANDB)]
-    words.append(f"results={results}")
+    kept = (*WORDS, "seed")
+    given = [(word.partition("=")[0], word) for word in shlex.split(record.command)[2:]]
+    words = [word for key, word in given if key in kept or not is_place(key) or word in SENDS_LESS] + places
     whole = compose(words)
     if whole.data.validation:
         raise ValueError(f"{record.id} held out groups of its own (data.validation); leave fit=oof out to fit on these")
     if whole.id != record.id or code_hash(whole) != record.code.hash:
-        raise ValueError(f"run {record.id} was made by other code than is here: run it again, {record.command}")
+        raise ValueError(
+            f"run {record.id} was made by other code or of other videos than are here: give data.root= of its videos, "
+            f"or run it again, {record.command}"
+        )
     folds = [f"data.fold={fold}" for fold in range(num_folds)]
     return [compose([*words, f"sweep={name}", f"data.folds={num_folds}", fold]) for fold in folds]

@@ -229,7 +229,7 @@ class Record:
             found = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
             if found != FORMAT:
                 raise ValueError(f"it has record format {found!r}, this code reads format {FORMAT}")
-            record = _reader(cls).validate_python(plain)
+            record = _reader().validate_python(plain)
             record.digest, record.file_digest = digest(plain), hashlib.sha256(content).hexdigest()[:16]
             return record
         except FileNotFoundError:
@@ -258,8 +258,8 @@ class Record:
 
 
 @cache
-def _reader(kind: type) -> TypeAdapter:
-    return TypeAdapter(kind)
+def _reader() -> TypeAdapter:
+    return TypeAdapter(Record)
 
 
 def first_problem(error: Exception) -> str:

@@ -25,6 +25,8 @@ PLACES = (
     "model.second_data.root",
     "trainer.workers", "trainer.test_batch_size", "trainer.accelerator", "trainer.checkpoint_minutes",
 )  # fmt: skip
+# Of the words on W&B in a record or checkpoint, which may be somebody else's, only those that send less are taken.
+SENDS_LESS = ("wandb.private=true", "wandb.mode=disabled", "wandb.mode=offline")
 
 # Of settings of data sets, each of which has some of these.
 DATA_RANGES = {

@@ -11,28 +11,26 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NamedTuple
 
+import numpy as np
 from pydantic import Field, TypeAdapter
 
 from datamodules.files import write_atomically
 from experiments import ROOT
 from experiments.records.record import Count, Name, Share, digest, first_problem
-
-if TYPE_CHECKING:
-    from experiments.tables.rows import Row
-
+from experiments.tables.rows import Row
+from experiments.tables.significance import compare
 
 SOURCES = [
-    *(ROOT / "experiments" / "tables" / f"{name}.py" for name in ("significance", "compare_rows")),
+    *(ROOT / "experiments" / "tables" / f"{name}.py" for name in ("significance", "comparisons")),
     *(ROOT / "vidfusion" / f"{name}.py" for name in ("metrics", "votes")),
 ]
 CODE = hashlib.sha256("".join(ast.dump(ast.parse(path.read_bytes())) for path in SOURCES).encode()).hexdigest()[:16]
-
-
 Difference = Annotated[float, Field(ge=-10, le=10)]  # of shares; an interval may reach beyond -1 and 1
 
 
@@ -96,35 +94,84 @@ def update_comparisons(results: Path, pairs: Sequence[tuple[Row, Row]]) -> None:
     A comparison whose scores are not there any more cannot be made again. It stays, unless its runs' records have
     changed.
     """
+    folder, (stored, _) = results / "comparisons", read_comparisons(results)
     wanted = {comparison_id(row, baseline): (row, baseline) for row, baseline in pairs}
-    (stored, _), folder = read_comparisons(results), results / "comparisons"
     scored = {path.parent.name for path in (results / "runs").glob("*/scores.npz")}
-    for name, known in stored.items():
-        if name not in wanted and known.inputs.keys() <= scored:
+    read = functools.lru_cache(maxsize=32)(_read)  # the runs of one baseline serve many comparisons
+    for name in stored.keys() - wanted.keys():
+        if stored[name].inputs.keys() <= scored:
             (folder / f"{name}.json").unlink(missing_ok=True)
-    todo = {}
     for name, (row, baseline) in wanted.items():
         inputs = {record.id: record.digest for of in (row, baseline) for record in of.records}
         known, complete = stored.get(name), inputs.keys() <= scored
         changed = known is not None and known.inputs != inputs
-        if changed or (complete and (known is None or known.code != CODE)):
-            todo[name] = row, baseline, inputs
-    if todo:
-        _compare(results, todo)
-
-
-def _compare(results: Path, todo: dict[str, tuple[Row, Row, dict[str, str]]]) -> None:
-    from experiments.tables.compare_rows import compare_rows, read_right  # here: it takes seconds to import
-
-    read = functools.lru_cache(maxsize=32)(read_right)  # the runs of one baseline serve many comparisons
-    for name, (row, baseline, inputs) in todo.items():
-        path = results / "comparisons" / f"{name}.json"
+        if not changed and not (complete and (known is None or known.code != CODE)):
+            continue
+        path = folder / f"{name}.json"
         try:
-            outcome, seeds, paired = compare_rows(results, row, baseline, read)
+            found = _compare(results, row, baseline, inputs, read)
         except ValueError as error:
             path.unlink(missing_ok=True)
             print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)
         else:
-            found = Comparison(row.name, baseline.name, inputs, CODE, *outcome, Seeds(*seeds), paired)
-            path.parent.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             write_atomically(path, json.dumps(asdict(found), indent=1))
+
+
+class _Right(NamedTuple):
+    """Which test videos a run has right, (N,) bool; the group of each; and a digest of the videos and their labels."""
+
+    hits: np.ndarray
+    groups: list[str] | None  # None in files of an earlier version
+    videos: bytes
+
+
+def _read(path: Path, row: str) -> _Right:
+    """What a row of a run has right, by its scores: a video of several labels with any of them, one without scores not.
+
+    Raises ValueError for scores that are not whole.
+    """
+    from experiments.records.scores import read_scores  # here: it takes seconds to import
+    from vidfusion.metrics import hits_at_k
+
+    saved = read_scores(path)
+    votes = saved.of(row).videos()
+    names = "\n".join(saved.videos).encode(errors="surrogateescape")
+    videos = hashlib.sha256(names + np.packbits(votes.target.numpy()).tobytes()).digest()
+    return _Right(hits_at_k(votes.scores[:, 0], votes.target, 1).numpy(), saved.clusters, videos)
+
+
+def _compare(
+    results: Path, row: Row, baseline: Row, inputs: dict[str, str], read: Callable[[Path, str], _Right]
+) -> Comparison:
+    """Compare two rows by their saved scores. Raises ValueError where scores are missing or of other videos.
+
+    Seeds are paired where both rows have the same seeds and share a trained network in each.
+    """
+    last: dict[str, _Right] = {}  # of each split; in the end it is one of the baseline
+    right: list[dict[str, list[np.ndarray]]] = []  # of each row, by split, of each seed
+    for of in (row, baseline):
+        right.append(defaultdict(list))
+        for record, own in sorted(of.runs, key=lambda run: str(run[0].seed)):
+            path, split = results / "runs" / record.id / "scores.npz", str(record.split)
+            found = read(path, own.name)
+            if last.get(split, found).videos != found.videos:
+                raise ValueError(f"{path} has scores of other videos or labels than the other runs of split {split}")
+            if of is baseline and found.groups is None:
+                raise ValueError(f"{path} does not say which videos are alike: run that point again")
+            last[split] = found
+            right[-1][split].append(found.hits)
+    ours, theirs = ([np.stack(of[split]) for split in sorted(last)] for of in right)
+    networks, others = _networks(row), _networks(baseline)
+    paired = networks.keys() == others.keys() and all(networks[place] & others[place] for place in networks)
+    outcome = compare(ours, theirs, [np.array(last[split].groups) for split in sorted(last)], paired=paired)
+    seeds = Seeds(len(ours[0]), len(theirs[0]))
+    return Comparison(row.name, baseline.name, inputs, CODE, *outcome, seeds, paired)
+
+
+def _networks(row: Row) -> dict[tuple[str, str], set[str]]:
+    """By seed and split, the ids of the runs whose trained networks a row consists of."""
+    return {
+        (str(record.seed), str(record.split)): {record.id, *(record.ensemble.of.runs if record.ensemble else [])}
+        for record in row.records
+    }

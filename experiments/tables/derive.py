@@ -16,19 +16,22 @@ from experiments.records.files import read_record
 from experiments.records.make import accuracies
 from experiments.records.record import Code, Data, Ensemble, Fused, Protocol, Record, RunRow, Videos, digest
 from experiments.records.scores import Scores, read_scores, write_scores
-from experiments.tables.ensembles import CODE, ensemble_id, read_ensembles, score_files, together
+from experiments.tables.ensembles import CODE, ensemble_id, read_ensembles, together
 from experiments.tables.rows import COSTS
 from experiments.tables.score_fusion import alignment, mean, svm
 from vidfusion.votes import Votes
 
 # Of the record of an ensemble: what all members share, or else each in turn.
 SHARED = ("sweep", "dataset", "split", "seed", "recipe", "size", "clip", "selection", "pretrained", "device")
+NO_SCORES = {
+    "scores.npz": "run it again",
+    "validation.npz": "an SVM is fitted on videos that the members held out (data.validation=0.2), or with fit=oof",
+}
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """Fused scores: of clips where these are aligned, and of videos. `facts` say whether clips were fused, or why not;
-    `fit` says what an SVM was fitted on."""
+    """Fused scores of clips, where these are aligned, and of videos; what was fused, or why not; an SVM's fit."""
 
     clips: Votes | None
     videos: Votes
@@ -44,17 +47,17 @@ def derive(results: Path, ensemble: Ensemble) -> Record:
     """
     runs = results / "runs"
     by_id = {run_id: _record_of(results, run_id) for run_id in ensemble.inputs}
-    records = [by_id[run_id] for run_id, _ in ensemble.members]
-    _check_comparable(records)
-    _check_scores(score_files(results, ensemble))
-    saved = {run_id: read_scores(runs / run_id / "scores.npz") for run_id in ensemble.runs}
+    _check_comparable([by_id[run_id] for run_id in ensemble.runs])
+    saved = {run_id: _scores(runs / run_id / "scores.npz") for run_id in ensemble.runs}
     members = [saved[run_id].of(row) for run_id, row in ensemble.members]
-    _check_same_videos("test", records, members, [saved[run_id].videos for run_id, _ in ensemble.members])
+    _check_same_videos("test", ensemble, members, {run_id: own.videos for run_id, own in saved.items()})
     names, groups = saved[ensemble.runs[0]].videos, saved[ensemble.runs[0]].groups()
     if ensemble.fuse == "mean":
         fusion = _mean(members, names)
     else:
-        fusion = _svm(members, _held_out(runs, ensemble, records), ensemble.cost)
+        videos, fit = svm(_held_out(runs, ensemble), members, ensemble.cost)
+        facts = {"fused": False, "apart": None, "reason": "an SVM fuses scores of videos"}
+        fusion = Fusion(None, _of_whole_videos(videos), facts, fit)
     record = _make_record(ensemble, by_id, fusion)
     folder = runs / record.id
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,26 +73,8 @@ def _mean(members: list[Votes], names: list[str]) -> Fusion:
     return Fusion(None if reason else mean(members), _of_whole_videos(mean([of.videos() for of in members])), facts)
 
 
-def _svm(members: list[Votes], held_out: list[Votes], cost: float) -> Fusion:
-    videos, fit = svm(held_out, members, cost)
-    facts = {"fused": False, "apart": None, "reason": "an SVM fuses scores of videos"}
-    return Fusion(None, _of_whole_videos(videos), facts, fit)
-
-
 def _of_whole_videos(votes: Votes) -> Votes:
     return votes._replace(clip=votes.clip * 0, center=votes.center * math.nan)
-
-
-def _held_out(runs: Path, ensemble: Ensemble, records: list[Record]) -> list[Votes]:
-    """The members' scores of the videos that the SVM is fitted on. Raises ValueError where these differ."""
-    parts = {
-        run_id: [read_scores(runs / fold / "validation.npz") for fold in ensemble.fitted_on(run_id)]
-        for run_id in ensemble.runs
-    }
-    held_out = [_joined(parts[run_id], row) for run_id, row in ensemble.members]
-    names = [[name for part in parts[run_id] for name in part.videos] for run_id, _ in ensemble.members]
-    _check_same_videos("validation", records, held_out, names)
-    return held_out
 
 
 def _record_of(results: Path, run_id: str) -> Record:
@@ -101,17 +86,31 @@ def _record_of(results: Path, run_id: str) -> Record:
     return record
 
 
+def _scores(path: Path) -> Scores:
+    if not path.exists():
+        raise ValueError(f"run {path.parent.name} has no {path.name}: {NO_SCORES[path.name]}")
+    return read_scores(path)
+
+
+def _held_out(runs: Path, ensemble: Ensemble) -> list[Votes]:
+    """The members' scores of the videos that the SVM is fitted on; those of all folds follow each other."""
+    parts = {run: [_scores(runs / of / "validation.npz") for of in ensemble.fitted_on(run)] for run in ensemble.runs}
+    names = {run_id: [name for part in own for name in part.videos] for run_id, own in parts.items()}
+    for run_id, own in names.items():
+        if len(own) > len(set(own)):
+            path = parts[run_id][0].path
+            raise ValueError(f"{path} and others: a video is held out of several folds; train them again")
+    held_out = []
+    for run_id, row in ensemble.members:
+        first = np.cumsum([0, *(len(part.videos) for part in parts[run_id])])
+        votes = [part.of(row).videos() for part in parts[run_id]]
+        votes = [own._replace(video=own.video + int(start)) for own, start in zip(votes, first, strict=False)]
+        held_out.append(Votes(*(torch.cat(fields) for fields in zip(*votes, strict=True))))
+    _check_same_videos("validation", ensemble, held_out, names)
+    return held_out
+
+
 # -- are the members alike? --------------------------------------------------------------------------------------------
-
-
-def _check_scores(paths: list[Path]) -> None:
-    """Raise ValueError where scores are missing."""
-    for path in paths:
-        if not path.exists():
-            remedy = "run it again"
-            if path.name == "validation.npz":
-                remedy = "an SVM is fitted on videos that the members held out (data.validation=0.2), or with fit=oof"
-            raise ValueError(f"run {path.parent.name} has no {path.name}: {remedy}")
 
 
 def _check_comparable(records: list[Record]) -> None:
@@ -128,15 +127,16 @@ def _check_comparable(records: list[Record]) -> None:
             raise ValueError(f"{ids} do not share the test videos: their files have another content")
 
 
-def _check_same_videos(what: str, records: list[Record], members: list[Votes], videos: list[list[str]]) -> None:
-    """Raise ValueError unless members have scores of the same videos with the same labels."""
-    target = members[0].videos().target
-    for record, votes, names in zip(records[1:], members[1:], videos[1:], strict=True):
-        ids = f"{records[0].id} and {record.id}"
-        _check_same(ids, f"{what} videos", videos[0], names)
+def _check_same_videos(what: str, ensemble: Ensemble, members: list[Votes], videos: dict[str, list[str]]) -> None:
+    """Raise ValueError unless members have scores of the same videos, named by run, with the same labels."""
+    first, target = ensemble.runs[0], members[0].videos().target
+    for (run_id, _), votes in zip(ensemble.members[1:], members[1:], strict=True):
+        ids = f"{first} and {run_id}"
+        _check_same(ids, f"{what} videos", videos[first], videos[run_id])
         differ = (votes.videos().target != target).any(1)
         if differ.any():
-            raise ValueError(f"{ids} do not share the labels of {what} video {names[int(differ.int().argmax())]}")
+            name = videos[run_id][int(differ.int().argmax())]
+            raise ValueError(f"{ids} do not share the labels of {what} video {name}")
 
 
 def _check_same(ids: str, what: str, names: list[str], other: list[str]) -> None:
@@ -144,16 +144,6 @@ def _check_same(ids: str, what: str, names: list[str], other: list[str]) -> None
         apart = sorted(set(names) ^ set(other))
         how = f"only one has {apart[0]}" if apart else "in another order"
         raise ValueError(f"{ids} do not share the {what}: {len(names)} and {len(other)}, {how}")
-
-
-def _joined(parts: list[Scores], row: str) -> Votes:
-    """Scores of the videos that a run held out, or that the runs of all folds did, one after the other."""
-    names = [name for part in parts for name in part.videos]
-    if len(names) > len(set(names)):
-        raise ValueError(f"{parts[0].path} and others: a video is held out of several folds; train them again")
-    videos, first = [part.of(row).videos() for part in parts], np.cumsum([0, *(len(part.videos) for part in parts)])
-    videos = [votes._replace(video=votes.video + int(start)) for votes, start in zip(videos, first, strict=False)]
-    return Votes(*(torch.cat(fields) for fields in zip(*videos, strict=True)))
 
 
 # -- the record --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from experiments.tables.comparisons import Comparison, comparison_id
-from experiments.tables.rows import Row, baseline_of, is_comparable
+from experiments.tables.rows import Row, baseline_of, compared_rows
 from experiments.tables.significance import LEVEL, holm
 from experiments.tables.wording import DASH, DIFFERENCE
 
@@ -78,8 +78,7 @@ def differences_of(rows: list[Row], labels: list[str], comparisons: Mapping[str,
     baseline = baseline_of(rows)
     if baseline is None:
         return Differences("", {}, {}, [])
-    wanted = {label: row for row, label in zip(rows, labels, strict=True) if is_comparable(row, baseline)}
-    ids = {label: comparison_id(row, baseline) for label, row in wanted.items()}
+    ids = {labels[rows.index(row)]: comparison_id(row, baseline) for row in compared_rows(rows, baseline)}
     found = {label: comparisons[name] for label, name in ids.items() if name in comparisons}
     judged = {label: compared.p for label, compared in found.items() if compared.p is not None}
     p_holm = dict(zip(judged, holm(list(judged.values())), strict=True))
@@ -95,23 +94,20 @@ def _points(share: float) -> float:
 def _how(compared: Comparison, number: int) -> str:
     """How a row was compared, as one of `number`, and what that speaks of."""
     groups = f"{compared.clusters:,} groups of test videos"
+    seeds, of_baseline = compared.seeds.row, compared.seeds.baseline
+    networks = f"which speaks of the trained networks (seeds: {seeds}, of the baseline {of_baseline}) only"
     if compared.method == "too few groups":
         return f"{groups} are too few groups for an interval or a mark"
-    draws, (seeds, of_baseline) = compared.draws, (compared.seeds.row, compared.seeds.baseline)
-    networks = f"which speaks of the trained networks (seeds: {seeds}, of the baseline {of_baseline}) only"
-    least = 0.0  # the smallest p that the method can give
-    if compared.method == "exact sign-flip" and draws:
-        how, least = f"{compared.method} over {groups}, {draws:,} patterns, {networks}", 2 / draws
-    else:
-        how = f"{compared.method} over {groups}, "
-        if draws:  # an old comparison
-            how, least = f"{compared.method} of {groups}, {draws:,} replicates, ", 2 / (draws + 1)
-        if seeds == 1 or of_baseline == 1:
-            how += networks
-        elif compared.paired:
-            how += f"and of the seeds, in pairs ({seeds}), since both rows hold the same trained networks"
-        else:
-            how += f"and of the seeds of each row ({seeds}, of the baseline {of_baseline})"
-    if least * number >= LEVEL:
-        how += f", and marks nothing, since no p can be below {least:.2g} before the correction"
-    return how
+    if compared.method == "exact sign-flip" and compared.draws:
+        least = 2 / compared.draws  # the smallest p that it can give
+        blunt = f", and marks nothing, since no p can be below {least:.2g} before the correction"
+        how = f"{compared.method} over {groups}, {compared.draws:,} patterns, {networks}"
+        return how + blunt * (least * number >= LEVEL)
+    how = f"{compared.method} over {groups}, "
+    if compared.draws:  # an old comparison
+        how = f"{compared.method} of {groups}, {compared.draws:,} replicates, "
+    if seeds == 1 or of_baseline == 1:
+        return how + networks
+    if compared.paired:
+        return how + f"and of the seeds, in pairs ({seeds}), since both rows hold the same trained networks"
+    return how + f"and of the seeds of each row ({seeds}, of the baseline {of_baseline})"

@@ -7,6 +7,7 @@ import html
 import io
 import re
 from dataclasses import dataclass, field
+from itertools import compress
 
 from datamodules.doctor.words import printable
 from experiments.tables.text import aligned
@@ -43,23 +44,22 @@ def to_markdown(sections: list[Section]) -> str:
 
 def summary(section: Section) -> str:
     """Video Hit@1, over all classes and in each family, as a small Markdown table for a README; and the protocol."""
-    kept = [place for place, name in enumerate(section.columns) if name == "Strategy" or name.startswith(HIT)]
-    columns = [section.columns[place].removeprefix(f"{HIT}, ") for place in kept]
-    rows = [[row[place] for place in kept] for row in section.rows]
+    kept = [name == "Strategy" or name.startswith(HIT) for name in section.columns]
+    columns, *rows = [list(compress(row, kept)) for row in (section.columns, *section.rows)]
+    columns = [name.removeprefix(f"{HIT}, ") for name in columns]
     facts = [fact for fact in section.facts if fact.startswith(("Test:", SEVERAL_SEEDS))]
     return "\n".join([*_grid(columns, rows), "", " ".join(map(_plain, ["In percent.", *facts]))])
 
 
-def _main_columns(section: Section) -> tuple[list[str], list[list[str]]]:
-    """Names, hits, differences and numbers of seeds of a section of ours; columns and rows."""
+def _main_columns(section: Section) -> list[list[str]]:
+    """Names, hits, differences and numbers of seeds of a section of ours: the titles, then each row."""
     kept = [
-        place
-        for place, name in enumerate(section.columns)
-        if name in ("Strategy", "Seeds")
+        name in ("Strategy", "Seeds")
         or name.startswith((DIFFERENCE, SPLITS))
         or ("Hit@" in name and "Published" not in name)
+        for name in section.columns
     ]
-    return [section.columns[place] for place in kept], [[row[place] for place in kept] for row in section.rows]
+    return [list(compress(row, kept)) for row in (section.columns, *section.rows)]
 
 
 def _grid(columns: list[str], rows: list[list[str]]) -> list[str]:
@@ -156,12 +156,11 @@ def to_latex(sections: list[Section]) -> str:
     """A `table` with one `tabular` per section, to be `\\input`; needs no package. Of our runs the main columns."""
     lines = [f"% Made from the records in runs/ by {COMMAND}. All columns are in table.csv."]
     for section in sections:
-        columns, rows = _main_columns(section) if section.csv else (section.columns, section.rows)
+        columns, *rows = _main_columns(section) if section.csv else (section.columns, *section.rows)
         caption = ". ".join([_latex(section.title), *(_latex(fact).removesuffix(".") for fact in section.facts)])
         lines += ["", r"\begin{table}", rf"\caption{{{caption}.}}"]
         if columns:
-            kinds = ["l" if name in TEXT_COLUMNS else "r" for name in columns]
-            kinds = ["p{3cm}" if name in LONG_COLUMNS else kind for name, kind in zip(columns, kinds, strict=True)]
+            kinds = ["p{3cm}" if name in LONG_COLUMNS else "l" if name in TEXT_COLUMNS else "r" for name in columns]
             cells = [" & ".join(map(_latex, row)) + r" \\" for row in (columns, *rows)]
             lines += [rf"\begin{{tabular}}{{{''.join(kinds)}}}", r"\hline", cells[0], r"\hline", *cells[1:], r"\hline"]
             lines += [r"\end{tabular}"]

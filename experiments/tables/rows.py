@@ -47,25 +47,9 @@ class Row:
         return {str(record.split) for record in self.records}
 
     @cached_property
-    def data(self) -> set[tuple[str, str]]:
-        """These splits, each with the fingerprint of its data."""
-        return {(str(record.split), record.data.fingerprint) for record in self.records}
-
-    @cached_property
     def num_seeds(self) -> int:
         """How many seeds the row is the mean of."""
         return len({record.seed for record in self.records})
-
-    @cached_property
-    def mixed_versions(self) -> list[str]:
-        """The packages of which the runs had several versions, such as `torch 2.13.0 and 2.14.1`."""
-        found = versions_of(self.records)
-        return [f"{name} {' and '.join(versions)}" for name, versions in found.items() if len(versions) > 1]
-
-    @property
-    def tested_again(self) -> bool:
-        """Whether these are networks of another row, tested with other settings. Such rows are not compared."""
-        return self.first.kind == "test"
 
     def statistic(self, key: str) -> tuple[float | None, float | None]:
         """Mean over seeds (each the mean over its splits) and sample standard deviation, None where undefined."""
@@ -101,11 +85,11 @@ class Row:
         return [mean(own) for own in values.values()]
 
 
-def versions_of(records: list[Record]) -> dict[str, list[str]]:
-    """The versions of the packages on which numbers depend, of those that are recorded."""
+def mixed_versions(records: list[Record]) -> list[str]:
+    """The packages on which numbers depend and of which runs had several versions: `torch 2.13.0 and 2.14.1`."""
     found = {name: sorted({record.code.versions.get(name, "") for record in records} - {""}) for name in PACKAGES}
     found["frames by"] = sorted({text for record in records for text in record.data.built_with or []})
-    return {name: versions for name, versions in found.items() if versions}
+    return [f"{name} {' and '.join(versions)}" for name, versions in found.items() if len(versions) > 1]
 
 
 def make_rows(records: list[Record]) -> list[Row]:
@@ -118,11 +102,9 @@ def make_rows(records: list[Record]) -> list[Row]:
             alike[row.name, settings, network, record.code.hash].append((record, row))
     rows = [row for (name, *_), runs in alike.items() for row in _rows_of(name, runs)]
     place = {name: index for index, name in enumerate(ORDER)}
-
-    def order(row: Row) -> tuple:
-        return place.get(row.name, len(ORDER)), row.name, row.first.clip != "native", row.first.id
-
-    return sorted(rows, key=order)
+    return sorted(
+        rows, key=lambda row: (place.get(row.name, len(ORDER)), row.name, row.first.clip != "native", row.first.id)
+    )
 
 
 def _rows_of(name: str, runs: list[tuple[Record, RunRow]]) -> list[Row]:
@@ -144,23 +126,18 @@ def section_groups(records: list[Record]) -> list[list[Record]]:
     Runs on folds of the training list serve ensembles, and tests on other data say nothing of the data set: they are no
     rows.
     """
-    alike = defaultdict(list)
+    alike, groups = defaultdict(list), []
     for record in records:
         if record.kind not in ("fold", "transfer"):
             key = [record.dataset, record.num_classes, record.recipe, record.size, dataclasses.asdict(record.protocol)]
             alike[json.dumps([*key, record.families, record.data.classes], sort_keys=True)].append(record)
-    return [group for _, own in sorted(alike.items()) for group in _of_one_data_version(own)]
-
-
-def _of_one_data_version(records: list[Record]) -> list[list[Record]]:
-    """All records together where each split has one fingerprint of its data, else a group per fingerprint."""
-    versions = defaultdict(set)
-    for record in records:
-        versions[record.split].add(record.data.fingerprint)
-    if all(len(fingerprints) == 1 for fingerprints in versions.values()):
-        return [records]
-    fingerprints = sorted(set.union(*versions.values()))
-    return [[record for record in records if record.data.fingerprint == own] for own in fingerprints]
+    for _, own in sorted(alike.items()):
+        versions = {record.data.fingerprint for record in own}
+        if len({(record.split, record.data.fingerprint) for record in own}) == len({record.split for record in own}):
+            groups.append(own)
+        else:
+            groups += [[record for record in own if record.data.fingerprint == of] for of in sorted(versions)]
+    return groups
 
 
 def baseline_of(rows: list[Row]) -> Row | None:
@@ -175,22 +152,26 @@ def baseline_of(rows: list[Row]) -> Row | None:
         return native, untrained, -len(row.first.given or []), len(row.splits), row.num_seeds
 
     for name in BASELINES:
-        named = [row for row in rows if row.name == name and not row.tested_again]
+        named = [row for row in rows if row.name == name and row.first.kind != "test"]
         if named:
             return max(named, key=plainest)
     return None
 
 
-def is_comparable(row: Row, baseline: Row) -> bool:
-    """Whether a row is compared with the baseline of its section.
+def compared_rows(rows: list[Row], baseline: Row) -> list[Row]:
+    """The rows of a section that are compared with its baseline: those of the same splits and data.
 
     A test with other settings is no further system. It would only raise the number of comparisons.
     """
-    return row is not baseline and row.data == baseline.data and not row.tested_again
+
+    def data(row: Row) -> set[tuple[str, str]]:
+        return {(str(record.split), record.data.fingerprint) for record in row.records}
+
+    return [row for row in rows if row is not baseline and row.first.kind != "test" and data(row) == data(baseline)]
 
 
 def pairs(records: list[Record]) -> list[tuple[Row, Row]]:
     """Every row that is compared with the baseline of its section, and that baseline."""
     sections = [make_rows(group) for group in section_groups(records)]
     baselines = [(rows, baseline_of(rows)) for rows in sections]
-    return [(row, of) for rows, of in baselines if of is not None for row in rows if is_comparable(row, of)]
+    return [(row, of) for rows, of in baselines if of is not None for row in compared_rows(rows, of)]

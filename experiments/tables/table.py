@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from functools import partial
 from itertools import chain
 
 from experiments.records.record import Record
@@ -16,7 +15,7 @@ from experiments.tables.comparisons import Comparison
 from experiments.tables.differences import Differences, differences_of
 from experiments.tables.published import cited, literature_section
 from experiments.tables.render import HEAD, Section
-from experiments.tables.rows import Row, make_rows, section_groups
+from experiments.tables.rows import Row, make_rows, mixed_versions, section_groups
 from experiments.tables.wording import DASH, SPLITS, count_text, percent_text, section_facts, splits_text
 
 COST_COLUMNS = {
@@ -68,7 +67,10 @@ def _section(records: list[Record], published: list[dict], comparisons: Mapping[
 
     title = f"{first.dataset}, {splits_text(splits)}, recipe {first.recipe}, size {first.size}"
     facts = section_facts(records) + ([differences.fact()] if differences else [])
-    notes = [f"[{number}] {note}" for number, note in enumerate(footnotes, start=1)] + _fused(rows, labels)
+    notes = [f"[{number}] {note}" for number, note in enumerate(footnotes, start=1)]
+    for row, label in zip(rows, labels, strict=True):  # what an ensemble was fused from
+        texts = dict.fromkeys(record.ensemble.text for record in row.records if record.ensemble)
+        notes += [f"{label}: {text}" for text in texts]
     csv = [dict(zip(HEAD, (*place, label), strict=True)) | line for label, line in lines.items()]
     return Section(title, facts, list(columns), cells, notes, csv)
 
@@ -88,25 +90,21 @@ def _columns(
 ) -> dict[str, Callable[[Row, str], str]]:
     """By title of a column, what it shows of a row and its label."""
 
-    def percent(key: str, row: Row, _: str) -> str:
-        return percent_text(*row.statistic(key))
+    def clip(row: Row, _: str) -> str:
+        frames, _sd = row.statistic("frames_per_clip")
+        return f"{row.first.clip}, {count_text(frames)} frame{'s' * (frames != 1)}"
 
-    def count(key: str, row: Row, _: str) -> str:
-        return count_text(row.statistic(key)[0])
-
-    columns: dict[str, Callable[[Row, str], str]] = {"Strategy": lambda _, label: label, "Clip": _clip}
-    columns |= {title: partial(percent, key) for title, key in metrics.items()}
+    columns: dict[str, Callable[[Row, str], str]] = {"Strategy": lambda _, label: label, "Clip": clip}
+    for title, key in metrics.items():
+        columns[title] = lambda row, _, key=key: percent_text(*row.statistic(key))
     if several_splits:
         columns[SPLITS] = lambda row, _: percent_text(row.split_deviation("test/video_hit1"))
     columns["Seeds"] = lambda row, _: str(row.num_seeds)
     if differences:
         columns[differences.title] = lambda _, label: differences.text(label)
-    return columns | {title: partial(count, key) for title, key in COST_COLUMNS.items()}
-
-
-def _clip(row: Row, _: str) -> str:
-    frames, _sd = row.statistic("frames_per_clip")
-    return f"{row.first.clip}, {count_text(frames)} frame{'s' * (frames != 1)}"
+    for title, key in COST_COLUMNS.items():
+        columns[title] = lambda row, _, key=key: count_text(row.statistic(key)[0])
+    return columns
 
 
 def _published(row: Row, entries: list[dict], footnotes: list[str]) -> str:
@@ -123,7 +121,7 @@ def _labels(rows: list[Row]) -> list[str]:
         codes[row.name].add(row.first.code.hash)
     labels = []
     for row in rows:
-        first, marks = row.first, list(row.mixed_versions)
+        first, marks = row.first, mixed_versions(row.records)
         marks += [f"clip={first.clip}"] if first.clip != "native" else []
         marks += [f"pretrained={first.pretrained}"] if first.pretrained != "none" else []
         marks += [first.selection] if len(selections) > 1 else []
@@ -143,15 +141,6 @@ def _chance(records: list[Record], keys: list[str]) -> dict[str, float | None]:
     chance: dict[str, float | None] = dict.fromkeys(keys, 1 / classes)
     chance |= {key: 5 / classes if classes > 5 else None for key in keys if key.endswith("hit5")}
     return chance | {f"{family}/video_hit1": named.get(family, 1 / count) for family, count in families.items()}
-
-
-def _fused(rows: list[Row], labels: list[str]) -> list[str]:
-    """What the rows of ensembles were fused from."""
-    notes = []
-    for row, label in zip(rows, labels, strict=True):
-        texts = dict.fromkeys(record.ensemble.text for record in row.records if record.ensemble)
-        notes += [f"{label}: {text}" for text in texts]
-    return notes
 
 
 def _csv_row(row: Row) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,11 @@ class Tables:
 def update(results: Path) -> Tables:
     """Derive ensembles and comparisons that are missing or out of date, then write the tables."""
     records, problems = sound_records(results)
-    named, unusable = _named()
-    if update_ensembles(results, records, named):
+    try:
+        named, unusable = read_ensembles(), []
+    except ValueError as error:
+        named, unusable = {}, [f"{error}; no new ensemble is derived"]
+    if _update_ensembles(results, records, named):
         records, problems = sound_records(results)
     update_comparisons(results, pairs(records))
     comparisons, unreadable = read_comparisons(results)
@@ -48,15 +51,7 @@ def update(results: Path) -> Tables:
     return Tables(sections, write_tables(results, sections), problems + unusable + unreadable)
 
 
-def _named() -> tuple[dict[str, Named], list[str]]:
-    """The ensembles that are derived by themselves; none, and a line that says why, where they cannot be read."""
-    try:
-        return read_ensembles(), []
-    except ValueError as error:
-        return {}, [f"{error}; no new ensemble is derived"]
-
-
-def update_ensembles(results: Path, found: Iterable[Record], named: Mapping[str, Named]) -> bool:
+def _update_ensembles(results: Path, found: list[Record], named: Mapping[str, Named]) -> bool:
     """Derive the ensembles of these records that are missing or out of date; returns whether records changed."""
     records = {record.id: record for record in found}
     groups = alike_runs(records.values())
@@ -68,8 +63,8 @@ def update_ensembles(results: Path, found: Iterable[Record], named: Mapping[str,
                 wanted.setdefault(ensemble_id(ensemble, records), ensemble)
     changed = False
     for run_id, ensemble in wanted.items():
-        alike = any(all(member in group.get(member[1], []) for member in ensemble.members) for group in groups)
         if _is_out_of_date(results, ensemble, records, run_id):
+            alike = any(all(member in group.get(member[1], []) for member in ensemble.members) for group in groups)
             _derive(results, ensemble, run_id, run_id in records, alike or ensemble.name not in named)
             changed = True
     return changed

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from experiments.records.record import Record
-from experiments.tables.rows import versions_of
+from experiments.tables.rows import mixed_versions
 
 DASH = "—"
 # How some facts and columns begin; a summary for a README keeps these beside the hits.
@@ -31,8 +31,8 @@ def section_facts(records: list[Record]) -> list[str]:
         facts.append(f"{SPLITS}: sample standard deviation of Video Hit@1 over splits, seeds averaged first.")
     commit, data = (_several(of) for of in zip(*((r.code.commit, r.data.fingerprint) for r in records), strict=True))
     device = _several(record.device for record in records)
-    mixed = [f"{name} {' and '.join(own)}" for name, own in versions_of(records).items() if len(own) > 1]
-    facts += [f"Versions differ between runs: {', '.join(mixed)}."] if mixed else []
+    if mixed := mixed_versions(records):
+        facts.append(f"Versions differ between runs: {', '.join(mixed)}.")
     return [*facts, f"Commit {commit}; data {data}; device {device}. Hits and accuracy in percent."]
 
 

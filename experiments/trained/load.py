@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from datamodules.doctor.words import printable
+from experiments.records.record import NAME
 from experiments.settings.compose import compose, parse
 from experiments.settings.presets import WORDS
-from experiments.settings.schema import RunConfig, flat, is_place
+from experiments.settings.schema import SENDS_LESS, RunConfig, flat, is_place
 from experiments.training.build import make_model
 from vidfusion.classifier import VideoClassifier
 from vidfusion.weights import oversized, unfounded
@@ -28,8 +29,6 @@ from vidfusion.weights import oversized, unfounded
 OF_THE_TEST = ("sampling.test_", "trainer.", "wandb.", "results", "data.root", "data.stores", "data.max_store")
 # What a network sees of videos, and what was held out, which stay as they were in training where the data are others.
 KEPT = ("data.flow.", "data.store_fps", "data.mirror", "data.validation", "data.fold")
-# Of a checkpoint's settings of W&B, those that send less: what is sent to whom is not its to say.
-KEPT_OF_WANDB = ("wandb.private=", "wandb.mode=disabled", "wandb.mode=offline")
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,15 @@ def load_trained(checkpoint: Path, changes: Sequence[str] = (), other_data: bool
     content = _read(checkpoint)
     provenance = content["vidfusion"]["provenance"]
     run = _composed(provenance, checkpoint, changes, other_data)
-    state = content["state_dict"]
     model = make_model(run, provenance["classes"], trained=True)
-    _check_sizes(checkpoint, model.state_dict(), state)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        _, first, *_ = map(str.strip, str(error).splitlines())
+        raise ValueError(
+            f"{checkpoint}: its weights do not fit the network that its settings describe ({printable(first)}); use "
+            "the code that it was made by"
+        ) from None
     model.provenance, model.trained = provenance, content["vidfusion"]["trained"]
     before = flat(provenance["config"])
     now = {name: value for name, value in flat(dataclasses.asdict(run)).items() if not is_place(name)}
@@ -82,35 +86,29 @@ def load_trained(checkpoint: Path, changes: Sequence[str] = (), other_data: bool
 
 def _read(checkpoint: Path) -> dict[str, Any]:
     """What is in a checkpoint of this suite. Raises ValueError for any other file."""
+
+    def refusal(found: str) -> ValueError:
+        expected = "expected a checkpoint of this suite, such as results/runs/<id>/last.ckpt"
+        return ValueError(f"{checkpoint}: {found}; {expected}")
+
     if not checkpoint.is_file():
-        found = "is a folder" if checkpoint.is_dir() else "no such file"
-        raise ValueError(f"{checkpoint}: {found}; expected a checkpoint, such as results/runs/<id>/last.ckpt")
-    expected = "expected a checkpoint of this suite, such as results/runs/<id>/last.ckpt"
+        raise refusal("is a folder" if checkpoint.is_dir() else "no such file")
     if not zipfile.is_zipfile(checkpoint):
-        raise ValueError(f"{checkpoint}: no checkpoint, or one that is cut short; {expected}")
+        raise refusal("no checkpoint, or one that is cut short")
     if found := oversized(checkpoint):
-        raise ValueError(f"{checkpoint}: {found}; {expected}")
+        raise refusal(found)
     try:
         content = torch.load(checkpoint, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        held = f"holds {named[1]}, which is no plain data" if named else "does not hold plain data"
-        raise ValueError(f"{checkpoint}: not loaded, because it {held}; {expected}") from None
+        raise refusal(f"holds {named[1]}, which is no plain data" if named else "does not hold plain data") from None
     except Exception as error:  # torch.load raises a kind of its own for every way in which a file can be wrong
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])
-        raise ValueError(f"{checkpoint}: cannot be read ({reason}); {expected}") from None
+        raise refusal(f"cannot be read ({reason})") from None
     if not _is_whole(content):
-        keys = (
-            printable(", ".join(str(key)[:50] for key in list(content)[:5]))
-            if isinstance(content, dict)
-            else type(content).__name__
-        )
-        raise ValueError(
-            f"{checkpoint}: does not say which run it is of (found {keys}); {expected}; weights alone are taken by "
-            "model.weights= of a new run"
-        )
+        raise refusal("does not say which run it is of (model.weights= of a new run takes weights alone)")
     if found := unfounded(content["state_dict"]):
-        raise ValueError(f"{checkpoint}: {found}; {expected}")
+        raise refusal(found)
     return content
 
 
@@ -123,7 +121,7 @@ def _is_whole(content: Any) -> bool:
             "vidfusion": {
                 "trained": dict(),
                 "provenance": {
-                    "id": str(),
+                    "id": str(run_id),
                     "classes": list(classes),
                     "made_of": [str(), str(), *_],
                     "pretrained": str(),
@@ -134,22 +132,13 @@ def _is_whole(content: Any) -> bool:
             },
         }:
             named = all(isinstance(name, str) for name in (*state, *classes, *overrides))
-            return (
-                named
-                and _is_plain(content["vidfusion"])
-                and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
-            )
+            tensors = all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+            try:
+                json.dumps(content["vidfusion"])  # or it could not stand in a record
+            except (TypeError, ValueError, RecursionError):
+                return False
+            return named and tensors and re.fullmatch(NAME, run_id) is not None and "\\" not in run_id
     return False
-
-
-def _is_plain(ours: dict[str, Any]) -> bool:
-    """Whether what a checkpoint says of its run could stand in a record, and its id is a folder's name."""
-    try:
-        json.dumps(ours)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    run_id = ours["provenance"]["id"]
-    return run_id not in ("", ".", "..") and not set(run_id) & set("/\\\0")
 
 
 def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[str], other_data: bool) -> RunConfig:
@@ -157,55 +146,29 @@ def _composed(provenance: dict[str, Any], checkpoint: Path, changes: Sequence[st
 
     Raises ValueError for a change that does not exist or is not allowed.
     """
-    config, changed = provenance["config"], parse(list(changes))
-    of_data = [key for key in changed if key == "dataset" or key.startswith("data.")]
-    for key in of_data:
-        if not other_data and not key.startswith(OF_THE_TEST):
-            raise ValueError(
-                f"{key}={changed[key]}: the network was trained on {printable(provenance['dataset'])}, split "
-                f"{provenance['split']}, and may know test videos of others from its training; add --other-data to "
-                "test it there all the same"
-            )
+    config, changed = provenance["config"], parse(changes)
     words = [f"{word}={config[word]}" for word in (*WORDS, "sweep") if config.get(word)]
-    own = [w for w in config["overrides"] if not w.startswith("wandb.") or w.startswith(KEPT_OF_WANDB)]
+    own = [w for w in config["overrides"] if not w.startswith("wandb.") or w in SENDS_LESS]
     own = [word for word in own if not ("dataset" in changed and word.startswith("data.")) or word.startswith(KEPT)]
     runs = checkpoint.absolute().parent.parent
     results = runs.parent if runs.name == "runs" else "results"
     words = [*words, *own, f"results={os.path.relpath(results)}", *changes]
     run = compose(words)
+    of_data = [key for key in changed if key == "dataset" or key.startswith("data.")]
     for key in changed:
-        if key not in of_data and not key.startswith(OF_THE_TEST):
+        if key.startswith(OF_THE_TEST) or (other_data and key in of_data):
+            continue
+        if key in of_data:
             raise ValueError(
-                f"{key}={changed[key]}: belongs to the training, which is over; a test can change "
-                f"{', '.join(name + '*' * name.endswith(('_', '.')) for name in OF_THE_TEST)}"
+                f"{key}={changed[key]}: the network was trained on {printable(provenance['dataset'])}, split "
+                f"{provenance['split']}, and may know test videos of others from its training; add --other-data to "
+                "test it there all the same"
             )
+        allowed = ", ".join(name + "*" * name.endswith(("_", ".")) for name in OF_THE_TEST)
+        raise ValueError(f"{key}={changed[key]}: belongs to the training, which is over; a test can change {allowed}")
     now = flat(dataclasses.asdict(run))
-    held = {
-        name: value
-        for name, value in flat(config).items()
-        if name in now
-        and not (is_place(name) or name in changed)
-        and not (of_data and name.startswith("data.") and not name.startswith(KEPT))
-    }
-    drifted = [
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in held.items()
-        if now.get(name) != value
-    ]
-    return compose([*words, *drifted]) if drifted else run
-
-
-def _check_sizes(checkpoint: Path, own: dict[str, torch.Tensor], loaded: dict[str, torch.Tensor]) -> None:
-    """Raise ValueError where a state dict is not that of the network."""
-    other = [
-        f"{name} of {tuple(loaded[name].shape)}, here {tuple(own[name].shape)}"
-        for name in sorted(own.keys() & loaded.keys())
-        if loaded[name].shape != own[name].shape
-    ]
-    other += [f"{name}, unknown here" for name in sorted(loaded.keys() - own.keys())]
-    other += [f"no {name}" for name in sorted(own.keys() - loaded.keys())]
-    if other:
-        raise ValueError(
-            f"{checkpoint}: its weights do not fit the network that its settings describe, in {len(other)} tensors, "
-            f"first {other[0]}; use the code that it was made by"
-        )
+    for name, value in flat(config).items():
+        free = is_place(name) or name in changed or (of_data and name.startswith("data.") and not name.startswith(KEPT))
+        if name in now and now[name] != value and not free:
+            words.append(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+    return compose(words)

@@ -17,7 +17,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from datamodules.dataset_store import tracks
 from datamodules.doctor.words import printable
@@ -26,6 +26,7 @@ from datamodules.files import write_atomically
 from datamodules.loading import TestViews
 from datamodules.store.building import build_store
 from datamodules.videos import Video
+from experiments.records.record import digest
 from experiments.tables.film_strip import film_strip, middle_frames
 from experiments.trained.load import Trained, load_trained
 from experiments.trained.test import make_tester
@@ -43,8 +44,8 @@ def predict(checkpoint: Path, words: Sequence[str], as_json: bool = False) -> in
     """Do what `--predict` says of `words`, files and settings; returns 1 where a file could not be answered.
 
     Every file gets its own test clips, as in the network's test, of the whole video; its picture is
-    `<results>/predictions/<name>.png`. What is wrong with a file is said in one line on standard error. Raises
-    ValueError for anything wrong with the checkpoint or the settings.
+    `<results>/predictions/<name>-<hash>.png`, with a hash of the file's path and the run. What is wrong with a file is
+    said in one line on standard error. Raises ValueError for anything wrong with the checkpoint or the settings.
     """
     files = [word for word in words if not re.match(r"[A-Za-z_][\w.]*=", word) or os.path.exists(word)]
     changes = [word for word in words if word not in files]
@@ -100,12 +101,14 @@ def _answer(trained: Trained, tester: L.Trainer, file: str, folder: Path) -> dic
         trained.classes,
         title=f"{printable(absolute.name)} · {trained.id}",
     )
+    usual = stored.frames / stored.fps if stored.fps else None
     notes = [_one_line(stored.damage(path), file)] if stored.damage(path) else []
     notes += [] if stored.fps else [f"{printable(file)} does not say its frame rate: seconds are numbers of frames"]
     return {
         "path": printable(file),
         "frames": stored.frames,
         "fps": stored.fps,
+        "seconds": usual if stored.times is None else stored.last_second,
         "top": [_said(trained.classes, mean, index) for index in top_k(mean[None], 5)[0].tolist()],
         "clips": [
             {"seconds": round(float(center), 3), **_said(trained.classes, own, int(own.argmax()))}
@@ -121,32 +124,18 @@ def _said(classes: list[str], scores: torch.Tensor | np.ndarray, index: int) -> 
 
 
 def _save(picture: Image.Image, folder: Path, video: Path, run_id: str) -> Path:
-    """Write a picture under the video's name, or with a number where that is another video's or another network's."""
-    source = f"{printable(str(video))} by {run_id}"
-    said = PngImagePlugin.PngInfo()
-    said.add_itxt("Source", source)
+    """Write a picture under the video's name, and a hash of what it is of: folders may hold videos of one name."""
     content = io.BytesIO()
-    picture.save(content, "png", pnginfo=said)
+    picture.save(content, "png")
     name = os.fsencode(video.stem)[:NAME_BYTES].decode(errors="ignore")
-    number, path = 1, folder / f"{name}.png"
-    while path.exists() and not _is_of(path, source):
-        number += 1
-        path = folder / f"{name}-{number}.png"
+    path = folder / f"{name}-{digest([printable(str(video)), run_id])}.png"
     write_atomically(path, content.getvalue())
     return path
 
 
-def _is_of(path: Path, source: str) -> bool:
-    try:
-        with Image.open(path) as picture:
-            return getattr(picture, "text", {}).get("Source") == source
-    except Exception:  # what Pillow raises for a file that is no picture, is cut short or too large is of many kinds
-        return False
-
-
 def _text(answer: dict[str, Any]) -> str:
     """An answer as it is printed."""
-    seconds = f", {answer['frames'] / answer['fps']:.1f} s" if answer["fps"] else ""
+    seconds = f", {answer['seconds']:.1f} s" if answer["seconds"] else ""
     lines = [f"{answer['path']}: {answer['top'][0]['class']} ({answer['frames']} frames{seconds})", *answer["notes"]]
     lines += [f"  {said['probability']:7.1%}  {said['class']}" for said in answer["top"]]
     clips = list({said["seconds"]: said for said in answer["clips"]}.values())  # of a short video, all are at one time

@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from datamodules.datamodule import VideoDataModule
 from datamodules.doctor.words import printable
@@ -25,7 +26,7 @@ from experiments.tables.update import update
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
 from experiments.trained.load import Trained, load_trained
-from experiments.training.build import check_accelerator, make_data, public_config
+from experiments.training.build import check_accelerator, make_data, make_trainer, public_config
 from experiments.training.callbacks import Progress
 from vidfusion.votes import Votes
 
@@ -87,23 +88,11 @@ def _open_data(trained: Trained, other_data: bool) -> VideoDataModule:
     return data
 
 
-def make_tester(run: RunConfig, *callbacks: L.Callback) -> L.Trainer:
-    """What scores views, set up as in training. Raises ValueError for a GPU that is not there."""
+def make_tester(run: RunConfig, *callbacks: Callback) -> L.Trainer:
+    """What scores views, set up as in training; it writes nothing. Raises ValueError for a GPU that is not there."""
     check_accelerator(run)
     torch.set_num_threads(run.trainer.threads)
-    return L.Trainer(
-        accelerator=run.trainer.accelerator,
-        devices=run.trainer.devices,
-        strategy="ddp" if run.trainer.devices > 1 else "auto",
-        precision=run.trainer.precision,
-        use_distributed_sampler=False,
-        deterministic="warn",
-        logger=False,
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    return make_trainer(run, Path(run.results), None, list(callbacks), logger=False, enable_checkpointing=False)
 
 
 def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool) -> Record:
@@ -163,29 +152,29 @@ def _compare(trained: Trained, record: Record) -> str:
     stored = read_record(folder)
     if stored is None or stored.id != trained.provenance["id"]:
         return f"{folder} holds no record of {trained.id}, so there is nothing to compare with"
+
+    def numbers(of: Record) -> dict[str, float]:
+        return {f"{row.name} {name}": value for row in of.rows for name, value in _numbers(row).items()}
+
+    now, before = numbers(record), numbers(stored)
     differences = [
-        f"{new.name} {name} {_numbers(new).get(name)}, there {_numbers(old).get(name)}"
-        for new, old in zip(record.rows, stored.rows, strict=True)
-        for name in _numbers(new) | _numbers(old)
-        if _numbers(new).get(name) != _numbers(old).get(name)
+        f"{name} {now.get(name)}, there {before.get(name)}"
+        for name in now | before
+        if now.get(name) != before.get(name)
     ]
     apart = _apart(folder / "scores.npz", trained.model.test_votes)
-    scores = {None: "no scores to compare", 0.0: "all clips' scores equal them bit for bit"}.get(
-        apart, f"clips' scores differ from them by up to {apart}"
-    )
+    scores = f"clips' scores differ from them by up to {apart}" if apart else "all clips' scores equal them bit for bit"
+    scores = "no scores to compare" if apart is None else scores
     if not differences:
         return f"every number equals the record's in {folder}; {scores}"
-    reasons = [
-        reason
-        for reason, found in (
-            (f"is of the {stored.selection}", stored.selection != record.selection),
-            ("was made by other code", stored.code.hash != record.code.hash),
-            (f"was made on {stored.device}", stored.device != record.device),
-        )
-        if found
-    ]
-    why = f" (the record {' and '.join(reasons)})" if reasons else ""
-    return f"{len(differences)} numbers differ from the record's in {folder}{why}: {'; '.join(differences)}; {scores}"
+    why = {
+        f"is of the {stored.selection}": stored.selection != record.selection,
+        "was made by other code": stored.code.hash != record.code.hash,
+        f"was made on {stored.device}": stored.device != record.device,
+    }
+    reasons = " and ".join(reason for reason, found in why.items() if found)
+    where = f"{folder} (the record {reasons})" if reasons else f"{folder}"
+    return f"{len(differences)} numbers differ from the record's in {where}: {'; '.join(differences)}; {scores}"
 
 
 def _apart(path: Path, votes: Votes) -> float | None:

@@ -15,14 +15,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     read = Record.read(save_record(tmp_path, record) / "record.json")
     assert dataclasses.replace(read, digest="", file_digest="") == record
     assert read.plain() == record.plain() and read.digest and read.file_digest
-
-
-def test_optional_fields_are_left_out_and_metrics_that_are_undefined_are_null():
-    plain = record_of(config=None).plain()
-    assert not {"config", "ensemble", "test", "digest", "file_digest"} & plain.keys() and plain["given"] == []
-    record = record_of()
-    record.rows[0].metrics["test/video_hit5"] = None
-    assert record.plain()["rows"][0]["metrics"]["test/video_hit5"] is None
+    assert not {"ensemble", "test", "digest", "file_digest"} & record.plain().keys(), "what is None is left out"
 
 
 def test_unknown_keys_are_ignored_and_integers_stay_integers(tmp_path):
@@ -38,11 +31,9 @@ def test_unknown_keys_are_ignored_and_integers_stay_integers(tmp_path):
     ("text", "found"),
     [
         (b"{", "Expecting property name"),
-        (b"", "Expecting value"),
         (b"\xff\xfe{}", "invalid start byte"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[]", "format 'list'"),
-        (b"{}", "format None"),
         (b'{"format": 2}', "format 2"),
         (b'{"format": 1}', "id: Field required"),
     ],
@@ -60,9 +51,8 @@ def test_a_foreign_file_is_named_and_the_others_are_read(tmp_path, text, found):
     assert read_record(path.parent) is None
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-@pytest.mark.parametrize("where", ["metrics", "families", "seconds"])
-def test_a_record_with_a_number_that_is_none_is_left_out(tmp_path, number, where):
+@pytest.mark.parametrize(("where", "number"), [("metrics", "NaN"), ("families", "-Infinity"), ("seconds", "1e999")])
+def test_a_record_with_a_number_that_is_none_is_left_out(tmp_path, where, number):
     plain = record_of().plain()
     if where == "metrics":
         plain["rows"][0]["metrics"]["test/video_hit1"] = "odd"
@@ -87,8 +77,11 @@ def test_a_copied_folder_does_not_count_twice(tmp_path):
     assert len(records) == 1 and "(copy)" in problem and "not of its folder" in problem
 
 
-@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/x", "a/b", "a\0b", ".", "..", ""])
-@pytest.mark.parametrize("where", ["id", "strategy", "dataset", "row", "member"])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [*(("id", name) for name in ("../../elsewhere", "/etc/x", "a/b", "a\0b", ".", "..", "")),
+     *((where, "..") for where in ("strategy", "dataset", "row", "member"))],
+)  # fmt: skip
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name, where):
     plain = record_of().plain()
     if where == "row":
@@ -104,9 +97,3 @@ def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name, where):
     path.write_text(json.dumps(plain))
     records, (problem,) = read_records(tmp_path)
     assert records == [] and "should match pattern" in problem
-
-
-def test_records_are_sorted_by_id(tmp_path):
-    for name in ("c3d", "alpha"):
-        save_record(tmp_path, record_of(name))
-    assert [record.strategy for record in read_records(tmp_path)[0]] == ["alpha", "c3d"]

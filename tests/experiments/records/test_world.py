@@ -1,14 +1,10 @@
 """Who is first of a run's processes, and worlds that do not fit the settings."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from experiments.records import world
 from experiments.records.world import check_world, environment, forget_launcher, rank
-from tests.experiments.launch.interruption import ROOT
+from experiments.run import main
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "a", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
 SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_JOB_NAME": "train"}
@@ -33,6 +29,8 @@ def test_a_second_process_knows_that_it_is_not_the_first(launched, words):
     check_world(2)
     with pytest.raises(ValueError, match="=1: a launcher says that this run has 2 processes"):
         check_world(1)
+    if words is SLURM:
+        assert not environment().auto_requeue, "Lightning does not put the job back into the queue"
 
 
 def test_without_a_launcher_a_process_is_the_first_of_any_number(launched):
@@ -51,11 +49,6 @@ def test_a_rank_that_was_left_over_is_refused_for_two_devices(launched):
         check_world(2)
 
 
-def test_lightning_does_not_put_a_slurm_job_back_into_the_queue(launched):
-    launched(SLURM)
-    assert not environment().auto_requeue
-
-
 @pytest.mark.parametrize("words", [TORCHRUN, SLURM, LIGHTNING, {"SLURM_NTASKS": "2"}])
 def test_a_point_forgets_the_launcher_of_its_sweep(launched, words):
     launched(words)
@@ -66,11 +59,12 @@ def test_a_point_forgets_the_launcher_of_its_sweep(launched, words):
     check_world(1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("words", [["strategy=c3d", "trainer.devices=2"], ["--predict", "last.ckpt", "a.mp4"]])
-def test_a_world_that_does_not_fit_is_refused_in_one_line_before_anything_is_written(tmp_path, words):
-    command = [sys.executable, str(ROOT / "experiments" / "run.py"), *words]
-    environment = {**os.environ, "SLURM_NTASKS": "4", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "SLURM_NTASKS=4" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_a_world_that_does_not_fit_is_refused_before_anything_is_written(
+    launched, tmp_path, monkeypatch, capsys, words
+):
+    launched({"SLURM_NTASKS": "4"})
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "SLURM_NTASKS=4" in said and list(tmp_path.iterdir()) == []

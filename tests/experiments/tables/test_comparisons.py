@@ -118,27 +118,6 @@ def test_facts_say_of_what_a_comparison_speaks(tmp_path, seeds, groups, said):
     assert ("[" in shown["c3d"]) == (groups > 5)
 
 
-def test_an_old_comparison_by_bootstrap_is_shown_as_what_it_was(tmp_path):
-    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9})
-    update(tmp_path)
-    ((name, found),) = read_comparisons(tmp_path)[0].items()
-    found.method = "cluster bootstrap"
-    for draws, marks_nothing in ((39, True), (40, False), (10_000, False)):
-        found.draws = draws
-        fact = tables(read_records(tmp_path)[0], [], {name: found})[0].facts[-1]
-        assert f"Cluster bootstrap of 24 groups of test videos, {draws:,} replicates, which speaks" in fact
-        assert ("marks nothing, since no p can be below 0.05 before" in fact) == marks_nothing
-
-
-def test_a_video_without_scores_is_wrong(tmp_path):
-    right = np.ones(NUM_VIDEOS, bool)
-    make_run(tmp_path, "single_frame", right)
-    make_run(tmp_path, "c3d", right, unscored=range(30))
-    update(tmp_path)
-    (found,) = read_comparisons(tmp_path)[0].values()
-    assert found.difference == pytest.approx(-0.25)
-
-
 # -- what is compared --------------------------------------------------------------------------------------------------
 
 
@@ -207,17 +186,6 @@ def test_seeds_are_paired_where_rows_share_trained_networks_in_each_and_never_by
     assert apart in facts[-1] and (together in facts[-1]) == shared
 
 
-def test_rows_of_one_run_are_paired(tmp_path):
-    names = ["two_stream_spatial", "two_stream"]
-    for seed in range(2):
-        make_run(
-            tmp_path, "two_stream", np.random.default_rng(seed).random((2, NUM_VIDEOS)) < 0.5, seed=seed, rows=names
-        )
-    update(tmp_path)
-    (found,) = read_comparisons(tmp_path)[0].values()
-    assert (found.row, found.baseline, found.paired) == ("two_stream_spatial", "two_stream", True)
-
-
 def test_only_rows_of_the_same_splits_and_data_are_compared(tmp_path):
     make_runs(tmp_path, {"single_frame": 0.5, "c3d": 0.5}, splits=3)
     make_runs(tmp_path, {"early_fusion": 0.5})
@@ -230,20 +198,21 @@ def test_only_rows_of_the_same_splits_and_data_are_compared(tmp_path):
     assert {name for name, cell in shown.items() if cell == "—"} == {"chance", "single_frame"} | alone
 
 
-def test_other_test_videos_are_refused(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "videos", "said"),
+    [("c3d", slice(None, None, -1), "scores of other videos or labels"), ("single_frame", slice(None), "does not say")],
+    ids=["other videos", "no groups"],
+)
+def test_other_test_videos_or_none_that_are_grouped_are_refused(tmp_path, capsys, name, videos, said):
     make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
-    path = folder_of(tmp_path, "c3d") / "scores.npz"
+    path = folder_of(tmp_path, name) / "scores.npz"
     saved = dict(np.load(path))
-    np.savez(path, **saved | {"videos": saved["videos"][::-1]})
+    if name == "single_frame":
+        del saved["clusters"]
+    np.savez(path, **saved | {"videos": saved["videos"][videos]})
     update(tmp_path)
     assert stored(tmp_path) == {}
-    assert "scores of other videos or labels" in capsys.readouterr().err
-    del saved["clusters"]
-    for name in ("single_frame", "c3d"):
-        own = dict(np.load(folder_of(tmp_path, name) / "scores.npz"))
-        np.savez(folder_of(tmp_path, name) / "scores.npz", **saved | {key: own[key] for key in ("rows", "scores")})
-    update(tmp_path)
-    assert "does not say which videos are alike: run that point again" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 # -- what is compared again --------------------------------------------------------------------------------------------
@@ -254,7 +223,7 @@ def test_compared_once_again_when_a_member_changes_and_the_same_every_time(tmp_p
     update(tmp_path)
     before = stored(tmp_path)
     (path,) = before
-    monkeypatch.setattr("experiments.tables.compare_rows.compare_rows", lambda *_: pytest.fail("it is up to date"))
+    monkeypatch.setattr("experiments.tables.comparisons._compare", lambda *_: pytest.fail("it is up to date"))
     update(tmp_path)
     monkeypatch.undo()
     path.write_text(json.dumps(json.loads(before[path]) | {"code": "earlier", "p": 0.5}))
@@ -299,20 +268,11 @@ def test_what_cannot_be_made_again_stays_when_its_row_has_become_another_one(tmp
     assert len(after := stored(tmp_path)) == 1 and not after.keys() & before.keys()
 
 
-@pytest.mark.parametrize("text", [b"[]", b"{", b'{"p": 0.5}', b"\xff\xfe", b"[" * 100_000], ids=str)
-def test_a_file_of_another_shape_is_made_again(tmp_path, text):
+def test_a_file_of_another_shape_is_made_again(tmp_path):
     make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
     update(tmp_path)
     ((path, content),) = stored(tmp_path).items()
-    path.write_bytes(text)
+    path.write_bytes(b'{"p": 0.5}')
     assert read_comparisons(tmp_path)[0] == {}
     update(tmp_path)
     assert stored(tmp_path) == {path: content}
-
-
-def test_runs_without_scores_have_a_table_without_differences(tmp_path):
-    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
-    for path in tmp_path.glob("runs/*/scores.npz"):
-        path.unlink()
-    section = section_of(tmp_path)
-    assert not any("Difference" in text for text in (*section.columns, *section.facts))

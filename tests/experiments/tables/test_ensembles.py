@@ -11,10 +11,6 @@ from experiments.records.files import read_records
 from experiments.records.record import Ensemble
 from experiments.run import main
 from experiments.tables.derive import derive
-from experiments.tables.ensembles import read_ensembles
-from experiments.tables.published import read_published
-from experiments.tables.rows import ORDER
-from experiments.tables.table import tables
 from experiments.tables.update import update
 from tests.factories import random_scores, record_of, save_run
 
@@ -54,19 +50,23 @@ def hits(scores, labels, k):
 
 
 def test_cnn_average_is_the_mean_of_four_at_both_levels(tmp_path):
-    for name in FOUR:
-        make_run(tmp_path, name, shift=0.25 * (name == "late_fusion"))
+    """Two videos cannot be decoded: they stay without scores and count as wrong."""
+    scores = {name: random_scores(name, LABELS) for name in FOUR}
+    for name, own in scores.items():
+        own[[4, 9]] = np.nan
+        make_run(tmp_path, name, scores=own, shift=0.25 * (name == "late_fusion"))
     update(tmp_path)
     (record,) = ensembles(tmp_path)
-    average = np.mean([random_scores(name, LABELS).astype(np.float64) for name in FOUR], axis=0)
+    average = np.mean([own.astype(np.float64) for own in scores.values()], axis=0)
     (row,) = record.rows
     for k in (1, 5):
         assert row.metrics[f"test/clip_hit{k}"] == pytest.approx(hits(average.reshape(-1, 6), LABELS.repeat(CLIPS), k))
         assert row.metrics[f"test/video_hit{k}"] == pytest.approx(hits(average.mean(1), LABELS, k))
-    right = average.mean(1).argmax(1) == LABELS
+    assert row.metrics["test/scored_video_hit1"] * 38 == pytest.approx(row.metrics["test/video_hit1"] * VIDEOS)
+    right = (average.mean(1).argmax(1) == LABELS) & ~np.isin(np.arange(VIDEOS), [4, 9])
     assert row.families["arms"].video_hit1 == pytest.approx(right[LABELS > 2].mean())
     saved = load(tmp_path, record)
-    assert np.allclose(saved["scores"][:, 0].reshape(VIDEOS, CLIPS, 6), average, atol=1e-6)
+    assert np.allclose(saved["scores"][:, 0].reshape(VIDEOS, CLIPS, 6), average, atol=1e-6, equal_nan=True)
     assert saved["rows"].tolist() == ["cnn_average"] and saved["videos"][3] == "test1/3.mp4"
     assert record.ensemble.clips == {"fused": True, "apart": 0.25, "reason": ""}
     assert (row.parameters, row.macs_per_clip, row.frames_per_video) == (4 * 123_456, 4 * 1_234_567, 400)
@@ -122,31 +122,6 @@ def test_scores_that_name_no_clusters_are_not_fused_and_the_tables_are_written_a
     assert re.search(r"^cnn_average-\S+: not derived: \S+ does not say which videos are alike: run that", said, re.M)
 
 
-def test_other_labels_of_the_same_videos_are_refused(tmp_path):
-    members = [(make_run(tmp_path, name), name) for name in ("c3d", "slow_fusion")]
-    path = tmp_path / "runs" / members[1][0] / "scores.npz"
-    saved = dict(np.load(path))
-    np.savez(path, **saved | {"target": saved["target"] ^ (saved["video"] == 2)[:, None]})
-    with pytest.raises(ValueError, match=r"do not share the labels of test video test1/2\.mp4"):
-        derive(tmp_path, Ensemble("mine", members))
-
-
-def test_undecodable_videos_stay_without_scores_and_count_as_wrong(tmp_path):
-    for name in FOUR:
-        scores = random_scores(name, LABELS)
-        scores[[4, 9]] = np.nan
-        make_run(tmp_path, name, scores=scores)
-    update(tmp_path)
-    (record,) = ensembles(tmp_path)
-    average = np.mean([random_scores(name, LABELS).mean(1) for name in FOUR], axis=0)
-    average[[4, 9]] = np.nan
-    metrics = record.rows[0].metrics
-    assert metrics["test/video_hit1"] == pytest.approx(hits(average, LABELS, 1))
-    assert metrics["test/scored_video_hit1"] * (VIDEOS - 2) == pytest.approx(metrics["test/video_hit1"] * VIDEOS)
-    missing = np.isnan(load(tmp_path, record)["scores"]).any((1, 2)).reshape(VIDEOS, CLIPS)
-    assert missing.all(1).nonzero()[0].tolist() == missing.any(1).nonzero()[0].tolist() == [4, 9]
-
-
 # -- which runs --------------------------------------------------------------------------------------------------------
 
 
@@ -164,20 +139,6 @@ def test_only_runs_that_are_alike_are_fused_and_never_fewer(tmp_path):
     assert record.ensemble.of.members == members
 
 
-def test_seeds_and_splits_have_ensembles_of_their_own_that_one_row_averages(tmp_path):
-    for name in FOUR:
-        for seed, split in ((0, 1), (0, 2), (1, 1), (1, 2)):
-            make_run(tmp_path, name, seed=seed, split=split)
-    update(tmp_path)
-    found = ensembles(tmp_path)
-    assert sorted((record.seed, record.split) for record in found) == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    (section,) = (section for section in tables(read_records(tmp_path)[0], []) if section.csv)
-    (line,) = (line for line in section.csv if line["strategy"] == "cnn_average")
-    assert line["seeds"] == 2 and line["row_splits"] == "1,2"
-    values = [record.rows[0].metrics["test/video_hit1"] for record in found]
-    assert line["test/video_hit1"] == pytest.approx(np.mean(values))
-
-
 def test_row_stands_with_its_members_and_says_what_was_fused(tmp_path):
     for name in (*FOUR, "c3d"):
         make_run(tmp_path, name, dataset="sports1m")
@@ -192,11 +153,6 @@ def test_row_stands_with_its_members_and_says_what_was_fused(tmp_path):
     assert "sums over the members" in section.notes[-1]
 
 
-def test_the_named_ensembles_and_their_members_have_a_place_in_the_table():
-    for name, of in read_ensembles().items():
-        assert {name, *of.members} <= set(ORDER)
-
-
 @pytest.mark.parametrize(
     "text", [b"a: [", b"\xff", b"mine: {members: [c3d], fuse: mean}", b"mine: {fuse: max}", b"- 1"]
 )
@@ -208,14 +164,6 @@ def test_a_bad_list_of_ensembles_is_named_and_the_tables_are_written(tmp_path, m
     updated = update(tmp_path)
     assert len(updated.sections[0].rows) == 2
     assert updated.show() == 1 and str(path) in updated.problems[0] and "\n" not in updated.problems[0]
-
-
-def test_hand_crafted_systems_stand_in_the_literature_only():
-    sections = tables([record_of("c3d", dataset="ucf101"), record_of(dataset="hmdb51")], read_published())
-    found = {section.title: {row[0] for row in section.rows} for section in sections if not section.csv}
-    assert "feature_histograms" in found["The literature's numbers on sports1m"]
-    assert {"feature_histograms", "idt", "idt_hybrid_encodings"} <= found["The literature's numbers on ucf101"]
-    assert {"idt", "idt_stacked_fisher_vectors", "hmax"} <= found["The literature's numbers on hmdb51"]
 
 
 # -- when again --------------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def crammer_singer(known, labels, num_classes, cost):
     return weights(solved.x)
 
 
-@pytest.mark.parametrize(("num_classes", "num_videos", "two_labels"), [(3, 18, False), (2, 20, False), (3, 12, True)])
+@pytest.mark.parametrize(("num_classes", "num_videos", "two_labels"), [(2, 20, False), (3, 12, True)])
 def test_svm_is_that_of_crammer_and_singer(tmp_path, num_classes, num_videos, two_labels):
     """Classes that were not held out are never chosen. A held-out video of two labels is a sample of each."""
     labels = np.arange(num_videos) % num_classes
@@ -118,9 +118,3 @@ def test_svm_never_sees_labels_of_the_test_and_leaves_out_what_has_no_score(tmp_
 def test_one_class_cannot_be_fitted(tmp_path):
     with pytest.raises(ValueError, match="have 1 classes, an SVM needs 2"):
         fused(tmp_path, make_streams(tmp_path, np.zeros(9, int)))
-
-
-def test_cost_changes_the_fit(tmp_path):
-    run_id = make_streams(tmp_path, np.arange(30) % 6)
-    (first, scores), (second, others) = fused(tmp_path, run_id), fused(tmp_path, run_id, cost=0.05)
-    assert first.id != second.id and not np.allclose(scores, others)

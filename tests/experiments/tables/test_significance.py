@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, permutation_test, t
 
-from experiments.tables.significance import compare, holm, judge
+from experiments.tables.significance import compare, holm
 
-RNG_SEEDS = range(3)
+RNG_SEEDS = range(2)
 
 
 def simulate(rng, sizes, num_seeds=1, seed_effect=0.0, cluster_effect=0.5, effect=0.0, network_effect=0.0):
@@ -95,36 +95,9 @@ def test_few_groups_have_no_p_and_six_can_have_one():
     assert (six.method, six.p) == ("exact sign-flip", 2 / 64)
 
 
-@pytest.mark.parametrize("num_values", [63, 127, 999])
-def test_interval_and_p_agree(num_values):
-    rng = np.random.default_rng(num_values)
-    excluded = 0
-    for shift in np.linspace(-3, 3, 61):
-        low, high, p = judge(rng.normal(shift, 1, num_values))
-        assert (p < 0.05) == (low > 0 or high < 0)
-        excluded += p < 0.05
-    assert 10 < excluded < 51
-    assert judge(np.zeros(num_values)) == (0, 0, 1)
-
-
-def test_t_interval_of_one_seed_has_the_width_of_a_loop_that_resamples_clusters():
-    rng = np.random.default_rng(1)
-    num_clusters = 30
-    row, baseline, clusters = simulate(rng, np.full(num_clusters, 12), effect=0.2)
-    members = [np.flatnonzero(clusters == cluster) for cluster in range(num_clusters)]
-    drawn = []
-    for _ in range(4000):
-        videos = np.concatenate([members[cluster] for cluster in rng.integers(num_clusters, size=num_clusters)])
-        drawn.append(row[0, videos].mean() - baseline[0, videos].mean())
-    deviation = np.std(drawn) * np.sqrt(num_clusters / (num_clusters - 1))
-    outcome = compare([row], [baseline], [clusters])
-    half = t.ppf(0.975, num_clusters - 1) * deviation
-    assert (outcome.high - outcome.low) / 2 == pytest.approx(half, rel=0.05)
-    assert outcome.p == pytest.approx(2 * t.sf(outcome.difference / deviation, num_clusters - 1), abs=0.005)
-    assert (outcome.method, outcome.draws) == ("t interval", None)
-
-
-@pytest.mark.parametrize(("sizes", "num_splits"), [([30, 20, 11, 10, 8, 7, 5, 4, 3, 2, 2], 2), ([20, 20], 12)])
+@pytest.mark.parametrize(
+    ("sizes", "num_splits"), [([12] * 30, 1), ([30, 20, 11, 10, 8, 7, 5, 4, 3, 2, 2], 2), ([20, 20], 12)], ids=str
+)
 def test_t_interval_of_clusters_of_several_splits(sizes, num_splits):
     rng = np.random.default_rng(4)
     parts = [simulate(rng, np.array(sizes), effect=0.2) for _ in range(num_splits)]
@@ -140,7 +113,8 @@ def test_t_interval_of_clusters_of_several_splits(sizes, num_splits):
     outcome = compare(row, baseline, clusters)
     half = t.ppf(0.975, 1 / squares - num_splits) * np.sqrt(variance)
     assert (outcome.high - outcome.low) / 2 == pytest.approx(half)
-    assert (outcome.p < 0.05) == (outcome.low > 0 or outcome.high < 0)
+    p = 2 * t.sf(abs(outcome.difference) / np.sqrt(variance), 1 / squares - num_splits)
+    assert (outcome.method, outcome.draws, outcome.p) == ("t interval", None, pytest.approx(p))
 
 
 def test_seeds_add_their_variance_without_the_noise_that_clusters_have_shown():
@@ -185,8 +159,9 @@ def within(count, num_sets, lowest, highest):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_clusters", [20, 30, 100])
-@pytest.mark.parametrize(("num_seeds", "seed_effect"), [(1, 0.0), (3, 0.0), (3, 0.3), (5, 0.0), (5, 0.3)])
+@pytest.mark.parametrize(
+    ("num_clusters", "num_seeds", "seed_effect"), [(20, 1, 0.0), (30, 3, 0.0), (20, 3, 0.3), (100, 5, 0.3)]
+)
 def test_about_5_percent_are_rejected_where_rows_do_not_differ(num_clusters, num_seeds, seed_effect):
     settings = {"seed": [num_clusters, num_seeds], "num_seeds": num_seeds, "seed_effect": seed_effect}
     count = rejected(600, lambda rng: rng.integers(4, 40, num_clusters), **settings)
@@ -206,17 +181,9 @@ def test_pairs_of_seeds_reject_about_10_percent_where_rows_of_the_same_networks_
     assert share(False, 100, effect=0.7) <= 30
 
 
-def compare_by_videos(row, baseline, clusters):
-    """A t interval that takes each video for a cluster."""
-    return compare(row, baseline, [np.arange(len(own)) for own in clusters])
-
-
 @pytest.mark.slow
-def test_sign_flip_of_7_groups_rejects_about_5_percent_and_a_t_interval_over_videos_far_more():
-    exact = rejected(500, lambda _: np.full(7, 60), seed=7)
-    assert within(exact, 500, 0.03, 6 / 128)
-    videos = rejected(500, lambda _: np.full(7, 60), seed=7, test=compare_by_videos)
-    assert within(videos, 500, 0.24, 0.30)
+def test_sign_flip_of_7_groups_rejects_about_5_percent():
+    assert within(rejected(500, lambda _: np.full(7, 60), seed=7), 500, 0.03, 6 / 128)
 
 
 @pytest.mark.parametrize(("num_clusters", "effect"), [(7, 1.5), (40, 0.7)])
