@@ -2,6 +2,8 @@
 
 One clip passes. So the shape of a tensor says where the clip's frames are: in a batch above 1, in a dimension of their
 own, or else in the channels. Known shapes: (N, C, T, H, W), (N, C, H, W), (N, T, F) and (N, F).
+
+A call that is not named here counts as working on each position by itself. A test compares strategies with gradients.
 """
 
 from __future__ import annotations
