@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import os
 import sys
 from dataclasses import dataclass
@@ -29,18 +28,14 @@ if TYPE_CHECKING:
     from vidfusion.classifier import VideoClassifier
     from vidfusion.layer_table import Layer
 
-NUM_CLASSES = {"hmdb51": 51}  # elsewhere UCF101's
 BAR = 16  # characters for the share of the clip's frames that a layer sees
 TEXT = ("layer", "kind", "frames seen", "network", "what")  # columns that are not numbers
-
-Part = str | tuple[list[str], list[list[str]]]  # of a printed answer: a paragraph, or a grid's columns and rows
 
 
 def main(arguments: list[str]) -> int:
     """Print the table; returns 0, or 1 after one line on standard error."""
-    parser = argparse.ArgumentParser(
-        prog="layers.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("layers.py", description=__doc__, formatter_class=as_written)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON, numbers unrounded")
     form.add_argument("--markdown", action="store_true", help="as Markdown")
@@ -49,15 +44,15 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     try:
         run, own = _compose(options.settings)
-        content = _bytes(run) if options.clip else _layers(run, **own)
+        content = _bytes(run) if options.clip else _layers(run, own)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if options.json:
-        text = json.dumps(content, indent=1)
-    else:
+    text = json.dumps(content, indent=1)
+    if not options.json:
         parts = _bytes_as_text(content) if options.clip else _layers_as_text(content)
-        text = "\n\n".join(_shown(part, options.markdown) for part in parts)
+        grids = (x if isinstance(x, str) else "\n".join(aligned(*x, options.markdown, words=TEXT)) for x in parts)
+        text = "\n\n".join(grids)
     try:
         print(text, flush=True)
     except BrokenPipeError:  # the reader has seen enough, such as `head`
@@ -75,90 +70,88 @@ class Own:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name}={value}: expected a number above 0")
 
 
-def _compose(settings: list[str]) -> tuple[RunConfig, dict[str, Any]]:
-    """The run that the words describe, and the values of this command's own words."""
+def _compose(settings: list[str]) -> tuple[RunConfig, Own]:
+    """The run that the words describe, and this command's own settings."""
     from experiments.settings.compose import compose
     from experiments.settings.words import take_words
 
     own, others = take_words(Own(), settings)
     run = compose(others)
-    own.num_classes = own.num_classes or NUM_CLASSES.get(run.dataset, 101)
-    return run, vars(own)
+    own.num_classes = own.num_classes or (51 if run.dataset == "hmdb51" else 101)
+    return run, own
 
 
-# -- the layers --------------------------------------------------------------------------------------------------------
-
-
-def _layers(run: RunConfig, num_classes: int, video_fps: float, video_frames: int) -> dict[str, Any]:
+def _layers(run: RunConfig, own: Own) -> dict[str, Any]:
     """Everything that there is to say, as plain data."""
     import numpy as np
     import torch
 
     from datamodules.clips import test_starts
     from datamodules.transforms import view_windows
-    from experiments.records.make import row_names
     from vidfusion.layer_table import layer_table
 
     with torch.device("meta"):
-        model = run.strategy_class(run.model, run.clip_shape(), num_classes, run.training)
-    layers = layer_table(model)
+        model = run.strategy_class(run.model, run.clip_shape(), own.num_classes, run.training)
     spec, random = run.sampling, np.random.default_rng(0)
-    clips = len(test_starts(spec, video_frames, video_fps, random))
+    clips = len(test_starts(spec, own.video_frames, own.video_fps, random))
     views = len(view_windows(spec.test_views, *spec.resize, spec.crop, run.data.mirror, random))
+    rows = [_row(run, own, layer) for layer in layer_table(model)]
+    return {
+        "strategy": run.strategy,
+        "dataset": run.dataset,
+        "size": run.model.size,
+        "num_classes": own.num_classes,
+        "sampling": dataclasses.asdict(spec),
+        "video_fps": own.video_fps,
+        "video_frames": own.video_frames,
+        "clips_per_video": clips,
+        "views_per_clip": views,
+        "mirror": run.data.mirror,
+        "layers": rows,
+        "networks": _networks(run, model, rows, clips * views),
+    }
 
-    def seconds(frames: int, layer: Layer) -> float:
-        return _seconds(run, frames, "flow" in layer.modalities, video_fps, video_frames)
 
-    def in_clip(layer: Layer) -> int:
-        sizes = {"rgb": spec.frames, "flow": spec.flow_frames + 1}
-        return max((sizes[modality] for modality in layer.modalities), default=0)
+def _row(run: RunConfig, own: Own, layer: Layer) -> dict[str, Any]:
+    """A layer, with what it sees in frames and seconds."""
+    sizes = {"rgb": run.sampling.frames, "flow": run.sampling.flow_frames + 1}
+    fields = {"seconds": layer.receptive_field[0], "seconds_clipped": layer.clipped[0]}
+    return {
+        **layer._asdict(),
+        "frames_in_clip": max((sizes[modality] for modality in layer.modalities), default=0),
+        **{name: _seconds(run, frames, "flow" in layer.modalities, own) for name, frames in fields.items()},
+    }
 
-    rows = []
-    for layer in layers:
-        row = layer._asdict()
-        row["frames_in_clip"] = in_clip(layer)
-        row["seconds"] = seconds(layer.receptive_field[0], layer)
-        row["seconds_clipped"] = seconds(layer.clipped[0], layer)
-        rows.append(row)
+
+def _networks(run: RunConfig, model: VideoClassifier, rows: list[dict[str, Any]], passes: int) -> list[dict[str, Any]]:
+    """Size, cost and first sight of time of each stream and of all together; `passes` of each test video."""
+    from experiments.records.make import row_names
 
     networks = []
     for stream, name in zip(model.rows, row_names(run, model), strict=True):
         own = [row for row in rows if not stream or row["name"].startswith(f"{stream}.")]
         part: VideoClassifier = getattr(model, stream) if stream else model
         macs = sum(row["multiply_adds"] for row in own)
+        seeing = [row for row in own if row["clipped"][0] > 1]
+        whole = [row for row in seeing if row["clipped"][0] >= row["frames_in_clip"]]
         networks.append(
             {
                 "name": name,
                 "parameters": sum(parameter.numel() for parameter in part.parameters()),
                 "multiply_adds_per_clip": macs,
-                "multiply_adds_per_video": macs * clips * views,
-                "sees_time_from": next((row["name"] for row in own if row["clipped"][0] > 1), None),
-                "sees_whole_clip_from": next(
-                    (row["name"] for row in own if 1 < row["frames_in_clip"] <= row["clipped"][0]), None
-                ),
+                "multiply_adds_per_video": macs * passes,
+                "sees_time_from": seeing[0]["name"] if seeing else None,
+                "sees_whole_clip_from": whole[0]["name"] if whole else None,
             }
         )
-    return {
-        "strategy": run.strategy,
-        "dataset": run.dataset,
-        "size": run.model.size,
-        "num_classes": num_classes,
-        "sampling": dataclasses.asdict(spec),
-        "video_fps": video_fps,
-        "video_frames": video_frames,
-        "clips_per_video": clips,
-        "views_per_clip": views,
-        "mirror": run.data.mirror,
-        "layers": rows,
-        "networks": networks,
-    }
+    return networks
 
 
-def _seconds(run: RunConfig, frames: int, flow: bool, video_fps: float, video_frames: int) -> float:
+def _seconds(run: RunConfig, frames: int, flow: bool, own: Own) -> float:
     """How long so many neighbouring frames of a clip are on the screen, from the first one's start to the last's end.
 
     With `sampling.fps` the video is one of that rate, so that 16 frames at 5 per second are 3.2 s. Otherwise frames are
@@ -167,16 +160,36 @@ def _seconds(run: RunConfig, frames: int, flow: bool, video_fps: float, video_fr
     spec = run.sampling
     if not frames:
         return 0.0
+    apart = 1 / spec.fps if spec.fps else spec.stride / own.video_fps
     if spec.span == "video":
-        apart = video_frames / max(spec.frames, spec.flow_frames) / video_fps
-    else:
-        apart = 1 / spec.fps if spec.fps else spec.stride / video_fps
-    last = 1 / spec.fps if spec.fps and spec.span == "fixed" else 1 / video_fps
-    return (frames - 2) * apart + 2 / video_fps if flow else (frames - 1) * apart + last
+        apart = own.video_frames / max(spec.frames, spec.flow_frames) / own.video_fps
+    last = 1 / spec.fps if spec.fps and spec.span == "fixed" else 1 / own.video_fps
+    return (frames - 2) * apart + 2 / own.video_fps if flow else (frames - 1) * apart + last
 
 
-def _layers_as_text(content: dict[str, Any]) -> list[Part]:
-    spec, layers, networks = content["sampling"], content["layers"], content["networks"]
+def _layers_as_text(content: dict[str, Any]) -> list[Any]:
+    """Paragraphs, and grids as columns and rows."""
+    layers, networks = content["layers"], content["networks"]
+    parts = networks[:-1] or networks  # of streams, each by itself
+    columns = ["layer", "kind", "kernel", "stride", "output", "receptive field", "in the clip", "seconds"]
+    columns += ["frames seen", "parameters", "multiply-adds"]
+    begins = {network["sees_time_from"] for network in parts}
+    totals = [
+        [n["name"], f"{n['parameters']:,}", *(_scaled(n[f"multiply_adds_per_{part}"]) for part in ("clip", "video"))]
+        for n in networks
+    ]
+    return [
+        _heading(content),
+        (columns, [_cells(layer, layer["name"] in begins) for layer in layers]),
+        "\n".join(_time_line(network, layers) for network in parts),
+        (["network", "parameters", "multiply-adds per clip", "multiply-adds per video"], totals),
+        _protocol(content),
+    ]
+
+
+def _heading(content: dict[str, Any]) -> str:
+    """What the network is, and what one clip is."""
+    spec = content["sampling"]
     inputs = [_count(spec["frames"], "RGB frame")] if spec["frames"] else []
     inputs += [_count(spec["flow_frames"], "flow field")] if spec["flow_frames"] else []
     rate = f"a video of {content['video_fps']:g} frames per second (video_fps=)"
@@ -186,77 +199,54 @@ def _layers_as_text(content: dict[str, Any]) -> list[Part]:
         timing = f"{spec['fps']:g} per second (sampling.fps)"
     else:
         timing = f"{_count(spec['stride'], 'frame')} apart (sampling.stride) in {rate}"
-    heading = [
-        f"{content['strategy']}, model.size={content['size']}, {content['num_classes']} classes (num_classes=)",
-        f"One clip: {' and '.join(inputs)} of {spec['crop']}x{spec['crop']} pixels, {timing}.",
+    return (
+        f"{content['strategy']}, model.size={content['size']}, {content['num_classes']} classes (num_classes=)\n"
+        f"One clip: {' and '.join(inputs)} of {spec['crop']}x{spec['crop']} pixels, {timing}.\n"
         "Output: CxTxHxW. Kernel, stride, receptive field: TxHxW, in frames and pixels of the clip; a flow field sees "
-        "two frames.",
+        "two frames.\n"
         "Where a receptive field reaches over the clip's edges, `in the clip` is the rest. Seconds and frames seen: in "
-        "the clip.",
-    ]
-    parts = networks[:-1] or networks  # of streams, each by itself
-    begins = {network["sees_time_from"] for network in parts}
-    grid = []
-    for layer in layers:
-        seen, clipped, frames = layer["receptive_field"], layer["clipped"], layer["frames_in_clip"]
-        filled = -(-clipped[0] * min(BAR, frames) // frames) if frames else 0
-        bar = "#" * filled + "." * (min(BAR, frames) - filled)
-        seen_frames = f"{bar} {clipped[0]:{len(str(frames))}} of {frames}{'  <- time' * (layer['name'] in begins)}"
-        grid.append(
-            [
-                layer["name"],
-                layer["kind"],
-                _size(layer["kernel"]),
-                _size(layer["stride"]),
-                _size(layer["output"]),
-                _size(seen),
-                _size(clipped) if clipped != seen else "",
-                f"{layer['seconds_clipped']:.2f}" if frames else "",
-                seen_frames if frames else "",
-                f"{layer['parameters']:,}" if layer["parameters"] else "",
-                f"{layer['multiply_adds']:,}" if layer["multiply_adds"] else "",
-            ]
-        )
-    columns = ["layer", "kind", "kernel", "stride", "output", "receptive field", "in the clip", "seconds"]
-    columns += ["frames seen", "parameters", "multiply-adds"]
-    clips, views = content["clips_per_video"], content["views_per_clip"]
-    mirrored = "" if content["mirror"] or spec["test_views"] in ("center", "3crop") else ", no mirror images"
-    protocol = (
-        f"Per video: {_count(clips, 'clip')} (sampling.test_clips={spec['test_clips']}) of {_count(views, 'view')} "
-        f"(sampling.test_views={spec['test_views']}{mirrored}), for a video of "
-        f"{content['video_frames']} frames (video_frames=). One multiplication and one addition count as one."
+        "the clip."
     )
-    totals = [
-        [
-            network["name"],
-            f"{network['parameters']:,}",
-            _scaled(network["multiply_adds_per_clip"]),
-            _scaled(network["multiply_adds_per_video"]),
-        ]
-        for network in networks
-    ]
+
+
+def _cells(layer: dict[str, Any], begins: bool) -> list[str]:
+    """A layer's row; `begins` marks the one where time comes into view."""
+    seen, clipped, frames = layer["receptive_field"], layer["clipped"], layer["frames_in_clip"]
+    filled = -(-clipped[0] * min(BAR, frames) // frames) if frames else 0
+    bar = "#" * filled + "." * (min(BAR, frames) - filled)
     return [
-        "\n".join(heading),
-        (columns, grid),
-        "\n".join(_time_line(network, layers) for network in parts),
-        (["network", "parameters", "multiply-adds per clip", "multiply-adds per video"], totals),
-        protocol,
+        layer["name"],
+        layer["kind"],
+        *(_size(layer[name]) for name in ("kernel", "stride", "output", "receptive_field")),
+        _size(clipped) if clipped != seen else "",
+        f"{layer['seconds_clipped']:.2f}" if frames else "",
+        f"{bar} {clipped[0]:{len(str(frames))}} of {frames}{'  <- time' * begins}" if frames else "",
+        *(f"{layer[name]:,}" if layer[name] else "" for name in ("parameters", "multiply_adds")),
     ]
+
+
+def _protocol(content: dict[str, Any]) -> str:
+    """How a video is tested."""
+    spec = content["sampling"]
+    mirrored = "" if content["mirror"] or spec["test_views"] in ("center", "3crop") else ", no mirror images"
+    return (
+        f"Per video: {_count(content['clips_per_video'], 'clip')} (sampling.test_clips={spec['test_clips']}) of "
+        f"{_count(content['views_per_clip'], 'view')} (sampling.test_views={spec['test_views']}{mirrored}), for a "
+        f"video of {content['video_frames']} frames (video_frames=). One multiplication and one addition count as one."
+    )
 
 
 def _time_line(network: dict[str, Any], layers: list[dict[str, Any]]) -> str:
     """Where a network begins to see time."""
-    if network["sees_time_from"] is None:
+    begins, whole = network["sees_time_from"], network["sees_whole_clip_from"]
+    if begins is None:
         return f"{network['name']} never sees time: each layer sees one frame."
-    layer = next(layer for layer in layers if layer["name"] == network["sees_time_from"])
-    line = (
-        f"{network['name']} sees time from {layer['name']} on: {layer['clipped'][0]} of {layer['frames_in_clip']} "
-        f"frames, {layer['seconds_clipped']:.2f} s"
+    layer = next(layer for layer in layers if layer["name"] == begins)
+    then = f"; the whole clip from {whole} on" if whole else "; never the whole clip"
+    return (
+        f"{network['name']} sees time from {begins} on: {layer['clipped'][0]} of {layer['frames_in_clip']} frames, "
+        f"{layer['seconds_clipped']:.2f} s{'' if whole == begins else then}."
     )
-    whole = network["sees_whole_clip_from"]
-    if whole == layer["name"]:
-        return f"{line}."
-    return f"{line}; the whole clip from {whole} on." if whole else f"{line}; never the whole clip."
 
 
 def _count(number: int, what: str) -> str:
@@ -275,30 +265,25 @@ def _scaled(number: float) -> str:
     return f"{number:,.4g} T"
 
 
-# -- bytes -------------------------------------------------------------------------------------------------------------
-
-
 def _bytes(run: RunConfig) -> list[dict[str, Any]]:
     """Bytes of uncompressed videos and clips, a byte per pixel and colour or component of flow."""
     rows = []
     for name, width, height in (("SD", 640, 480), ("HD", 1920, 1080)):
-        frame = width * height * 3
-        video = f"{name} video of 24 bits: a"
+        frame, video = width * height * 3, f"{name} video of 24 bits: a"
         rows.append((f"{video} frame of {width}x{height} pixels", frame))
         rows += [(f"{video} second of 30 frames", 30 * frame), (f"{video} minute", 60 * 30 * frame)]
     rows.append(("the lecture's clip, 3.2 s at 5 frames per second: 16 frames of 112x112", 16 * 112 * 112 * 3))
     spec = run.sampling
-    pixels = spec.crop**2
-    rgb, flow = 3 * spec.frames * pixels, 2 * spec.flow_frames * pixels
+    rgb, flow = 3 * spec.frames * spec.crop**2, 2 * spec.flow_frames * spec.crop**2
+    parts = {_count(spec.frames, "RGB frame"): rgb, _count(spec.flow_frames, "flow field"): flow}
+    parts |= {"both": rgb + flow} if rgb and flow else {}
+    parts["as the network takes it, in float32"] = 4 * (rgb + flow)
     name = f"{run.strategy}'s clip, {spec.crop}x{spec.crop} pixels"
-    rows += [(f"{name}: {_count(spec.frames, 'RGB frame')}", rgb)] if rgb else []
-    rows += [(f"{name}: {_count(spec.flow_frames, 'flow field')}", flow)] if flow else []
-    rows += [(f"{name}: both", rgb + flow)] if rgb and flow else []
-    rows.append((f"{name}: as the network takes it, in float32", 4 * (rgb + flow)))
+    rows += [(f"{name}: {part}", size) for part, size in parts.items() if size]
     return [{"what": what, "bytes": size} for what, size in rows]
 
 
-def _bytes_as_text(content: list[dict[str, Any]]) -> list[Part]:
+def _bytes_as_text(content: list[dict[str, Any]]) -> list[Any]:
     rows = [[row["what"], f"{row['bytes']:,}", *_units(row["bytes"])] for row in content]
     return [(["what", "bytes", "powers of 1000", "powers of 1024"], rows)]
 
@@ -309,14 +294,6 @@ def _units(size: int) -> tuple[str, str]:
     decimal, binary = size / 1000**power, size / 1024**power
     unit = " kMG"[power]
     return f"{decimal:.{2 if decimal < 100 else 1}f} {unit}B", f"{binary:#.4g} {unit.upper()}iB"
-
-
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
-def _shown(part: Part, markdown: bool) -> str:
-    """A paragraph as it is, a grid in columns."""
-    return part if isinstance(part, str) else "\n".join(aligned(*part, markdown, words=TEXT))
 
 
 if __name__ == "__main__":

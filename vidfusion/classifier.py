@@ -149,13 +149,11 @@ class VideoClassifier(L.LightningModule):
             for part in [getattr(self, stream) for stream in self.streams] or [self]:
                 freeze_all_but_last(part, layers)
 
-    def on_train_start(self) -> None:
-        """Frozen norms keep their statistics also where a stopped run goes on within an epoch."""
-        keep_frozen_statistics(self)
-
     def on_train_epoch_start(self) -> None:
         """Frozen norms keep their statistics."""
         keep_frozen_statistics(self)
+
+    on_train_start = on_train_epoch_start  # also where a stopped run goes on within an epoch
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> dict[str, Tensor]:
         """The loss of a batch; and its `scores` (N, C), of all streams together, and `target`, to be counted."""
@@ -172,7 +170,12 @@ class VideoClassifier(L.LightningModule):
 
     # -- evaluation --------------------------------------------------------------------------------------------------
 
-    def _vote(self, batch: dict[str, Tensor]) -> None:
+    def on_validation_epoch_start(self) -> None:
+        """Start with no votes."""
+        self._views = ViewVotes()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """Score a batch of views. Raises ValueError for scores that are not finite."""
         scores = self.probabilities(self(**self.inputs(batch)))
         if not scores[batch["valid"]].isfinite().all():  # NaN is what a video that cannot be decoded has
             raise ValueError(
@@ -183,13 +186,7 @@ class VideoClassifier(L.LightningModule):
         fields = (batch["video"], batch["clip"], batch["center"], batch["target"], scores)
         self._views.add(Votes(*(field.cpu() for field in fields)))
 
-    def on_validation_epoch_start(self) -> None:
-        """Start with no votes."""
-        self._views = ViewVotes()
-
-    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """Score a batch of views."""
-        self._vote(batch)
+    on_test_epoch_start, test_step = on_validation_epoch_start, validation_step
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/{clip,video}_hit{1,5}`, and keep the clip scores of all processes in `validation_votes`."""
@@ -203,14 +200,6 @@ class VideoClassifier(L.LightningModule):
             if not value.isnan():
                 self.log(f"val/{name}", value, sync_dist=True)  # the same on every process
             metric.reset()
-
-    def on_test_epoch_start(self) -> None:
-        """Start with no votes."""
-        self._views = ViewVotes()
-
-    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """Score a batch of views."""
-        self._vote(batch)
 
     def on_test_epoch_end(self) -> None:
         """Keep the clip scores of all processes in `test_votes`, in the order of the test list."""

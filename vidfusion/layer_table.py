@@ -1,7 +1,7 @@
 """What a network is made of, layer by layer: output size, receptive field, parameters, multiply-adds.
 
 Nothing is typed in. One clip passes through the module on the meta device, where nothing is computed. PyTorch's own
-counter says what each operation costs, and `receptive_fields` follows what each tensor sees of the clip.
+counter says what each layer costs, and `receptive_fields` follows what each tensor sees of the clip.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 from vidfusion.classifier import VideoClassifier
-from vidfusion.receptive_fields import PRODUCTS, REDUCTIONS, Operation, Seen, Vector, at_each_position, follow
+from vidfusion.receptive_fields import Follow, Vector, Work
 
 
 class Layer(NamedTuple):
@@ -59,8 +56,7 @@ def clip_inputs(model: VideoClassifier, device: str = "meta") -> dict[str, Tenso
 def layer_table(model: VideoClassifier) -> list[Layer]:
     """All layers in the order in which one clip passes them; their parameters add up to the model's.
 
-    Activations, dropout and norms without parameters have no row, and norms do not widen a receptive field. Where an
-    operation mixes positions in a way that is not followed here, each of them counts as seeing what all see together.
+    Activations, dropout and norms without parameters have no row, and norms do not widen a receptive field.
 
     One multiply-add is one multiplication and one addition (the `GFLOPs` of most papers count these once). Biases,
     norms, pooling and activations are not counted.
@@ -72,14 +68,14 @@ def layer_table(model: VideoClassifier) -> list[Layer]:
     clip = clip_inputs(meta)
     passage = _Passage(clip)
     for name, module in meta.named_modules():
-        module.register_forward_pre_hook(lambda module, inputs, name=name: passage.enter(name, module, inputs))
+        module.register_forward_pre_hook(lambda module, inputs, name=name: passage.enter(name, module))
         module.register_forward_hook(lambda module, inputs, output: passage.leave(output))
     passage.enter("", meta)
-    with torch.no_grad(), torch.device("meta"), passage:
+    with torch.no_grad(), torch.device("meta"), passage.counter, passage:
         meta.forward(**clip)  # not meta(**clip), which may be compiled
     for name, module in meta.named_modules():
         if parameters := passage.own_parameters(module):
-            passage.add(name or type(module).__name__, _Work("parameters"), None, parameters)
+            passage.add(name or type(module).__name__, Work("parameters"), None, parameters)
     return list(passage.layers.values())
 
 
@@ -100,114 +96,49 @@ def training_multiply_adds(model: VideoClassifier) -> dict[str, int]:
     return training
 
 
-class _Work(NamedTuple):
-    """What an operation or layer says in the table."""
-
-    kind: str
-    kernel: Vector | None = None
-    stride: Vector | None = None
-    multiply_adds: int = 0
-
-
-def _work(operation: Operation, seen: Seen | None, multiply_adds: int) -> _Work | None:
-    """What an operation says in the table, if anything; its input has `seen` something of the clip."""
-    if operation.name in PRODUCTS:
-        return _Work("linear", multiply_adds=multiply_adds)
-    if windows := operation.windows():
-        kernel, stride = _vector([w.kernel for w in windows]), _vector([w.stride for w in windows])
-        if operation.name == "convolution":
-            return _Work("conv", kernel, stride, multiply_adds)
-        first = operation.input.dim() - len(windows)
-        pools = seen and any(
-            w.kernel > 1 and _moves(seen, operation.input, dim) for dim, w in enumerate(windows, first)
-        )
-        return _Work(operation.pools, kernel, stride) if pools else None  # else it pools channels
-    if seen and operation.name in REDUCTIONS and any(_moves(seen, operation.input, dim) for dim in operation.dims):
-        return _Work(REDUCTIONS[operation.name], seen.places(operation.dims))
-    return None
-
-
-def _moves(seen: Seen, tensor: Tensor, dim: int) -> bool:
-    """Whether pooling along a dimension goes through the clip, as it does not where it pools channels."""
-    return tensor.shape[dim] == 1 or seen.varies(dim)
-
-
-def _vector(sizes: Sequence[int]) -> Vector:
-    """Sizes along the dimensions after the channels as t, h, w: all three, those of an image, or that of a series."""
-    return {1: (*sizes, 1, 1), 2: (1, *sizes), 3: tuple(sizes)}[len(sizes)]
-
-
-@dataclass
-class _Inside:
-    """A module that the clip is in: what its operations have said so far, and how often each has run by itself."""
-
-    name: str
-    module: nn.Module
-    inputs: tuple[Any, ...] = ()
-    works: list[_Work] = field(default_factory=list)
-    names: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def is_layer(self) -> bool:
-        """Whether its operations make one row together, rather than one each."""
-        own = next(self.module.parameters(recurse=False), None)
-        return bool(self.name) and (own is not None or next(self.module.children(), None) is None)
-
-    @property
-    def is_norm(self) -> bool:
-        """Whether it is a norm, which does not widen a receptive field."""
-        return "Norm" in type(self.module).__name__ or isinstance(self.module, nn.LocalResponseNorm)
-
-    def name_of(self, operation: str) -> str:
-        """A row's name for an operation that no module of its own stands for."""
-        name = operation.removesuffix("_with_indices").strip("_")
-        self.names[name] += 1
-        name += f"_{self.names[name]}" if self.names[name] > 1 else ""
-        return f"{self.name}.{name}" if self.name else name
-
-    def row(self) -> _Work:
-        """What its operations say together."""
-        module, works = self.module, self.works
-        kind = type(module).__name__
-        if isinstance(module, nn.RNNBase):
-            kind = kind.lower()
-        elif works:
-            kind = works[0].kind
-        elif self.is_norm:
-            kind = "norm"
-        first = works[0] if works else _Work(kind)
-        return first._replace(kind=kind, multiply_adds=sum(work.multiply_adds for work in works))
-
-
-class _Passage(TorchDispatchMode):
-    """Follows a clip, given by modality, on its way through the modules and operations of a network."""
+class _Passage(Follow):
+    """Follows a clip through the modules of a network and writes down its layers."""
 
     def __init__(self, clip: dict[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__(clip)
+        self.counter = FlopCounterMode(display=False)
         self.layers: dict[str, Layer] = {}
-        # By identity; each tensor is kept beside, so that no other takes its identity.
-        self.seen = {id(pixels): (pixels, Seen.of_clip(modality, pixels)) for modality, pixels in clip.items()}
-        self.inside: list[_Inside] = []
-        self.counted: set[int] = set()
+        self.inside: list[tuple[str, nn.Module]] = []
+        self.work: Work | None = None  # of the layer that the clip is in
+        self.names: Counter[str] = Counter()  # of calls that are no module's
+        self.counted: set[int] = set()  # parameters
+        self.spent = 0  # operations that a row has
 
-    def see(self, tensor: Any) -> Seen | None:
-        """What a tensor's positions see; None where it holds nothing of the clip."""
-        return self.seen.get(id(tensor), (None, None))[1]
-
-    def enter(self, name: str, module: nn.Module, inputs: tuple[Any, ...] = ()) -> None:
+    def enter(self, name: str, module: nn.Module) -> None:
         """A module begins."""
-        self.inside.append(_Inside(name, module, inputs))
+        self.inside.append((name, module))
+        self.work = None
 
     def leave(self, output: Any) -> None:
         """The innermost module ends: a row, if it is a layer with weights or pooling."""
-        inside = self.inside.pop()
-        tensor = next(x for x in tree_leaves(output) if isinstance(x, Tensor))
-        if inside.is_norm and (seen := self.see(inside.inputs[0])):
-            self.seen[id(tensor)] = tensor, seen
-        if inside.is_layer:
-            parameters = self.own_parameters(inside.module)
-            if inside.works or parameters:
-                self.add(inside.name, inside.row(), tensor, parameters)
+        is_layer = self.is_layer()
+        name, module = self.inside.pop()
+        parameters = self.own_parameters(module) if is_layer else 0
+        if is_layer and (self.work or parameters):
+            kind = "norm" if "Norm" in type(module).__name__ else type(module).__name__
+            tensor = next(x for x in tree_leaves(output) if isinstance(x, Tensor))
+            self.add(name, self.work or Work(kind), tensor, parameters)
+        self.work = None
+
+    def is_layer(self) -> bool:
+        """Whether the calls of the innermost module make one row together, rather than one each."""
+        name, module = self.inside[-1]
+        own = next(module.parameters(recurse=False), None)
+        return bool(name) and (own is not None or next(module.children(), None) is None)
+
+    def called(self, name: str, work: Work | None, output: Tensor) -> None:
+        """A row for a call that no module of its own stands for."""
+        if work and self.is_layer():
+            self.work = self.work or work
+        elif work:
+            name = ".".join(filter(None, [self.inside[-1][0], name]))
+            self.names[name] += 1
+            self.add(f"{name}_{self.names[name]}" if self.names[name] > 1 else name, work, output)
 
     def own_parameters(self, module: nn.Module) -> int:
         """Parameters of the module itself, without its parts', that no row has counted yet."""
@@ -215,20 +146,20 @@ class _Passage(TorchDispatchMode):
         self.counted |= own.keys()
         return sum(own.values())
 
-    def add(self, name: str, work: _Work, output: Tensor | None, parameters: int = 0) -> None:
+    def add(self, name: str, work: Work, output: Tensor | None, parameters: int = 0) -> None:
         """A row; or more of one, where the clip passes a layer again."""
-        seen = self.see(output)
+        seen, spent = self.see(output), self.counter.get_total_flops()
         layer = Layer(
             name,
             work.kind,
             work.kernel,
             work.stride,
-            output=(0, 0, 0, 0) if output is None else _size(output.shape, work.kind, seen),
+            output=(0, 0, 0, 0) if output is None else _size(output.shape),
             receptive_field=seen.field if seen else (0, 0, 0),
             clipped=seen.clipped if seen else (0, 0, 0),
             modalities=tuple(sorted(seen.modalities)) if seen else (),
             parameters=parameters,
-            multiply_adds=work.multiply_adds,
+            multiply_adds=(spent - self.spent) // 2,
         )
         if before := self.layers.get(name):
             channels, times, *area = layer.output
@@ -236,41 +167,14 @@ class _Passage(TorchDispatchMode):
                 output=(channels, before.output[1] + times, *area),
                 receptive_field=tuple(map(max, before.receptive_field, layer.receptive_field)),
                 clipped=tuple(map(max, before.clipped, layer.clipped)),
-                modalities=tuple(sorted({*before.modalities, *layer.modalities})),
                 parameters=before.parameters + parameters,
-                multiply_adds=before.multiply_adds + work.multiply_adds,
+                multiply_adds=before.multiply_adds + layer.multiply_adds,
             )
-        self.layers[name] = layer
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        flops = flop_registry.get(func.overloadpacket)
-        multiply_adds = flops(*args, **(kwargs or {}), out_val=output) // 2 if flops else 0
-        operation, inside = Operation.called(func, args, kwargs or {}, output), self.inside[-1]
-        if not operation.outputs or inside.is_norm:
-            return output
-        work = _work(operation, self.see(operation.input), multiply_adds)
-        for tensor, seen in zip(operation.outputs, follow(operation, self.see), strict=False):
-            self.seen[id(tensor)] = tensor, seen
-            if operation.name.endswith("_") and tensor._base is not None:  # what is written into a part is in the whole
-                whole = tensor._base
-                parts = [seen, *filter(None, [self.see(whole)])]
-                self.seen[id(whole)] = whole, at_each_position(parts, whole.shape, apart=False)
-        if work and inside.is_layer:
-            inside.works.append(work)
-        elif work:
-            self.add(inside.name_of(operation.name), work, operation.outputs[0])
-        return output
+        self.layers[name], self.spent = layer, spent
 
 
-def _size(shape: Sequence[int], kind: str, seen: Seen | None) -> tuple[int, int, int, int]:
+def _size(shape: torch.Size) -> tuple[int, int, int, int]:
     """A layer's output as C, T, H, W. One clip makes a batch of 1, unless its frames are in it."""
-    batch, *others = (1, *shape)[-max(len(shape), 2) :]
-    channels = 0
-    if kind in ("linear", "lstm", "gru", "rnn"):
-        channels = -1
-    elif len(others) == 2 and kind != "conv":  # features in a series, where those do not lie along time
-        channels = 0 if seen and seen.varies(2) and not seen.varies(1) else -1
-    size = others.pop(channels)
-    times, area = (others, [1, 1]) if len(others) < 2 else (others[:-2], others[-2:])
-    return (size, batch * math.prod(times), *area)
+    if len(shape) < 4:  # (N, T, F) or (N, F)
+        return (shape[-1], math.prod(shape[:-1]), 1, 1)
+    return (shape[1], shape[0] * math.prod(shape[2:-2]), *shape[-2:])

@@ -62,19 +62,12 @@ class Port:
     def missing_words(self, model: VideoClassifier) -> list[str]:
         """What to add to the command so that `model` gets the input that the weights were trained on."""
         pool5 = getattr(model.config, "pool5", None)
-        found = {
-            "pool5": pool5,
-            "channel_order": model.config.channel_order,
-            "mean": _per_channel(model.net.mean),
-            "std": _per_channel(model.net.std),
-        }
-        wanted = {
-            "pool5": pool5 if pool5 in self.pool5 else self.pool5[0],
-            "channel_order": self.channel_order,
-            "mean": self.mean,
-            "std": self.std,
-        }
-        return [f"model.{name}={_word(value)}" for name, value in wanted.items() if value != found[name]]
+        mean, std = (x if isinstance(x, Sequence) else (x,) * 3 for x in (model.net.mean, model.net.std))
+        words = [f"model.pool5={self.pool5[0]}"] if pool5 not in self.pool5 else []
+        words += [f"model.channel_order={self.channel_order}"] * (self.channel_order != model.config.channel_order)
+        for name, found, wanted in (("mean", mean, self.mean), ("std", std, self.std)):
+            words += [f"model.{name}=[{','.join(f'{x:g}' for x in wanted)}]"] if tuple(found) != wanted else []
+        return words
 
 
 _LAYERS = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b", "fc6", "fc7")
@@ -140,50 +133,22 @@ def load_weights(model: VideoClassifier, path: Path) -> WeightsReport:
     state, provenance = _read(path)
     # A network of one data set has no use for the classifier of a second one.
     state = {key: tensor for key, tensor in state.items() if hasattr(model, "second") or not key.startswith("second.")}
-    classes = provenance.get("classes")
     layout, names = _layout(model, state, path)
-    ours = model.state_dict()
     found = {names[key]: tensor for key, tensor in state.items() if key in names}
     other_streams = [stream for stream in model.streams if not any(name.startswith(f"{stream}.") for name in found)]
-    wanted = [name for name in ours if name.split(".")[0] not in other_streams]
+    wanted = {name: x for name, x in model.state_dict().items() if name.split(".")[0] not in other_streams}
+    new_head = _new_head(model, provenance, wanted, found)
+    found, wanted = ({name: x for name, x in some.items() if name not in new_head} for some in (found, wanted))
 
-    same_classes = None in (classes, model.provenance.get("classes")) or classes == model.provenance["classes"]
-    new_head: list[str] = []
-    for layer in softmax_layers(model):
-        tensors = [name for name in wanted if name.rpartition(".")[0] == layer]
-        if not (same_classes and all(name in found and found[name].shape == ours[name].shape for name in tensors)):
-            new_head += tensors
-    found = {name: tensor for name, tensor in found.items() if name not in new_head}
-
-    their_names = {our_name: key for key, our_name in names.items()}
-    problems = _listed(
-        {
-            "missing": [
-                _both_names(name, their_names) + _shape(ours[name])
-                for name in wanted
-                if name not in found and name not in new_head
-            ],
-            "unexpected": [key + _shape(tensor) for key, tensor in state.items() if key not in names],
-            "wrongly shaped": [
-                f"{_both_names(name, their_names)}{_shape(tensor)} instead of{_shape(ours[name])}"
-                for name, tensor in found.items()
-                if tensor.shape != ours[name].shape
-            ],
-        }
-    )
+    start = f"model.weights={path} ({layout} layout)"
     words = PORTS[layout].missing_words(model) if layout in PORTS else _other_input(model, provenance)
-    if problems:
+    if problems := _problems(state, names, wanted, found):
         remedy = "choose the network that was saved, with the same model.size and sampling"
         if layout in PORTS:
             remedy = f"these are weights of {' '.join(['strategy=c3d model.size=published', *words])}"
-        raise ValueError(
-            f"model.weights={path} ({layout} layout) does not fit {type(model).__name__}: {problems}; {remedy}"
-        )
+        raise ValueError(f"{start} does not fit {type(model).__name__}: {problems}; {remedy}")
     if words:
-        raise ValueError(
-            f"model.weights={path} ({layout} layout) needs the input that its weights were trained on: "
-            f"add {' '.join(words)}"
-        )
+        raise ValueError(f"{start} needs the input that its weights were trained on: add {' '.join(words)}")
     model.load_state_dict(found, strict=False)
     return WeightsReport(layout, len(found), new_head, other_streams)
 
@@ -195,10 +160,46 @@ def _layout(model: VideoClassifier, state: dict[str, Tensor], path: Path) -> tup
     layout = max(layouts, key=lambda name: len(layouts[name].keys() & state.keys()))
     if not layouts[layout].keys() & state.keys():
         raise ValueError(
-            f"model.weights={path}: no known layout has such keys; {_listed({'found': list(state)})}; known: vidfusion "
+            f"model.weights={path}: no known layout has such keys; {_listed('found', list(state))}; known: vidfusion "
             f"(of a {type(model).__name__}), {', '.join(PORTS)}"
         )
     return layout, layouts[layout]
+
+
+def _new_head(
+    model: VideoClassifier, provenance: dict, wanted: dict[str, Tensor], found: dict[str, Tensor]
+) -> list[str]:
+    """The tensors of softmax layers that are not loaded: of other classes, another shape, or not there."""
+    classes = [provenance.get("classes"), model.provenance.get("classes")]
+    same = None in classes or classes[0] == classes[1]
+    new = []
+    for layer in softmax_layers(model):
+        tensors = [name for name in wanted if name.rpartition(".")[0] == layer]
+        if not (same and all(name in found and found[name].shape == wanted[name].shape for name in tensors)):
+            new += tensors
+    return new
+
+
+def _problems(
+    state: dict[str, Tensor], names: dict[str, str], wanted: dict[str, Tensor], found: dict[str, Tensor]
+) -> str:
+    """Tensors that are missing, unexpected or wrongly shaped; "" if all is well. `names`: ours by the file's."""
+    keys = {ours: key if key == ours else f"{key} (our {ours})" for key, ours in names.items()}
+    missing = [f"{keys.get(name, name)} {list(x.shape)}" for name, x in wanted.items() if name not in found]
+    unexpected = [f"{key} {list(x.shape)}" for key, x in state.items() if key not in names]
+    wrong = [
+        f"{keys[name]} {list(x.shape)} instead of {list(wanted[name].shape)}"
+        for name, x in found.items()
+        if x.shape != wanted[name].shape
+    ]
+    lists = {"missing": missing, "unexpected": unexpected, "wrongly shaped": wrong}
+    return "; ".join(_listed(kind, items) for kind, items in lists.items() if items)
+
+
+def _listed(kind: str, items: list[str]) -> str:
+    """How many keys of a kind there are, and the first ones."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return f"{len(items)} {kind}: {', '.join(items[:SHOWN])}{more}"
 
 
 def _other_input(model: VideoClassifier, provenance: dict) -> list[str]:
@@ -233,60 +234,31 @@ def unfounded(state: dict[str, Tensor]) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     """The state dict in a file, and where it comes from if it is a run's checkpoint. Runs no code that it brings."""
+    start, expected = f"model.weights={path}", "expected a state dict (tensors by name)"
     if path.is_file() and (found := oversized(path)):
-        raise ValueError(f"model.weights={path}: {found}; expected a file that torch.save wrote")
+        raise ValueError(f"{start}: {found}; expected a file that torch.save wrote")
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as error:
-        raise ValueError(
-            f"model.weights={path}: cannot be read ({error.strerror}); expected a file of weights"
-        ) from None
+        raise ValueError(f"{start}: cannot be read ({error.strerror}); expected a file of weights") from None
     except Exception as error:  # torch.load raises a kind of its own for every way in which a file can be wrong
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ValueError(
-            f"model.weights={path}: not a file of tensors alone{f' (it asks for {asked[1]})' if asked else ''}, or "
-            "damaged. Nothing else is opened (weights_only=True), since a pickle can run any code while it is read. If "
-            "you trust where it comes from, save its state dict to a file of its own and give that"
+            f"{start}: not a file of tensors alone{f' (it asks for {asked[1]})' if asked else ''}, or damaged. Nothing "
+            "else is opened (weights_only=True), since a pickle can run any code while it is read. If you trust where "
+            "it comes from, save its state dict to a file of its own and give that"
         ) from None
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not state:
-        found = "no tensor" if state == {} else type(state).__name__
-        raise ValueError(f"model.weights={path}: holds {found}, expected a state dict (tensors by name)")
+        raise ValueError(f"{start}: holds {'no tensor' if state == {} else type(state).__name__}, {expected}")
     for name, value in state.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
             raise ValueError(
-                f"model.weights={path}: {name!r} in it is {type(value).__name__}, expected a state dict (tensors by "
-                "name), or one under 'state_dict'"
+                f"{start}: {name!r} in it is {type(value).__name__}, {expected}, or one under 'state_dict'"
             )
     if found := unfounded(state):
-        raise ValueError(f"model.weights={path}: {found}; expected a state dict (tensors by name)")
-    ours = content.get("vidfusion")
-    provenance = ours.get("provenance") if isinstance(ours, dict) else None
-    return state, provenance if isinstance(provenance, dict) else {}
-
-
-def _listed(keys: dict[str, list[str]]) -> str:
-    """How many keys there are of each kind, and the first ones."""
-    return "; ".join(
-        f"{len(items)} {kind}: {', '.join(items[:SHOWN])}" + f" and {len(items) - SHOWN} more" * (len(items) > SHOWN)
-        for kind, items in keys.items()
-        if items
-    )
-
-
-def _both_names(name: str, their_names: dict[str, str]) -> str:
-    """A key as the file has it, and ours beside it where it differs."""
-    key = their_names.get(name, name)
-    return name if key == name else f"{key} (our {name})"
-
-
-def _shape(tensor: Tensor) -> str:
-    return f" {list(tensor.shape)}"
-
-
-def _per_channel(value: float | Sequence[float]) -> tuple[float, ...]:
-    return tuple(value) if isinstance(value, Sequence) else (value,) * 3
-
-
-def _word(value: str | tuple[float, ...]) -> str:
-    return value if isinstance(value, str) else f"[{','.join(f'{number:g}' for number in value)}]"
+        raise ValueError(f"{start}: {found}; {expected}")
+    match content:
+        case {"vidfusion": {"provenance": dict(provenance)}}:
+            return state, provenance
+    return state, {}

@@ -111,10 +111,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed}: expected 0 or more, and less than 2**32")
-        for name, allowed in DATA_RANGES.items():
-            value = getattr(self.data, name, None)
-            if value is not None and not allowed.holds(value):
-                raise ValueError(f"data.{name}={value}: expected {allowed}")
+        _check_ranges(self.data, "data")
         own = self.dataset == "folder"  # whose lists, read later, may have a `val` part
         if self.training.select == "best" and not (self.data.validation or self.data.folds or own):
             raise ValueError("training.select=best needs a validation split: set data.validation, such as 0.2")
@@ -170,7 +167,10 @@ class RunConfig:
 
     def datasets(self) -> list[Dataset]:
         """The data sets that the network is trained on: `data`, and those that its strategy adds. Raises ValueError."""
-        return [self.data, *(beside(self.data, *other) for other in self.strategy_class.other_data(self.model))]
+        others = [beside(self.data, *other) for other in self.strategy_class.other_data(self.model)]
+        for other in others:
+            _check_ranges(other, "model.second_data")
+        return [self.data, *others]
 
     def clip_shape(self) -> ClipShape:
         """What the network needs to know of a clip."""
@@ -178,6 +178,14 @@ class RunConfig:
         apart = clip.fps is not None or clip.stride > 1 or clip.span == "video"
         a_path = clip.flow_direction == "forward" and not apart
         return ClipShape(clip.frames, clip.flow_frames, clip.crop, self.data.flow.bound, a_path)
+
+
+def _check_ranges(data: Dataset, node: str) -> None:
+    """Raise ValueError for the first number out of its range."""
+    for name, allowed in DATA_RANGES.items():
+        value = getattr(data, name, None)
+        if value is not None and not allowed.holds(value):
+            raise ValueError(f"{node}.{name}={value}: expected {allowed}")
 
 
 def _content(path: Path) -> str:

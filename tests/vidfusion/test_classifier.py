@@ -35,13 +35,6 @@ def one_hot(*labels: int) -> Tensor:
 # -- inputs, loss and probabilities ----------------------------------------------------------------------------------
 
 
-def test_pixels_enter_less_the_mean_by_the_std():
-    model = network("single_frame", classes=CLASSES, crop=SIDE)
-    rgb = torch.tensor([0, 117, 255], dtype=torch.uint8).view(1, 3, 1, 1, 1)
-    expected = [(value - model.net.mean) / model.net.std for value in (0, 117, 255)]
-    assert model.inputs({"rgb": rgb, "target": one_hot(0)})["rgb"].flatten().tolist() == pytest.approx(expected)
-
-
 def test_trained_on_the_label_drawn_and_counted_with_all(monkeypatch):
     model = network("single_frame", classes=CLASSES, crop=SIDE)
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
@@ -56,15 +49,11 @@ def test_trained_on_the_label_drawn_and_counted_with_all(monkeypatch):
     assert not one["scores"].requires_grad
 
 
-def log_softmax(logits: list[float]) -> list[float]:
-    norm = math.log(math.fsum(math.exp(logit) for logit in logits))
-    return [logit - norm for logit in logits]
-
-
 def slow_loss(logits: list[float], labels: list[int], smoothing: float) -> float:
     classes = len(logits)
+    norm = math.log(math.fsum(map(math.exp, logits)))
     share = [(index in labels) / len(labels) * (1 - smoothing) + smoothing / classes for index in range(classes)]
-    return -math.fsum(part * value for part, value in zip(share, log_softmax(logits), strict=True))
+    return -math.fsum(part * (value - norm) for part, value in zip(share, logits, strict=True))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -88,22 +77,10 @@ def test_loss_is_the_slow_sum(smoothing):
     assert float(both) == pytest.approx(sum(by_sample) / 3 + sum(by_step) / 12, rel=1e-5)
 
 
-def test_loss_is_computed_in_float32():
-    model = network("single_frame", classes=CLASSES, crop=SIDE)
-    logits = torch.tensor([[300.0, 0, 0, 0, 0, 0, 0]])
-    assert model.loss(logits.half(), one_hot(1)).dtype == torch.float32
-    assert float(model.loss(logits.half(), one_hot(1))) == pytest.approx(300)
-
-
 def test_probabilities_are_means_of_softmax_over_steps_then_streams():
     steps = 3 * torch.randn(2, 4, CLASSES, generator=torch.Generator().manual_seed(0))
     single = network("single_frame", classes=CLASSES, crop=SIDE)
-    expected = torch.tensor(
-        [
-            [sum(math.exp(log_softmax(row)[index]) for row in rows) / 4 for index in range(CLASSES)]
-            for rows in steps.tolist()
-        ]
-    )
+    expected = steps.softmax(-1).mean(1)
     assert single.rows == ("",)
     torch.testing.assert_close(single.probabilities(steps), expected[:, None])
     # Not the softmax of mean logits.
@@ -181,7 +158,7 @@ def evaluated(videos: int, batch_size: int = 3, broken: int | None = None, proce
 @pytest.fixture(scope="module")
 def whole() -> dict[int, dict]:
     """One process's answers by number of videos, which those of other processes and batches have to equal."""
-    return {videos: evaluated(videos) for videos in (1, 2, 3, 5)}
+    return {videos: evaluated(videos) for videos in (1, 3)}
 
 
 def assert_same(found: dict, expected: dict) -> None:
@@ -190,7 +167,7 @@ def assert_same(found: dict, expected: dict) -> None:
     torch.testing.assert_close(torch.tensor(found["scores"]), torch.tensor(expected["scores"]), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("videos", [1, 2, 3, 5])
+@pytest.mark.parametrize("videos", [1, 3])
 def test_every_clip_is_tested_once_and_in_order(whole, videos):
     found = whole[videos]
     expected = [(video, clip) for video in range(videos) for clip in range(2 + video)]
@@ -202,14 +179,14 @@ def test_every_clip_is_tested_once_and_in_order(whole, videos):
     assert any(found["hits"].values())
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 100])
+@pytest.mark.parametrize("batch_size", [1, 100])
 def test_scores_do_not_depend_on_how_many_views_are_scored_at_once(whole, batch_size):
     assert_same(evaluated(3, batch_size), whole[3])
 
 
 def test_validations_do_not_add_up(whole):
     model, trainer = network("single_frame", classes=CLASSES, crop=SIDE), L.Trainer(**QUIET)
-    for videos in (5, 1, 3):
+    for videos in (3, 1):
         trainer.validate(model, datamodule=Views(videos), verbose=False)
         assert {name: float(value) for name, value in trainer.callback_metrics.items()} == whole[videos]["validation"]
 
@@ -233,6 +210,7 @@ def test_scores_that_are_not_finite_are_no_result(value):
             getattr(L.Trainer(**QUIET), evaluate)(model, datamodule=Views(2), verbose=False)
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(whole, tmp_path):
     command = [sys.executable, __file__, str(tmp_path)]  # Lightning starts the second one
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -241,8 +219,7 @@ def test_two_processes_find_what_one_finds(whole, tmp_path):
     assert "sync_dist" not in done.stderr, "Lightning has nothing to say on how metrics are gathered"
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     for rank in ranks:
-        for videos in (2, 3, 5):
-            assert_same(rank[str(videos)], whole[videos])
+        assert_same(rank["evaluated"], whole[3])
     assert ranks[0]["trained"] == ranks[1]["trained"], "the same weights, running means and metrics everywhere"
     assert {"train/loss", "train/clip_hit1", "val/video_hit1"} <= set(ranks[0]["trained"]["metrics"])
 
@@ -251,7 +228,7 @@ def two_processes(folder: Path) -> None:
     """Evaluate, and train with validations of unequal numbers of batches; each process writes what it saw."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    found: dict[str, object] = {str(videos): evaluated(videos, processes=2) for videos in (2, 3, 5)}
+    found: dict[str, object] = {"evaluated": evaluated(3, processes=2)}
     model = network("single_frame", classes=CLASSES, crop=SIDE, training={"lr": 0.01})
     trainer = L.Trainer(devices=2, strategy="ddp", max_epochs=2, callbacks=bookkeeping(0), **QUIET)
     trainer.fit(model, datamodule=Views(3))

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vidfusion.metrics import HitAtK, PerClassHits, hits_at_k, top_k
+from vidfusion.metrics import HitAtK, PerClassHits, hits_at_k
 from vidfusion.votes import ViewVotes, Votes
 
 
@@ -27,8 +27,7 @@ def samples(count: int, classes: int, labels: int, seed: int) -> tuple[torch.Ten
     return scores, target
 
 
-@pytest.mark.parametrize("labels", [1, 3])
-@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize(("k", "labels"), [(1, 1), (5, 3)])
 def test_hit_at_k_is_the_slow_count(k, labels):
     scores, target = samples(60, 8, labels, seed=k)
     expected = [slow_hit(row, true, k) for row, true in zip(scores.tolist(), target.tolist(), strict=True)]
@@ -46,14 +45,6 @@ def test_hit_at_k_is_the_slow_count(k, labels):
         assert int(metric.hits) == expected[0]
 
 
-def test_of_equal_scores_the_lower_class_comes_first():
-    scores = torch.tensor([[0.2, 0.4, 0.4, 0.0], [0.25, 0.25, 0.25, 0.25]])
-    assert top_k(scores, 3).tolist() == [[1, 2, 0], [0, 1, 2]]
-    third = torch.tensor([[False, False, True, False]] * 2)
-    assert hits_at_k(scores, third, 1).tolist() == [False, False]
-    assert hits_at_k(scores, third, 2).tolist() == [True, False]
-
-
 @pytest.mark.parametrize("classes", [4, 5])
 def test_hit_at_k_says_nothing_where_every_guess_hits(classes):
     metric = HitAtK(5)
@@ -64,18 +55,8 @@ def test_hit_at_k_says_nothing_where_every_guess_hits(classes):
     assert not metric.compute().isnan()
 
 
-def test_a_sample_that_cannot_be_scored_is_wrong():
-    scores, target = torch.full((2, 3), torch.nan), torch.eye(3, dtype=torch.bool)[:2]
-    scores[1] = torch.tensor([0.1, 0.8, 0.1])
-    for only, expected in ((False, 0.5), (True, 1.0)):
-        metric = HitAtK(1, scored_only=only)
-        metric.update(scores, target)
-        assert metric.compute() == expected
-
-
-@pytest.mark.parametrize("labels", [1, 3])
-def test_per_class_hits_are_the_slow_count(labels):
-    scores, target = samples(40, 6, labels, seed=7)
+def test_per_class_hits_are_the_slow_count():
+    scores, target = samples(40, 6, 3, seed=7)
     target[:, 5] = False  # a class without samples
     scores, target = scores[target.any(1)], target[target.any(1)]
     metric = PerClassHits(6)
@@ -138,26 +119,3 @@ def test_votes_do_not_depend_on_how_views_are_cut_into_batches():
         for name in ("video", "clip", "center", "target"):
             assert torch.equal(getattr(part, name), getattr(whole, name)), (chunk, name)
         torch.testing.assert_close(part.scores, whole.scores, atol=1e-6, rtol=0, equal_nan=True)
-
-
-def test_clips_of_different_videos_with_the_same_number_stay_apart():
-    views = some_views()
-    one_each = Votes(*(field[[0, 4, 7]] for field in views))._replace(clip=torch.zeros(3, dtype=torch.long))
-    assert voted(one_each, 2).video.tolist() == one_each.video.tolist()
-
-
-def test_clip_hits_count_clips_and_not_views():
-    # Clip 0 has four crops, three of which are barely wrong, and one surely right; clip 1 has one, which is wrong.
-    scores = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.6, 0.4], [0.0, 1.0], [0.9, 0.1]])[:, None]
-    target = torch.tensor([[False, True]] * 5)
-    views = Votes(torch.zeros(5), torch.tensor([0, 0, 0, 0, 1]), torch.zeros(5), target, scores)
-    clips = voted(views, 2)
-
-    def hit1(votes: Votes) -> float:
-        metric = HitAtK(1)
-        metric.update(votes.scores[:, 0], votes.target)
-        return float(metric.compute())
-
-    assert hit1(views) == pytest.approx(1 / 5)
-    assert hit1(clips) == pytest.approx(1 / 2)
-    assert hit1(clips.videos()) == 0.0

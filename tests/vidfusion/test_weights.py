@@ -5,23 +5,18 @@ import os
 import re
 import zipfile
 
-import lightning as L
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from experiments.settings.compose import compose
-from experiments.settings.presets import names
-from experiments.training.bookkeeping import bookkeeping
 from vidfusion.classifier import VideoClassifier
 from vidfusion.optimisation import TrainingConfig
 from vidfusion.strategies.c3d import C3D, NETS
-from vidfusion.weights import PORTS, load_weights, softmax_layers
+from vidfusion.weights import load_weights
 
-every_preset = pytest.mark.parametrize("preset", names("strategy"))
 CLASSES = 5
 NARROW = dataclasses.replace(
     NETS["published"], stages=((3,), (4,), (5, 6), (6, 7), (7, 8)), fc=(9, 10), crop=48
@@ -78,14 +73,6 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def in_layout(model: VideoClassifier, port: str) -> dict[str, Tensor]:
-    """Our weights under a port's names: layer by layer in the network's order."""
-    layers = [name.rpartition(".")[0] for name in model.state_dict() if name.endswith("weight")]
-    pairs = zip(layers, KEYS[port], strict=port != "mmaction2-backbone")
-    state = model.state_dict()
-    return {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for ours, theirs in pairs for kind in ("weight", "bias")}
-
-
 def port_state(port: str, classes: int = CLASSES) -> dict[str, Tensor]:
     """Random weights of NARROW in a port's layout."""
     generator, shapes, channels = torch.Generator().manual_seed(7), [], 3
@@ -101,8 +88,8 @@ def port_state(port: str, classes: int = CLASSES) -> dict[str, Tensor]:
     return state
 
 
-def functional_c3d(state: dict[str, Tensor], port: str, clips: Tensor, **pool5: object) -> Tensor:
-    """The ports' network (padding before the last pool), in float64: (N, 3, T, H, W) -> logits (N, C)."""
+def functional_c3d(state: dict[str, Tensor], port: str, clips: Tensor, windows: dict) -> Tensor:
+    """The ports' network with `windows` for the last pool, in float64: (N, 3, T, H, W) -> logits (N, C)."""
     layers = [(state[f"{name}.weight"].double(), state[f"{name}.bias"].double()) for name in KEYS[port]]
     maps = clips.double()
     for index, (weight, bias) in enumerate(layers[:8]):
@@ -112,7 +99,7 @@ def functional_c3d(state: dict[str, Tensor], port: str, clips: Tensor, **pool5: 
         elif index in (1, 3, 5):
             maps = F.max_pool3d(maps, 2, 2)
         elif index == 7:
-            maps = F.max_pool3d(maps, 2, 2, **(pool5 or {"padding": (0, 1, 1)}))
+            maps = F.max_pool3d(maps, 2, 2, **windows)
     features = maps.flatten(1)
     for weight, bias in layers[8:10]:
         features = F.relu(F.linear(features, weight, bias))
@@ -138,10 +125,6 @@ def refused(model: VideoClassifier, path) -> str:
 # -- the ports -------------------------------------------------------------------------------------------------------
 
 
-def test_every_port_is_tested():
-    assert PORTS.keys() == KEYS.keys()
-
-
 @every_port
 def test_published_files_fit_the_published_network(port, tmp_path, monkeypatch):
     monkeypatch.setattr("vidfusion.weights.unfounded", lambda state: "")  # here, shapes without numbers do
@@ -156,32 +139,25 @@ def test_published_files_fit_the_published_network(port, tmp_path, monkeypatch):
     assert report.loaded + len(report.new_head) == len(model.state_dict())
 
 
-@pytest.mark.parametrize("port", ["c3d-pytorch", "mmaction2"])
-@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "under state_dict"])
-def test_output_is_that_of_the_ports_own_network(port, wrapped, narrow, tmp_path):
+@pytest.mark.parametrize(
+    ("port", "pool5", "windows"),
+    [
+        ("c3d-pytorch", "padded", {"padding": (0, 1, 1)}),
+        ("c3d-pytorch", "ceil", {"ceil_mode": True}),  # Caffe's own windows suit Caffe's weights
+        ("mmaction2", "padded", {"padding": (0, 1, 1)}),
+    ],
+)
+def test_output_is_that_of_the_ports_own_network(port, pool5, windows, narrow, tmp_path):
     state = port_state(port)
-    model = build(**INPUTS[port])
-    content = {"meta": {"epoch": 45}, "state_dict": state} if wrapped else state
-    report = load_weights(model, saved(tmp_path, content))
+    model = build(**(INPUTS[port] | {"pool5": pool5}))
+    content = {"meta": {"epoch": 45}, "state_dict": state} if port == "mmaction2" else state
+    old_format = {"_use_new_zipfile_serialization": port == "mmaction2"}  # False: PyTorch's before 1.6, of older files
+    report = load_weights(model, saved(tmp_path, content, **old_format))
     assert (report.layout, report.loaded, report.new_head, report.other_streams) == (port, 22, [], [])
     clips = torch.randn(2, 3, 16, 48, 48, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         found = model.eval().double()(clips)
-    expected = functional_c3d(state, port, clips)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(expected, functional_c3d(state, port, clips, ceil_mode=True), rtol=1e-3)
-
-
-def test_caffes_own_windows_suit_caffes_weights(narrow, tmp_path):
-    state = port_state("c3d-pytorch")
-    model = build(**(INPUTS["c3d-pytorch"] | {"pool5": "ceil"}))
-    load_weights(model, saved(tmp_path, state))
-    clips = torch.randn(1, 3, 16, 48, 48, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    with torch.no_grad():
-        found = model.eval().double()(clips)
-    torch.testing.assert_close(
-        found, functional_c3d(state, "c3d-pytorch", clips, ceil_mode=True), rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close(found, functional_c3d(state, port, clips, windows), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("port", ["c3d-pytorch", "mmaction2"])
@@ -197,22 +173,8 @@ def test_pixels_reach_the_weights_as_in_training(port, narrow, tmp_path):
         clips = torch.stack([red - 104, green - 117, blue - 128], 1)
     with torch.no_grad():
         found = model.double()(model.inputs({"rgb": rgb})["rgb"].double())
-    torch.testing.assert_close(found, functional_c3d(state, port, clips), rtol=1e-5, atol=1e-5)
-
-
-@every_port
-def test_our_weights_round_trip(port, narrow, tmp_path):
-    saver = build(**INPUTS[port])
-    reader = build(seed=1, **INPUTS[port])
-    before = weights_of(reader)
-    old_format = {"_use_new_zipfile_serialization": False}  # PyTorch's before 1.6, that of the older files
-    report = load_weights(reader, saved(tmp_path, in_layout(saver, port), **old_format))
-    expected = weights_of(saver)
-    if port == "mmaction2-backbone":
-        assert report.new_head == list(expected)[-2:]
-        expected |= {name: before[name] for name in report.new_head}
-    assert equal(weights_of(reader), expected)
-    assert not equal(before, expected)
+    expected = functional_c3d(state, port, clips, {"padding": (0, 1, 1)})
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_port_of_other_classes_brings_no_head(narrow, tmp_path):
@@ -228,23 +190,15 @@ def test_a_port_of_other_classes_brings_no_head(narrow, tmp_path):
 
 
 @every_port
-@pytest.mark.parametrize(
-    "change",
-    [{"pool5": "floor"}, {"channel_order": None}, {"mean": None}, {"std": [58.0] * 3}, {}],
-    ids=["pool5", "channel_order", "mean", "std", "all"],
-)
-def test_another_input_is_refused_with_the_words_that_set_it(port, change, narrow, tmp_path):
+def test_another_input_is_refused_with_the_words_that_set_it(port, narrow, tmp_path):
     other_order = {"rgb": "bgr", "bgr": "rgb"}[INPUTS[port]["channel_order"]]
-    change = {name: other_order if name == "channel_order" else value for name, value in change.items()}
-    config = INPUTS[port] | change if change else {"pool5": "floor", "std": [2.0] * 3, "channel_order": other_order}
+    config = {"pool5": "floor", "std": [2.0] * 3, "channel_order": other_order}
     path = saved(tmp_path, port_state(port))
     words = re.search(r"(model\.(?:pool5|channel_order|mean|std)=\S+ ?)+$", refused(build(**config), path))[0].split()
-    assert sorted(word.split("=")[0].removeprefix("model.") for word in words) == sorted(change or INPUTS[port])
     given = OmegaConf.to_container(OmegaConf.from_dotlist(words))["model"]
-    assert {name: [float(x) for x in value] if isinstance(value, list) else value for name, value in given.items()} == {
-        name: value for name, value in INPUTS[port].items() if name in given
-    }
-    load_weights(build(**(config | given)), path)
+    found = {name: [float(x) for x in value] if isinstance(value, list) else value for name, value in given.items()}
+    assert found == INPUTS[port]
+    load_weights(build(**given), path)
 
 
 def test_another_network_is_told_what_the_port_is(narrow, tmp_path):
@@ -259,7 +213,7 @@ def test_another_network_is_told_what_the_port_is(narrow, tmp_path):
 # -- our own files ---------------------------------------------------------------------------------------------------
 
 
-@every_preset
+@pytest.mark.parametrize("preset", ["late_fusion", "cnn_lstm", "two_stream", "two_stream_multi_task"])
 def test_every_network_takes_its_own_weights(preset, tmp_path):
     saver, reader = build(preset, size="tiny"), build(preset, size="tiny", seed=1)
     path, expected = saved(tmp_path, saver.state_dict()), weights_of(saver)
@@ -275,41 +229,15 @@ def test_every_network_takes_its_own_weights(preset, tmp_path):
     assert equal(weights_of(wider), expected | {name: before[name] for name in heads})
 
 
-@every_preset
-def test_softmax_layers_are_those_that_grow_with_the_classes(preset):
-    five, six = (build(preset, classes, size="tiny").state_dict() for classes in (5, 6))
-    grown = [name.rpartition(".")[0] for name in five if five[name].shape != six[name].shape]
-    own = [name for name in softmax_layers(build(preset, size="tiny")) if name != "second"]  # of a second data set
-    assert own == list(dict.fromkeys(grown))
-
-
-@pytest.mark.filterwarnings("ignore:::lightning")
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
-def test_a_runs_checkpoint_keeps_its_head_for_the_same_classes_only(tmp_path):
-    classes = list("abcde")
-    saver = build("single_frame")
-    saver.provenance = {"classes": classes}
-    batch = {
-        "rgb": torch.zeros(2, 3, 1, 32, 32, dtype=torch.uint8),
-        "target": torch.eye(CLASSES, dtype=torch.bool)[:2],
-    }
-    trainer = L.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=bookkeeping(0),
-    )  # fmt: skip
-    trainer.fit(saver, DataLoader([batch], batch_size=None))
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
-
-    for known, new in ((classes, False), (None, False), (classes[::-1], True), (list("abcdx"), True)):
-        reader = build("single_frame", seed=1)
-        before = weights_of(reader)
-        reader.provenance = {} if known is None else {"classes": known}
-        report = load_weights(reader, tmp_path / "last.ckpt")
-        *_, weight, bias = before
-        assert report.new_head == ([weight, bias] if new else [])
-        assert report.loaded == len(before) - 2 * new
-        kept = {name: before[name] for name in report.new_head}
-        assert equal(weights_of(reader), saver.state_dict() | kept)
+@pytest.mark.parametrize(("known", "new"), [("abcde", False), (None, False), ("edcba", True), ("abcdx", True)], ids=str)
+def test_a_runs_checkpoint_keeps_its_head_for_the_same_classes_only(known, new, tmp_path):
+    saver, reader = build("single_frame"), build("single_frame", seed=1)
+    content = {"state_dict": saver.state_dict(), "vidfusion": {"provenance": {"classes": list("abcde")}}}
+    before, reader.provenance = weights_of(reader), {"classes": list(known)} if known else {}
+    report = load_weights(reader, saved(tmp_path, content))
+    assert report.new_head == (list(before)[-2:] if new else [])
+    assert report.loaded == len(before) - 2 * new
+    assert equal(weights_of(reader), saver.state_dict() | {name: before[name] for name in report.new_head})
 
 
 @pytest.mark.parametrize("stream", ["spatial", "temporal"])
@@ -322,15 +250,6 @@ def test_one_streams_file_leaves_the_other_stream_alone(stream, tmp_path):
     assert (report.loaded, report.new_head, report.other_streams) == (len(state), [], [other])
     assert str(report) == f"vidfusion layout, {len(state)} tensors loaded; {other} stream as initialised"
     assert equal(weights_of(reader), before | state)
-
-
-def test_half_a_stream_is_refused(tmp_path):
-    model = build("two_stream")
-    state = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("spatial.")}
-    first = next(iter(state))
-    shape = list(state.pop(first).shape)
-    message = refused(model, saved(tmp_path, state))
-    assert f"1 missing: {first} {shape}; choose the network" in message
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
@@ -368,10 +287,7 @@ def test_keys_that_nobody_has_are_shown(tmp_path):
     ("content", "found"),
     [
         ([torch.zeros(2)], "holds list,"),
-        (torch.zeros(2), "holds Tensor,"),
-        ({}, "holds no tensor,"),
         ({"state_dict": {}}, "holds no tensor,"),
-        ({"epoch": 3, "model": {}}, "'epoch' in it is int,"),
         ({"state_dict": {"weight": 1.5}}, "'weight' in it is float,"),
     ],
 )
@@ -399,13 +315,7 @@ def test_a_file_that_brings_code_is_refused_and_runs_nothing(tmp_path):
     assert (tmp_path / "attacked").exists(), "the file is one that would have done it"
 
 
-def test_a_pickled_module_is_refused(tmp_path):
-    assert "it asks for torch.nn.modules.linear.Linear" in refused(
-        build("single_frame"), saved(tmp_path, nn.Linear(2, 2))
-    )
-
-
-@pytest.mark.parametrize("content", [b"", b"no weights\n", b"PK\x03\x04 cut off"], ids=["empty", "text", "cut off"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off"], ids=["empty", "cut off"])
 def test_a_damaged_file_is_refused(content, tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)

@@ -102,6 +102,8 @@ def test_a_second_data_set_comes_from_the_strategys_settings():
         ("model.second_dataset=hmdb", r"model\.second_dataset=hmdb: no such data set\. Did you mean hmdb51"),
         ("model.second_dataset=folder", r"model\.second_data\.root is missing: folder"),
         ("model.second_data.splitt=2", r"model\.second_data, of hmdb51: Key 'splitt' not in"),
+        ("model.second_data.split=0", r"^model\.second_data\.split=0: expected 1 or more$"),
+        ("model.second_data.quality=101", r"^model\.second_data\.quality=101: expected 1 or more, below 101$"),
         ("model.second_data.validation=0.5", r"model\.second_data\.validation, .*all of it"),
     ):
         with pytest.raises(ValueError, match=message):

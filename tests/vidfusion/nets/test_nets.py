@@ -16,7 +16,6 @@ PUBLISHED = {"karpathy": KARPATHY["published"], "cnn_m_2048": CNN_M_2048["publis
 @pytest.mark.parametrize(
     ("net", "kinds"),
     [
-        ("karpathy", "conv relu norm pool conv relu norm pool conv relu conv relu conv relu pool"),
         ("cnn_m_2048", "conv relu norm pool conv relu norm pool conv relu conv relu conv relu pool"),
         ("lrcn", "conv relu pool norm conv relu pool norm conv relu conv relu conv relu pool"),
     ],
@@ -61,23 +60,6 @@ def test_pooling_keeps_the_ragged_edge():
     assert edge.tolist() == [1, 3, 5, 6]  # windows {0,1} {2,3} {4,5} {6}, as Caffe's, and no padding
 
 
-def test_time_is_that_of_the_first_convolutions_and_nothing_else_reaches_into_it():
-    with torch.device("meta"):
-        layers = frame_cnn(KARPATHY["published"], 3, time=((4, 2), (2, 2), (2, 2)))
-    convs = [layer for layer in layers if isinstance(layer, nn.Conv3d)]
-    assert [conv.kernel_size[0] for conv in convs] == [4, 2, 2, 1, 1]
-    assert [conv.stride[0] for conv in convs] == [2, 2, 2, 1, 1] and {conv.padding[0] for conv in convs} == {0}
-    assert {layer.kernel_size[0] for layer in layers if isinstance(layer, nn.MaxPool3d)} == {1}
-
-
-def test_batch_norm_replaces_the_other_norm_and_the_bias():
-    convs = (Conv(4, 3, norm=True, pool=(2, 2)), Conv(6, 3))
-    layers = frame_cnn(FrameNet(convs=convs, fc=(), norm="batch", resize=(9, 9), crop=9), 3)
-    kinds = [type(layer).__name__ for layer in layers]
-    assert kinds == ["Conv3d", "BatchNorm3d", "ReLU", "MaxPool3d", "Conv3d", "BatchNorm3d", "ReLU"]
-    assert all(layer.bias is None for layer in layers if isinstance(layer, nn.Conv3d))
-
-
 def test_feature_shape_is_the_shape_and_leaves_the_module_alone():
     net = FrameNet(convs=(Conv(4, 3, norm=True, pool=(3, 2)), Conv(6, 3)), fc=(), resize=(16, 16), crop=16)
     layers = frame_cnn(net, 3)
@@ -101,11 +83,3 @@ def test_heads():
     assert [(layer.in_features, layer.out_features) for layer in linear] == [(45, 8), (8, 7), (7, 4)]
     assert [layer.p for layer in connected if isinstance(layer, nn.Dropout)] == [0.25, 0.25]
     assert isinstance(connected[-1], nn.Linear), "logits: nothing follows the last layer"
-
-
-def test_published_inputs():
-    assert (KARPATHY["published"].resize, KARPATHY["published"].crop) == ((200, 200), 170)
-    assert (KARPATHY["published"].mean, KARPATHY["published"].std) == (117.0, 1.0)
-    assert CNN_M_2048["published"].crop == 224
-    assert min(CNN_M_2048["published"].resize) == 256
-    assert (LRCN_HYBRID.resize, LRCN_HYBRID.crop) == ((240, 320), 227)

@@ -9,10 +9,10 @@ from torch import nn
 
 from tests.factories import clips_of, network, one_hot
 from vidfusion.nets.choice import load_imagenet
-from vidfusion.nets.torchvision_nets import TorchvisionTrunk, names
+from vidfusion.nets.torchvision_nets import TorchvisionTrunk
 
-NETWORKS = ["resnet18", "resnet50", "alexnet", "vgg11_bn", "googlenet"]
-FUSIONS = ["single_frame", "early_fusion", "late_fusion", "slow_fusion", "c3d", "two_stream", "cnn_lstm"]
+NETWORKS = ["resnet18", "alexnet", "googlenet"]
+FUSIONS = ["single_frame", "late_fusion", "slow_fusion", "c3d", "two_stream", "cnn_lstm"]
 
 
 def original(name: str) -> nn.Module:
@@ -74,7 +74,7 @@ def test_a_still_clip_gives_its_frames_features(name, extents, cached):
     torch.testing.assert_close(found[:, :, 0], features(network, image), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "frames"), list(zip(NETWORKS, (2, 2, 3, 1, 2), strict=True)))
+@pytest.mark.parametrize(("name", "frames"), list(zip(NETWORKS, (2, 3, 2), strict=True)))
 def test_inflated_kernels_reach_into_time_and_the_stem_keeps_it(name, frames):
     with torch.device("meta"):
         trunk = TorchvisionTrunk(name, 3, inflate=True)
@@ -89,22 +89,6 @@ def test_inflated_kernels_reach_into_time_and_the_stem_keeps_it(name, frames):
     assert pools[0].kernel_size[0] == 1 and all(pool.kernel_size[0] == pool.kernel_size[1] for pool in pools[1:])
 
 
-def test_inflated_resnet18_of_still_clips_has_its_frames_features_away_from_the_ends(cached):
-    network = cached("resnet18")
-    trunk = TorchvisionTrunk("resnet18", 3, inflate=True)
-    trunk.load_imagenet("DEFAULT")
-    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    expected: list[torch.Tensor] = []
-    network.layer1.register_forward_hook(lambda layer, inputs, output: expected.append(output))
-    found: list[torch.Tensor] = []
-    trunk.layer1.register_forward_hook(lambda layer, inputs, output: found.append(output))
-    features(network, image)
-    with torch.no_grad():
-        trunk.eval()(image.unsqueeze(2).expand(-1, -1, 24, -1, -1))
-    torch.testing.assert_close(found[0][:, :, 12], expected[0], rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(found[0][:, :, 0], expected[0], rtol=1e-2)
-
-
 @pytest.mark.parametrize("preset", FUSIONS)
 def test_every_way_of_fusion_takes_the_same_backbone(preset):
     model = network(preset, "model.backbone=resnet18")
@@ -116,14 +100,14 @@ def test_every_way_of_fusion_takes_the_same_backbone(preset):
 
 
 def test_slow_fusion_steps_through_time_where_resnet_halves_space():
-    model = network("slow_fusion", "model.backbone=resnet50")
+    model = network("slow_fusion", "model.backbone=resnet50", device="meta")
     times = {}
     for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):
         getattr(model.trunk, name).register_forward_hook(
             lambda layer, inputs, output, name=name: times.update({name: output.shape[2]})
         )
     with torch.no_grad():
-        model.eval()(torch.rand(1, 3, 10, 32, 32))
+        model.eval()(torch.empty(1, 3, 10, 32, 32, device="meta"))
     assert times == {"conv1": 4, "layer1": 4, "layer2": 2, "layer3": 1, "layer4": 1}
 
 
@@ -153,7 +137,3 @@ def test_mistakes_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(OSError, match=rf"download https.*resnet18.*\(no route\); copy that file into {tmp_path}"):
         trunk.load_imagenet("DEFAULT")
-
-
-def test_names_are_torchvisions():
-    assert {"resnet18", "resnext50_32x4d", "vgg16", "alexnet", "googlenet"} <= set(names())

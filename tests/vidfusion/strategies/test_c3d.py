@@ -25,7 +25,7 @@ def test_the_last_pooling_treats_the_odd_edge_as_asked(pool5, fc6, edge):
     assert all(pool.ceil_mode for pool in pools[:-1])
 
 
-DEPTHS = [[1] * 5, [3] * 5, [5] * 5, [7] * 5, [3, 3, 5, 5, 7], [7, 5, 5, 3, 3]]
+DEPTHS = [[1] * 5, [3, 3, 5, 5, 7], [7, 5, 5, 3, 3]]
 
 
 @pytest.mark.parametrize("depths", DEPTHS)
@@ -35,14 +35,6 @@ def test_temporal_depths_keep_the_clips_length_and_change_what_a_kernel_spans(de
     convs = [layer for layer in model.trunk if isinstance(layer, nn.Conv3d)]
     assert [conv.kernel_size for conv in convs] == [(depth, 3, 3) for depth in depths]
     assert model.trunk(torch.empty(1, 3, 16, 112, 112, device="meta")).shape == (1, 256, 1, 4, 4)
-
-
-def test_depth_1_sees_motion_only_where_time_is_pooled():
-    model = network("c3d_search", "model.temporal_depths=[1,1,1,1,1]").double().eval()
-    rgb = torch.rand(1, 3, 16, 32, 32, dtype=torch.float64, requires_grad=True)
-    first = model.trunk[:4](rgb)  # conv1a, norm, ReLU, pool1
-    (gradient,) = torch.autograd.grad(first[:, :, 5].sum(), rgb)
-    assert [frame for frame in range(16) if gradient[:, :, frame].any()] == [5]
 
 
 @pytest.mark.parametrize("depths", ["[3,3,3]", "[3,3,2,3,3]", "[3,3,-1,3,3]"])

@@ -6,11 +6,10 @@ from torch import nn
 
 from experiments.settings.compose import compose
 from tests.factories import network, parameters
-from vidfusion.nets.karpathy import KARPATHY
 from vidfusion.strategies.karpathy import context, fovea
 
 
-@pytest.mark.parametrize("size", ["published", "small", "tiny"])
+@pytest.mark.parametrize("size", ["published", "tiny"])
 def test_each_stream_gives_maps_of_the_full_networks_size(size):
     full = network("single_frame", f"model.size={size}", device="meta")
     both = network("single_frame_multires", f"model.size={size}", device="meta")
@@ -20,12 +19,6 @@ def test_each_stream_gives_maps_of_the_full_networks_size(size):
     for stream in both.trunk.streams.values():
         pools = [sum(isinstance(layer, nn.MaxPool3d) for layer in part) for part in (full.trunk, stream)]
         assert pools[1] == pools[0] - 1
-
-
-@pytest.mark.parametrize(("crop", "side"), [(112, 7), (64, 4)])
-def test_small_streams_keep_the_map_of_the_small_net(crop, side):
-    model = network("single_frame_multires", "model.size=small", device="meta", crop=crop)
-    assert model.trunk(torch.empty(1, 3, 1, crop, crop, device="meta")).shape == (1, 256, 1, side, side)
 
 
 def test_fovea_is_the_centre_crop_and_context_the_halved_frame():
@@ -74,8 +67,3 @@ def test_average_pooling_leaves_the_edge_alone():
 def test_streams_need_karpathys_own_net():
     with pytest.raises(ValueError, match=r"model\.resolution=multires.*model\.backbone=resnet18"):
         compose(["strategy=single_frame_multires", "model.backbone=resnet18"])
-
-
-def test_the_full_network_is_untouched_by_the_options():
-    model = network("single_frame", "model.size=published", device="meta")
-    assert model.net == KARPATHY["published"]

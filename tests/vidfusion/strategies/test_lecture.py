@@ -5,33 +5,10 @@ import torch
 from torch import nn
 
 from tests.factories import network
-from vidfusion.layer_table import layer_table, multiply_adds
+from vidfusion.layer_table import layer_table
 from vidfusion.strategies.lecture import Lecture
 
 CLASSES = 10
-
-
-@pytest.mark.parametrize(
-    ("preset", "parameters", "macs", "shapes"),
-    [
-        ("lecture_late", 2_952, 39.81e6, [(12, 20, 64, 64), (12, 20, 16, 16), (24, 20, 16, 16)]),
-        ("lecture_early", 9_108, 27.21e6, [(12, 1, 64, 64), (12, 1, 16, 16), (24, 1, 16, 16)]),
-        ("lecture_3d", 8_784, 89.58e6, [(12, 20, 64, 64), (12, 5, 16, 16), (24, 5, 16, 16)]),
-    ],
-)
-def test_sizes_and_counts_are_the_lectures(preset, parameters, macs, shapes):
-    model = network(preset, classes=CLASSES, device="meta")
-    assert model.clip[:3] == (20, 0, 64)
-    found = []
-    for layer in model.trunk:
-        if not isinstance(layer, nn.ReLU):
-            layer.register_forward_hook(lambda layer, inputs, output: found.append(tuple(output.shape[1:])))
-    assert model(torch.empty(1, 3, 20, 64, 64, device="meta")).shape == (1, CLASSES)
-    assert found == shapes
-    assert sum(parameter.numel() for parameter in model.trunk.parameters()) == parameters
-    assert sum(parameter.numel() for parameter in model.head.parameters()) == 24 * CLASSES + CLASSES
-    counts = multiply_adds(model)
-    assert sum(value for name, value in counts.items() if name.startswith("trunk")) == pytest.approx(macs, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +36,8 @@ def test_layer_table_is_the_lectures(preset, rows):
     assert mean.receptive_field == ({"lecture_3d": 30}.get(preset, 20), 74, 74) and mean.clipped == (20, 64, 64)
     parameters = {"lecture_late": [336, 2_616], "lecture_early": [6_492, 2_616], "lecture_3d": [984, 7_800]}[preset]
     assert [layer.parameters for layer in layers if layer.parameters] == parameters
+    macs = {"lecture_late": 39.81, "lecture_early": 27.21, "lecture_3d": 89.58}[preset]
+    assert round(sum(layer.multiply_adds for layer in layers) / 1e6, 2) == macs
 
 
 def test_flattened_late_fusion_reads_every_place_of_every_frame():
@@ -88,14 +67,6 @@ def test_a_clip_that_is_4_frames_later_shifts_the_3d_networks_features_by_one_an
         before, after = features(model, clip), features(model, later)
         assert before.shape[2] == 1
         assert not torch.allclose(after, before, atol=1e-3)
-
-
-def test_late_fusion_with_the_mean_is_blind_to_the_order_of_frames():
-    rgb = torch.rand(2, 3, 20, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for preset, same in (("lecture_late", True), ("lecture_late_flatten", False), ("lecture_3d", False)):
-            model = network(preset).double()
-            assert torch.allclose(model(rgb), model(rgb.flip(2)), atol=1e-9) == same
 
 
 def test_what_the_lecture_does_not_have_is_refused():

@@ -26,12 +26,6 @@ def test_published_lstms(preset, words, count, layers):
     assert model.lstm.num_layers == layers
 
 
-def test_lrcns_frame_cnn_has_the_published_count():
-    model = network("cnn_lstm", "model.size=published", device="meta")
-    assert parameters(model.trunk) + parameters(model.fc6) == 60_937_856
-    assert parameters(network("cnn_lstm", "model.size=published", device="meta", classes=101)) == 65_421_285 + 4 * 256
-
-
 def test_every_lstm_layer_starts_with_open_forget_gates():
     model = network("snippets_lstm", "model.size=small")
     for layer in range(3):
@@ -118,10 +112,3 @@ def test_pooling_takes_a_backbone_and_its_imagenet_weights():
     assert model.fc1[0].in_features == 512 and model.net.fc == (128, 128)
     published = network("snippets_pool", "model.size=published", "model.pretrained=DEFAULT", device="meta")
     assert published.net.backbone == "googlenet"
-
-
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_every_layer_is_used(pooling):
-    model = network("snippets_pool", f"model.pooling={pooling}")
-    model.loss(model(torch.rand(2, 3, 16, 32, 32)), one_hot(0, 1)).backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())

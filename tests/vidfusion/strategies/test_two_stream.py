@@ -1,6 +1,5 @@
 """Trajectories, training modes and the second data set (Simonyan & Zisserman 2014, sections 3.1, 4 and 6)."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -26,27 +25,6 @@ def batch(model: TwoStream, count: int = 4, classes: int = CLASSES) -> dict[str,
 # -- trajectories ----------------------------------------------------------------------------------------------------
 
 
-def test_trajectories_of_a_linear_field_are_known():
-    """d_k(p) = A_k (p - c): bilinear interpolation is exact, and p_k is a product of matrices."""
-    size, fields = 33, 4
-    centre = torch.tensor([16.0, 16.0], dtype=torch.float64)
-    turns = [0.02, -0.03, 0.05, 0.01]
-    shrink = [0.97, 0.99, 0.95, 0.98]  # paths stay inside
-    matrices = [
-        s * torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]], dtype=torch.float64) - torch.eye(2)
-        for a, s in zip(turns, shrink, strict=True)
-    ]
-    y, x = torch.meshgrid(*(2 * [torch.arange(size, dtype=torch.float64)]), indexing="ij")
-    place = torch.stack([x, y], -1) - centre  # (H, W, 2)
-    flow = torch.stack([(place @ matrix.T).permute(2, 0, 1) for matrix in matrices], 1)[None]  # (1, 2, L, H, W)
-    found = trajectory_stack(flow)
-    inside = place.norm(dim=-1) < 15  # those in the corners would turn out of the window
-    for field in range(fields):
-        expected = (place @ matrices[field].T).permute(2, 0, 1)
-        torch.testing.assert_close(found[0, :, field][:, inside], expected[:, inside])
-        place = place + place @ matrices[field].T
-
-
 def test_trajectories_are_those_of_a_slow_loop():
     generator = torch.Generator().manual_seed(0)
     flow = 2 * torch.randn(1, 2, 3, 6, 7, dtype=torch.float64, generator=generator)
@@ -65,13 +43,6 @@ def test_trajectories_are_those_of_a_slow_loop():
             step = sample(flow[0, :, field], x, y)
             assert found[0, :, field, row, column].tolist() == pytest.approx(step)
             x, y = x + step[0], y + step[1]
-
-
-def test_the_first_field_is_taken_in_place_and_a_still_one_changes_nothing():
-    flow = torch.randn(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(trajectory_stack(flow)[:, :, 0], flow[:, :, 0])
-    flow[:, :, :2] = 0
-    torch.testing.assert_close(trajectory_stack(flow), flow)
 
 
 def test_the_mean_of_the_whole_field_is_subtracted_after_the_path_was_followed():
