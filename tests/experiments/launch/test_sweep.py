@@ -200,8 +200,19 @@ def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsy
     run_point(run)
     monkeypatch.setattr("experiments.launch.processes.point_server", lambda: pytest.fail("started"))
     monkeypatch.setattr(sweep, "prepare_tracks", lambda *_, **__: pytest.fail("prepared"))
-    assert sweep.run_all("one", [run], force=False, jobs=1) == []
+    assert sweep.run_all("one", [run], force=False, jobs=1) == ([], True)
     assert "one: 1 of 1 points were finished before" in capsys.readouterr().out
+
+
+def test_a_foreign_file_that_the_table_leaves_out_is_in_the_exit_code(run, monkeypatch, capsys):
+    monkeypatch.setattr("experiments.launch.point.points_in_processes", lambda runs, *_: map(point.Outcome, runs, [0]))
+    words = ["--sweep", "fusion", "--only", "strategy=single_frame", *run.overrides]
+    assert main(words) == 0
+    foreign = run.folder.parent / "foreign"
+    foreign.mkdir(parents=True)
+    (foreign / "record.json").write_text("[1]")
+    assert main(words) == main(["--table", f"results={run.results}"]) == 1
+    assert "foreign" in capsys.readouterr().err
 
 
 def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, monkeypatch):
@@ -214,7 +225,7 @@ def test_a_point_that_dies_leaves_an_error_and_its_state(run, tmp_path, capsys, 
     (run.folder / "error.txt").write_text("Traceback (most recent call last):\nValueError: why\n")
     assert point.outcome_of(run, 1).why == "why"
 
-    assert sweep.run_all("one", [run], False, 1, lambda *_: iter([point.outcome_of(run, 1)])) == [run]
+    assert sweep.run_all("one", [run], False, 1, lambda *_: iter([point.outcome_of(run, 1)])) == ([run], True)
     captured = capsys.readouterr()
     assert f"failed: {command(run)}\n    why" in captured.err
     assert "1 points are not finished; the same command tries only these again" in captured.err
@@ -251,7 +262,7 @@ def test_a_full_disk_of_one_point_does_not_end_the_sweep(run, tmp_path, monkeypa
     monkeypatch.setattr(sweep, "update", full)
     other = replace(run, seed=5)
     outcomes = [point.outcome_of(run, 1, "No space left on device"), point.outcome_of(other, -9)]
-    assert sweep.run_all("two", [run, other], False, 1, lambda *_: iter(outcomes)) == [run, other]
+    assert sweep.run_all("two", [run, other], False, 1, lambda *_: iter(outcomes)) == ([run, other], False)
     said = capsys.readouterr().err
     assert "no tables: [Errno 28] No space left on device" in said
     assert "No space left on device" in said and "ended by SIGKILL" in said
