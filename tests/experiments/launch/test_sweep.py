@@ -16,7 +16,7 @@ from experiments.launch import grid, point, sweep
 from experiments.launch.grid import read_points
 from experiments.launch.processes import device_groups
 from experiments.launch.signals import Stopped, stop_on_signals
-from experiments.launch.status import Ingredients, State, Surroundings, state_of, states_of
+from experiments.launch.status import Ingredients, State, made_from, state_of, states_of
 from experiments.records.lock import Busy, holder
 from experiments.records.make import command
 from experiments.records.provenance import code_hash
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def run(place, tmp_path):
-    words = ["strategy=single_frame", *place, "training.steps=26", f"results={tmp_path}/results"]
+    words = ["strategy=single_frame", *place, "training.steps=13", f"results={tmp_path}/results"]
     return compose([*words, "wandb.mode=disabled"])
 
 
@@ -80,10 +80,7 @@ def test_only_keeps_the_points_that_it_names():
         (["--only", "strategy=c3"], "--only strategy=c3: fusion has no c3. Did you mean c3d"),
         (["--only", "strategi=c3d"], "fusion has no strategi. Did you mean strategy?"),
         (["--only", "c3d"], "'c3d': expected key=value"),
-        (["seed=0,one"], "seed=one"),
-        (["seed=0,-1"], "seed=-1: expected 0 or more"),
         (["seed=99999999999"], "seed=99999999999: expected 0 or more, and less than 2**32"),
-        (["--only", "seed=1", "seed=0"], "--only seed=1: fusion has no 1"),
         (["training.steps=1,2"], "training.steps=1,2"),
     ],
 )
@@ -146,14 +143,14 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
     capsys.readouterr()
     assert shown().startswith("failed") and "ZeroDivisionError" in shown()
     (folder / "error.txt").unlink()
-    assert shown().startswith("interrupted") and "after step 26" in shown()
+    assert shown().startswith("interrupted") and "after step 13" in shown()
     run_point(run)
     capsys.readouterr()
     assert shown().startswith("finished") and f"{run.id}: 1 finished" in shown()
     with monkeypatch.context() as patch:
         patch.setattr("experiments.launch.status.code_hash", lambda run: "other")
         assert shown().startswith("stale") and "made with other code" in shown()
-    now = Surroundings().of(run)
+    now = made_from(run, {})
     assert now.code == code_hash(run) and now.files is None
     assert state_of(run, now._replace(data="another")) == ("stale", "made with other data")
     elsewhere = Ingredients(now.code, files="other files")  # the videos are here, their frames are not
@@ -171,24 +168,14 @@ def test_every_state_is_derived_from_the_folder(run, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("experiments.launch.status.code_hash", lambda run: "other")
         assert without("/nowhere", "/nowhere").startswith("stale"), "the code can be compared anywhere"
-    (folder / "record.json").unlink()
     (folder / "unfinished").mkdir()
-    (folder / "unfinished/last.ckpt").write_bytes((folder / "last.ckpt").read_bytes()[:1000])
+    checkpoint = (folder / "last.ckpt").read_bytes()
+    (folder / "unfinished/last.ckpt").write_bytes(checkpoint)
+    assert shown().startswith("interrupted"), "run again by --force, and not at its end yet"
+    (folder / "record.json").unlink()
+    (folder / "unfinished/last.ckpt").write_bytes(checkpoint[:1000])
     assert shown().startswith("stale") and "last.ckpt cannot be read" in shown()
     run_point(run)  # from the start
-
-
-@pytest.mark.slow
-def test_what_is_run_again_keeps_its_result_and_does_not_stand_as_finished_meanwhile(run, monkeypatch):
-    run_point(run)
-    with monkeypatch.context() as patch:
-        patch.setattr("experiments.training.train.make_record", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            run_point(run, force=True)
-    folder = run.folder
-    assert (folder / "record.json").exists() and (folder / "scores.npz").exists()
-    (folder / "error.txt").unlink()
-    assert states_of([run])[0] == ("interrupted", "after step 26 of 26")
 
 
 def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsys):
