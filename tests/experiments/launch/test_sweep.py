@@ -187,7 +187,8 @@ def test_nothing_is_started_for_points_that_are_finished(run, monkeypatch, capsy
 
 
 def test_a_foreign_file_that_the_table_leaves_out_is_in_the_exit_code(run, monkeypatch, capsys):
-    monkeypatch.setattr("experiments.launch.point.points_in_processes", lambda runs, *_: map(point.Outcome, runs, [0]))
+    monkeypatch.setattr(sweep, "states_of", lambda runs: [State("finished") for _ in runs])
+    monkeypatch.setattr("experiments.run.point_server", lambda: None)
     words = ["--sweep", "fusion", "--only", "strategy=single_frame", *run.overrides]
     assert main(words) == 0
     foreign = run.folder.parent / "foreign"
