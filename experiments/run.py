@@ -153,7 +153,8 @@ def _do_runs(options: argparse.Namespace) -> int:
         from experiments.launch.sweep import run_all
 
         launcher = points_on_ray if options.launcher == "ray" else points_in_processes
-        return 1 if run_all(sweep, runs, options.force, options.jobs, launcher) else 0
+        swept = run_all(sweep, runs, options.force, options.jobs, launcher)
+        return 0 if swept.tables_complete and not swept.unfinished else 1
     from experiments.training.train import run_point
 
     return _update_tables(runs[0].results) if run_point(runs[0], options.force) else 0

@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for area in ("vidfusion", "datamodules", "experiments") for path in (ROOT / area).rglob("*.py"))
-FORBIDDEN = {"vidfusion": {"datamodules", "experiments"}, "datamodules": {"vidfusion", "experiments"}}
 
 
 def imported(path: Path) -> set[str]:
@@ -21,12 +20,6 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "").split(".")[0])
     return found
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_layers_do_not_know_what_is_above_them(path):
-    area = path.relative_to(ROOT).parts[0]
-    assert not imported(path) & FORBIDDEN.get(area, set())
 
 
 def test_imports_run_one_way():

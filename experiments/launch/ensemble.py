@@ -199,7 +199,7 @@ def _train_folds(
     )
     if dry_run:
         print("\n".join(command(run) for run in runs))
-    elif run_all(f"the folds of {ensemble.name}", runs, force):
+    elif run_all(f"the folds of {ensemble.name}", runs, force).unfinished:
         raise ValueError("not all of its folds could be trained; the same command goes on with those")
     return dataclasses.replace(ensemble, folds={run_id: [run.id for run in own] for run_id, own in folds.items()})
 

@@ -17,13 +17,12 @@ from dataclasses import asdict
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from datamodules.datasets.base import Dataset
 from datamodules.processes import WorkerDied
 from datamodules.store.size import KEEP_FREE
-from experiments.launch.few_videos import Small, shrink, with_datasets
-from experiments.launch.probe import Measured, first_line, probe
+from experiments.launch.probe import Measured, Small, first_line, probe, shrink, with_datasets
 from experiments.launch.processes import device_groups, in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
@@ -64,12 +63,11 @@ def plan(name: str, runs: Sequence[RunConfig], jobs: int) -> int:
     firsts, jobs = [points[0] for points in kinds.values()], min(jobs, len(todo))
     with tempfile.TemporaryDirectory(prefix="vidfusion-plan-", ignore_cleanup_errors=True) as scratch:
         stores = _shrink_all(todo, Path(scratch))
-        smalls = [_small_of(run, stores) for run in firsts]
-        found = _probe_all(firsts, smalls, jobs, Path(scratch))
+        found = _probe_all(firsts, stores, jobs, Path(scratch))
     rows, failed = [], []
-    for label, points, small, measured in zip(_labels(firsts), kinds.values(), smalls, found, strict=True):
+    for label, points, measured in zip(_labels(firsts), kinds.values(), found, strict=True):
         if isinstance(measured, Measured):
-            rows.append(scaled(label, len(points), points[0], small[0], measured))
+            rows.append(scaled(label, len(points), points[0], stores[_place(points[0].data)], measured))
         else:
             failed.append(f"{label} cannot run as it is, and is not counted: {measured}")
     good = [small for small in stores.values() if isinstance(small, Small)]
@@ -108,31 +106,30 @@ def _shrink_all(runs: Sequence[RunConfig], scratch: Path) -> dict[tuple, Small |
     return smalls
 
 
-def _small_of(run: RunConfig, stores: Mapping[tuple, Small | str]) -> list[Small] | str:
-    """The data sets of a run in small, or why one cannot be used."""
-    found = [stores[_place(data)] for data in run.datasets()]
-    return next((why for why in found if isinstance(why, str)), found)
-
-
 def _probe_all(
-    runs: Sequence[RunConfig], smalls: Sequence[list[Small] | str], jobs: int, scratch: Path
+    runs: Sequence[RunConfig], stores: Mapping[tuple, Small | str], jobs: int, scratch: Path
 ) -> list[Measured | str]:
     """What each run takes, or why it fails. Runs are repeated until all jobs have something to do."""
-    found: list[Any] = list(smalls)
-    able = [number for number, small in enumerate(smalls) if not isinstance(small, str)]
-    small_runs = [with_datasets(runs[number], [small.data for small in smalls[number]]) for number in able]
+    found: dict[int, Measured | str] = {}
+    able: dict[int, RunConfig] = {}
+    for number, run in enumerate(runs):
+        smalls = [stores[_place(data)] for data in run.datasets()]
+        if why := next((small for small in smalls if isinstance(small, str)), None):
+            found[number] = why
+        else:
+            able[number] = with_datasets(run, [small.data for small in smalls])
 
     def announce(number: int, run: RunConfig) -> None:
         if number <= len(able):
             print(f"probing {run.strategy} [{number} of {len(able)}]", file=sys.stderr, flush=True)
 
-    repeated = list(islice(cycle(small_runs), max(len(able), jobs)))
+    repeated = list(islice(cycle(able.values()), max(len(able), jobs)))
     for ended in in_processes(partial(probe, scratch), repeated, jobs, announce):
         if ended.number <= len(able):
             killed = ", perhaps for want of memory" * (ended.exit_code == -9)
             lost = f"the probe ended with exit code {ended.exit_code}{killed}"
-            found[able[ended.number - 1]] = ended.result or lost
-    return found
+            found[list(able)[ended.number - 1]] = ended.result or lost
+    return [found[number] for number in range(len(runs))]
 
 
 def scaled(name: str, points: int, run: RunConfig, small: Small, found: Measured) -> Row:
@@ -158,9 +155,9 @@ def _table(rows: Sequence[Row]) -> list[str]:
 def totals(rows: Sequence[Row], smalls: Sequence[Small], jobs: int) -> list[str]:
     """What all points take together, with a warning where this machine has less."""
     each = [row.training + row.test for row in rows for _ in range(row.points)]
-    preparing = sum(small.make_seconds + small.store_seconds for small in smalls)
+    preparing = sum(small.seconds for small in smalls)
     running = max([sum(each) / jobs, *each])
-    lines = [line for small in smalls for line in small.lines()]
+    lines = [line for small in smalls for line in small.notes]
     lines.append(
         f"Time: {clock(preparing + running)}, of which {clock(preparing)} for videos and frame stores, "
         f"{clock(running)} for the points, {jobs} side by side. The time of W&B and of checkpoints is left out."
@@ -170,13 +167,15 @@ def totals(rows: Sequence[Row], smalls: Sequence[Small], jobs: int) -> list[str]
         per_gpu = -(-jobs // max(1, len(device_groups([row.run for row in rows]))))
         gpu, whole = _largest(rows, "gpu_memory", per_gpu), rows[0].found.gpu_whole
         lines.append(_fits("Memory of a GPU", gpu, whole, "lower --jobs or training.batch_size"))
-    disks: dict[Path, float] = defaultdict(float)
+    disks: dict[int, tuple[Path, float]] = {}  # by device: a folder on it, and the bytes to write
     outputs = [(Path(row.run.results), row.points * row.disk) for row in rows]
     outputs += [(Path(small.stores), small.missing) for small in smalls]
     for path, size in outputs:
         existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-        disks[next(known for known in (*disks, existing) if _same_disk(known, existing))] += size
-    for path, size in disks.items():
+        device = existing.stat().st_dev
+        known, before = disks.get(device, (existing, 0.0))
+        disks[device] = known, before + size
+    for path, size in disks.values():
         free = shutil.disk_usage(path).free - KEEP_FREE
         lines.append(_fits(f"Disk of {path}", size, free, "point results= or data.stores= to a larger disk"))
     return lines
@@ -190,10 +189,6 @@ def _fits(what: str, wanted: float, there: float, remedy: str) -> str:
 def _largest(rows: Sequence[Row], name: str, jobs: int) -> float:
     """The most that so many points can hold together."""
     return sum(sorted((getattr(row.found, name) for row in rows for _ in range(row.points)), reverse=True)[:jobs])
-
-
-def _same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev
 
 
 def clock(seconds: float) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,33 +50,25 @@ class Ingredients(NamedTuple):
     files: str | None = None
 
 
-class Surroundings:
-    """The code and data that are here. Data sets that runs share are looked at once."""
+def made_from(run: RunConfig, known: dict[str, tuple]) -> Ingredients:
+    """What a run would be made from here and now. `known` keeps what runs share, so that it is looked at once."""
+    key = repr((run.datasets(), run.sampling))
+    if key not in known:
+        known[key] = _data_here(run)
+    return Ingredients(code_hash(run), *known[key])
 
-    def __init__(self) -> None:
-        self._data: dict[str, tuple[list[str] | None, str | None]] = {}
 
-    def of(self, run: RunConfig) -> Ingredients:
-        """What a run would be made from here and now."""
-        key = repr((run.datasets(), run.sampling))
-        if key not in self._data:
-            self._data[key] = self._look(run)
-        return Ingredients(code_hash(run), *self._data[key])
-
-    @staticmethod
-    def _look(run: RunConfig) -> tuple[list[str] | None, str | None]:
-        data = make_data(run)
-        found = data.find_stores()
-        if found is None:
-            return None, None
-        built, files = found
-        if built:
-            try:
-                data.setup()
-                return data.fingerprints(), None
-            except ValueError:  # the run itself says what is wrong with the data
-                pass
-        return None, files
+def _data_here(run: RunConfig) -> tuple[list[str] | None, str | None]:
+    data = make_data(run)
+    found = data.find_stores()
+    if found is None:
+        return None, None
+    built, files = found
+    if built:
+        with suppress(ValueError):  # the run itself says what is wrong with the data
+            data.setup()
+            return data.fingerprints(), None
+    return None, files
 
 
 def error_of(folder: Path) -> str | None:
@@ -99,8 +92,8 @@ def first_line(text: str) -> str:
 
 def states_of(runs: Sequence[RunConfig]) -> list[State]:
     """Where each of some runs stands."""
-    surroundings = Surroundings()
-    return [state_of(run, surroundings.of(run)) for run in runs]
+    known: dict[str, tuple] = {}
+    return [state_of(run, made_from(run, known)) for run in runs]
 
 
 def state_of(run: RunConfig, now: Ingredients) -> State:

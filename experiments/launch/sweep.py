@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from datamodules.dataset_store import prepare_tracks
 from datamodules.processes import available_cores
@@ -20,10 +21,17 @@ from experiments.launch.stores import needed
 from experiments.records.make import command
 from experiments.settings.schema import RunConfig
 from experiments.tables.render import Section
-from experiments.tables.update import update
+from experiments.tables.update import Tables, update
 from experiments.tracking.sweep_report import log_report
 
 TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end
+
+
+class Swept(NamedTuple):
+    """The points that are still not finished, and whether the tables leave nothing out."""
+
+    unfinished: list[RunConfig]
+    tables_complete: bool
 
 
 def run_all(
@@ -32,8 +40,8 @@ def run_all(
     force: bool,
     jobs: int | None = None,
     launcher: Launcher = points_in_processes,
-) -> list[RunConfig]:
-    """Run the points that are not finished and write the tables. Returns the points that are still not finished.
+) -> Swept:
+    """Run the points that are not finished and write the tables.
 
     A point that fails does not stop the others. The last lines give the command and the reason of each failure.
     `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
@@ -55,11 +63,14 @@ def run_all(
         left = (time.monotonic() - started) / done * (len(todo) - done)
         failed = f", {len(unfinished)} not finished" if unfinished else ""
         print(f"{name}: {done} of {len(todo)} points done{failed}, about {left:.0f} s left", flush=True)
-    _report(name, runs, results, _tables(results, final=True))
+    tables = _tables(results)
+    if tables:
+        tables.show()
+        _report(name, runs, results, tables.sections)
     finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
     _explain(unfinished, force)
-    return [outcome.run for outcome in unfinished]
+    return Swept([outcome.run for outcome in unfinished], tables is not None and not tables.problems)
 
 
 def _explain(unfinished: Sequence[Outcome], force: bool) -> None:
@@ -87,16 +98,13 @@ def _prepare(runs: Sequence[RunConfig]) -> None:
             prepare_tracks(data, tracks, available_cores(), max_store=data.max_store)
 
 
-def _tables(results: Path, final: bool = False) -> list[Section]:
-    """Update the tables; returns their sections. The last time, print their paths and what is left out."""
+def _tables(results: Path) -> Tables | None:
+    """Update the tables. None if that fails: nothing that happens here may stop the points."""
     try:
-        updated = update(results)
-    except Exception as error:  # such as a full disk; nothing that happens here may stop the points
+        return update(results)
+    except Exception as error:  # such as a full disk
         print(f"no tables: {str(error) or type(error).__name__}", file=sys.stderr, flush=True)
-        return []
-    if final:
-        updated.show()
-    return updated.sections
+        return None
 
 
 def _report(name: str, runs: Sequence[RunConfig], results: Path, sections: list[Section]) -> None:

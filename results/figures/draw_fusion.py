@@ -65,9 +65,11 @@ class Panel:
             if level > first:
                 self.line(time, level - 1, time, level)
 
-    def head(self, time: float, level: int, frames: float = 3) -> None:
-        """The fully connected layers, which answer."""
-        self.box(time, level, "fc", frames)
+    def head(self, time: float, *below: float, frames: float = 3) -> None:
+        """The fully connected layers, which answer from the boxes below at these times."""
+        for other in below:
+            self.line(other, 4, time, 5)
+        self.box(time, 5, "fc", frames)
 
     def svg(self, x: float, y: float) -> str:
         """The panel at a place in the figure."""
@@ -80,7 +82,6 @@ def single_frame(panel: Panel) -> None:
     panel.frames(seen=(5,))
     panel.line(5, 0, 5, 1)
     panel.tower(5, 1, 4)
-    panel.line(5, 4, 5, 5)
     panel.head(5, 5)
 
 
@@ -92,8 +93,7 @@ def early_fusion(panel: Panel) -> None:
     panel.box(4.5, 1, "conv", 10)
     panel.line(4.5, 1, 4.5, 2)
     panel.tower(4.5, 2, 4)
-    panel.line(4.5, 4, 4.5, 5)
-    panel.head(4.5, 5)
+    panel.head(4.5, 4.5)
 
 
 def late_fusion(panel: Panel) -> None:
@@ -103,7 +103,7 @@ def late_fusion(panel: Panel) -> None:
         panel.line(round(time / 9) * 9, 0, time, 1)
         panel.tower(time, 1, 4)
         panel.line(time, 4, 4.5, 5)
-    panel.head(4.5, 5, 6)
+    panel.head(4.5, frames=6)
 
 
 def slow_fusion(panel: Panel) -> None:
@@ -119,8 +119,7 @@ def slow_fusion(panel: Panel) -> None:
         panel.box(middle, 2, "conv", 2.2)
         panel.line(middle, 2, 4.5, 3)
     panel.tower(4.5, 3, 4)
-    panel.line(4.5, 4, 4.5, 5)
-    panel.head(4.5, 5)
+    panel.head(4.5, 4.5)
 
 
 def c3d(panel: Panel) -> None:
@@ -134,8 +133,7 @@ def c3d(panel: Panel) -> None:
             for time in below:
                 panel.line(time, level - 1, place, level)
             panel.box(place, level, "conv", min(2.2, steps[level - 1]) * 0.95)
-    panel.line(4.5, 4, 4.5, 5)
-    panel.head(4.5, 5)
+    panel.head(4.5, 4.5)
 
 
 def two_stream(panel: Panel) -> None:
@@ -147,9 +145,7 @@ def two_stream(panel: Panel) -> None:
         panel.box(time, 0, "flow", 0.85)
         panel.line(time, 0, 6.5, 1)
     panel.tower(6.5, 1, 4)
-    for time in (2, 6.5):
-        panel.line(time, 4, 4.25, 5)
-    panel.head(4.25, 5, 6)
+    panel.head(4.25, 2, 6.5, frames=6)
 
 
 def cnn_lstm(panel: Panel) -> None:
@@ -164,7 +160,7 @@ def cnn_lstm(panel: Panel) -> None:
     for time in (0.6, 3.2, 5.8, 8.4):
         panel.box(time, 4, "fc", 1.8)
         panel.line(time, 4, 4.5, 5)
-    panel.head(4.5, 5, 6)
+    panel.head(4.5, frames=6)
 
 
 PANELS = (

@@ -68,10 +68,9 @@ def test_the_numbers_of_a_row_agree():
     assert row["of_bare_layers"] == pytest.approx(sorted(shares)[1])
 
 
-@pytest.mark.parametrize("strategy", ["c3d", "c3d_search"])
-def test_bare_layers_are_all_of_c3ds_convolutions_and_linear_layers(strategy):
+def test_bare_layers_are_all_of_c3ds_convolutions_and_linear_layers():
     with torch.device("meta"):
-        model = built(f"strategy={strategy}")
+        model = built("strategy=c3d")
     layers = bare_layers(model)
     assert sum(layer.multiply_adds for layer in layers) == sum(multiply_adds(model).values())
     weighted = [layer for layer in model.modules() if isinstance(layer, nn.Conv3d | nn.Linear)]
@@ -81,10 +80,9 @@ def test_bare_layers_are_all_of_c3ds_convolutions_and_linear_layers(strategy):
         assert layer.compute(*arguments).shape == layer.output
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_bare_layers_compute_what_the_network_does_in_its_type_and_memory_format(channels_last):
+def test_bare_layers_compute_what_the_network_does_in_its_type_and_memory_format():
     for layer in bare_layers(built("strategy=c3d", "model.size=tiny")):
-        clip, weight, gradient = layer.tensors(2, torch.bfloat16, channels_last, CPU)
+        clip, weight, gradient = layer.tensors(2, torch.bfloat16, True, CPU)
         with FlopCounterMode(display=False) as counter:
             output = layer.compute(clip, weight)
             torch.autograd.grad(output, [clip, weight], gradient)
@@ -92,7 +90,7 @@ def test_bare_layers_compute_what_the_network_does_in_its_type_and_memory_format
         assert output.dtype == torch.bfloat16 and clip.shape[1:] == layer.input[1:]
         # A kernel of one pixel or a single channel is contiguous either way.
         if clip.ndim == 5 and min(clip.shape[1], clip[0, 0].numel()) > 1:
-            assert clip.is_contiguous(memory_format=torch.channels_last_3d) == channels_last
+            assert clip.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_a_step_trains_the_whole_network():
@@ -166,11 +164,9 @@ def test_on_a_gpu_the_batch_is_the_recipes(monkeypatch):
     [
         (["stategy=c3d"], "stategy: no such word. Did you mean strategy?"),
         (["strategy=c3d,slow_fusoin"], "strategy=slow_fusoin: no such preset. Did you mean slow_fusion"),
-        (["dataset=hmdb51"], "dataset: no such word"),
         (["strategy=c3d", "trainer.precision=32-true,8-true"], "trainer.precision=8-true: "),
         (["batch=0"], "batch=0: expected a whole number, 1 or more"),
         (["training.batch_size=8"], "training.batch_size: expected batch="),
-        (["c3d"], "'c3d': expected key=value"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(words, answer, capsys):

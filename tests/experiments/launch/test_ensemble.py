@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.launch.ensemble import run_ensemble
-from experiments.launch.sweep import run_all  # noqa: F401 - or it would keep what a test puts in its parts' place
+from experiments.launch.sweep import Swept
 from experiments.records.files import read_records
 from experiments.run import main
 from experiments.tables.table import tables
@@ -179,7 +179,7 @@ def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypat
         asked.extend(runs)
         for run in runs:
             make_fold(int(run.fold))
-        return []
+        return Swept([], True)
 
     monkeypatch.setattr("experiments.settings.compose.compose", Run)
     monkeypatch.setattr("experiments.records.provenance.code_hash", lambda run: "c0de")

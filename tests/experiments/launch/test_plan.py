@@ -7,8 +7,7 @@ import pytest
 
 from datamodules.datasets.folder import Folder
 from experiments.launch import plan, probe
-from experiments.launch.few_videos import Small
-from experiments.launch.probe import Measured
+from experiments.launch.probe import Measured, Small
 from experiments.run import main
 from experiments.settings.compose import compose
 from experiments.training.build import make_model
@@ -19,34 +18,24 @@ FOUND = Measured(
 )  # fmt: skip
 
 
-def small(**changes) -> Small:
-    whole = Small(
-        Folder(), "clips", "stores", test=30, validation=0, to_make=0, make_seconds=0.0, to_decode=0, store_seconds=0.0,
-        missing=0.0, too_large=False,
-    )  # fmt: skip
-    return replace(whole, **changes)
+SMALL = Small(Folder(), "stores", test=30, validation=0, seconds=0.0, missing=0.0, notes=[])
 
 
-def test_a_point_takes_its_start_its_steps_and_its_test():
-    row = plan.scaled("c3d", 1, None, small(), FOUND)
-    assert row.training == pytest.approx(3 + 100 * 0.5)
-    assert row.test == pytest.approx(30 * 0.1)
-    assert row.disk == 1000 + 30 * 8
-
-
-def test_a_validation_costs_time_at_each_checkpoint_and_a_second_checkpoint_on_the_disk():
-    row = plan.scaled("c3d", 1, None, small(validation=10), FOUND)
-    assert row.training == pytest.approx(3 + 100 * 0.5 + 10 * 10 * 0.1)
-    assert row.test == pytest.approx((30 + 10) * 0.1)
-    assert row.disk == 2 * 1000 + 40 * 8
+@pytest.mark.parametrize(
+    ("validation", "training", "test", "disk"),
+    [(0, 3 + 100 * 0.5, 30 * 0.1, 1000 + 30 * 8), (10, 3 + 100 * 0.5 + 10 * 10 * 0.1, 40 * 0.1, 2 * 1000 + 40 * 8)],
+    ids=["no validation", "validated at ten checkpoints, the best one kept too"],
+)
+def test_a_point_takes_its_start_its_steps_and_its_videos(validation, training, test, disk):
+    row = plan.scaled("c3d", 1, None, SMALL._replace(validation=validation), FOUND)
+    assert (row.training, row.test, row.disk) == pytest.approx((training, test, disk))
 
 
 @pytest.mark.parametrize(
     ("words", "alike"),
     [
-        ("seed=1", True), ("data.split=2", True), ("results=elsewhere", True), ("training.lr=0.1", True),
-        ("training.steps=7", False), ("training.batch_size=8", False), ("trainer.workers=1", False),
-        ("trainer.precision=bf16-mixed", False), ("data.size=32", False), ("strategy=c3d", False),
+        ("seed=1", True), ("data.split=2", True), ("training.lr=0.1", True),
+        ("training.steps=7", False), ("trainer.workers=1", False), ("data.size=32", False), ("strategy=c3d", False),
     ],
 )  # fmt: skip
 def test_points_that_cost_the_same_are_of_one_kind(words, alike):
@@ -58,11 +47,11 @@ def test_a_thousand_points_of_two_kinds_are_planned_with_two_probes(tmp_path, mo
     runs = [compose([f"strategy={name}", f"results={tmp_path}"]) for name in ("late_fusion", "single_frame")]
     probed = []
 
-    def probe_all(runs, smalls, jobs, scratch):
+    def probe_all(runs, stores, jobs, scratch):
         probed.extend(runs)
         return [FOUND._replace(start=7 - 50), FOUND._replace(start=1 - 50)]
 
-    monkeypatch.setattr(plan, "shrink", lambda *_: small())
+    monkeypatch.setattr(plan, "shrink", lambda *_: SMALL)
     monkeypatch.setattr(plan, "_probe_all", probe_all)
     assert plan.plan("many", [replace(run, seed=seed) for run in runs for seed in range(500)], 4) == 0
     shown = capsys.readouterr().out
@@ -78,14 +67,13 @@ def test_totals_are_compared_with_what_there_is(tmp_path, monkeypatch):
     run = compose(["strategy=c3d", f"results={tmp_path}/results"])
     found = FOUND._replace(gpu_memory=5 * 10**10, gpu_whole=8 * 10**10)
     row = plan.Row("c3d", 2, run, training=50.0, test=10.0, disk=4e8, found=found)
-    store = small(stores=f"{tmp_path}/stores", to_decode=10, store_seconds=60.0, missing=3e9, too_large=True)
+    store = SMALL._replace(stores=f"{tmp_path}/stores", seconds=60.0, missing=3e9, notes=["a note"])
     page = "\n".join(plan.totals([row], [store], jobs=2))
-    assert "Frame store of clips: 10 videos to decode, 3.00 GB" in page and "more than data.max_store" in page
-    assert "Time: 0:02:00, of which 0:01:00 for videos and frame stores, 0:01:00 for the points" in page
+    assert "a note\nTime: 0:02:00, of which 0:01:00 for videos and frame stores, 0:01:00 for the points" in page
     assert "Memory: 4.00 GB, 3.90 GB are free. WARNING: this does not fit; lower --jobs." in page
     assert "Memory of a GPU: 100.00 GB, 80.00 GB are free. WARNING" in page
     assert f"Disk of {tmp_path}: 3.80 GB, 3.20 GB are free. WARNING" in page
-    alone = plan.totals([row._replace(points=1, found=FOUND)], [small(stores=str(tmp_path))], jobs=1)
+    alone = plan.totals([row._replace(points=1, found=FOUND)], [SMALL._replace(stores=str(tmp_path))], jobs=1)
     assert not any("WARNING" in line for line in alone) and not any("GPU" in line for line in alone)
 
 
@@ -118,8 +106,11 @@ def test_a_small_sweep_is_planned_before_there_are_videos_and_after(tmp_path, ca
     run.data.root = f"{tmp_path}/data"
     run.data.prepare(2)
     before = sorted(tmp_path.rglob("*"))
-    assert main([word.replace("single_frame,slow_fusion", "single_frame") for word in words]) == 0
-    assert "to generate" not in capsys.readouterr().out
+    assert main([word.replace("single_frame,slow_fusion", "slow_fusion") for word in words]) == 1
+    shown = capsys.readouterr().out
+    assert "to generate" not in shown and "videos to decode" in shown
+    assert main(["--plan", *words[6:], "strategy=slow_fusion", "data.max_store=0.001"]) == 1
+    assert "WARNING: this is more than data.max_store" in capsys.readouterr().out
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -13,9 +13,7 @@ import pytest
 from experiments.launch.processes import in_processes
 from experiments.launch.server import point_server
 from experiments.settings.compose import compose
-from tests.experiments.launch.interruption import ROOT, marked, wait_for_end
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+from tests.experiments.launch.interruption import ROOT, wait_for_end
 
 
 def act(run):
@@ -41,40 +39,42 @@ def test_each_run_has_a_process_whose_end_is_its_own(monkeypatch):
     assert found == {0: (0, "seed 0, None"), 1: (-9, None), 2: (143, None), 3: (1, None), 4: (0, "seed 4, None")}
 
 
-def parent_of(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+def wait_for_ever(run):
+    """Say which process this is, and do not end."""
+    (Path(run.results) / f"{run.seed}.part").write_text(str(os.getpid()))
+    os.replace(Path(run.results) / f"{run.seed}.part", Path(run.results) / f"{run.seed}.pid")
+    time.sleep(600)
 
 
-@needs_proc
+POOL = """
+import sys
+from experiments.launch import processes, server
+from experiments.settings.compose import compose
+from tests.experiments.launch.test_processes import wait_for_ever
+server.PRELOADED = []
+runs = [compose(["strategy=single_frame", f"seed={seed}", f"results={sys.argv[1]}"]) for seed in range(2)]
+sys.exit(any(end.exit_code for end in processes.in_processes(wait_for_ever, runs, 2, print)))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["sweep", "server", "point"])
-def test_nothing_is_left_when_one_process_of_a_sweep_is_killed(victim, tmp_path):
-    """A killed sweep leaves no process. A killed server or point costs those points only, and the sweep ends."""
-    words = ["--sweep", "fusion", "--jobs", "2", "--only", "strategy=single_frame,early_fusion"]
-    words += ["data.families=[motion]", "data.clips.motion=1", "data.size=32", "training.steps=100000"]
-    words += [f"data.root={tmp_path}/data", f"data.stores={tmp_path}/stores", f"results={tmp_path}/results"]
-    mark, err = uuid.uuid4().hex, tmp_path / "err"
+@pytest.mark.parametrize("victim", ["pool", "server"])
+def test_nothing_is_left_when_the_pool_or_its_server_is_killed(victim, tmp_path):
+    """A killed server costs its runs only, and the pool says so."""
+    mark = uuid.uuid4().hex
     environment = {**os.environ, "MARK": mark, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "experiments" / "run.py"), *words, "wandb.mode=disabled"]
-    with err.open("w") as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
-        try:
-            points, deadline = [], time.monotonic() + 240
-            while len(points) < 2:
-                assert time.monotonic() < deadline and process.poll() is None, err.read_text()
-                time.sleep(0.5)
-                locks = [lock.read_text().split() for lock in (tmp_path / "results" / "runs").glob("*/lock")]
-                points = [int(lock[1]) for lock in locks if lock]
-            server = parent_of(points[0])
-            assert parent_of(server) == process.pid
-            os.kill({"sweep": process.pid, "server": server, "point": points[0]}[victim], signal.SIGKILL)
-            if victim == "point":
-                time.sleep(1)
-                os.kill(points[1], signal.SIGTERM)
-            assert process.wait(60) == (-signal.SIGKILL if victim == "sweep" else 1), err.read_text()
-        finally:
-            process.kill()
-            wait_for_end(mark)
-    assert not marked(mark)
-    if victim == "point":
-        assert "ended by SIGKILL" in err.read_text() and "stopped by SIGTERM" in err.read_text()
+    process = subprocess.Popen([sys.executable, "-c", POOL, str(tmp_path)], cwd=ROOT, env=environment)
+    try:
+        deadline = time.monotonic() + 120
+        while len(pids := list(tmp_path.glob("*.pid"))) < 2:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        status = Path(f"/proc/{pids[0].read_text()}/stat").read_text()
+        server = int(status.rpartition(")")[2].split()[1])  # the parent of a run's process
+        assert server != process.pid
+        os.kill({"pool": process.pid, "server": server}[victim], signal.SIGKILL)
+        assert process.wait(60) == (-signal.SIGKILL if victim == "pool" else 1)
+    finally:
+        process.kill()
+        wait_for_end(mark)
