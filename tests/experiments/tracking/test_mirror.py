@@ -62,7 +62,7 @@ def test_a_run_left_open_is_not_joined(tmp_path):
 def test_private_keeps_the_machine_and_the_media_to_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
     with track(tmp_path, private=True) as logger:
-        print("a printed line")
+        assert logger.experiment.settings.console == "off"
         logger.log_metrics({"test/clip_hit1": 0.4})
     (back,) = read_runs(tmp_path)
     assert back.history[0]["test/clip_hit1"] == 0.4
@@ -70,16 +70,17 @@ def test_private_keeps_the_machine_and_the_media_to_itself(tmp_path, monkeypatch
     assert back.run.host == "private" and not back.run.HasField("git")
     assert not list((back.path.parent / "files").glob("*"))
     sent = back.path.read_bytes()
-    for private in ("secret-argument", "a printed line", str(Path.cwd()), "test_mirror"):
+    for private in ("secret-argument", str(Path.cwd()), "test_mirror"):
         assert private.encode() not in sent, private
 
 
 def test_the_privacy_test_would_see_what_a_public_run_sends(tmp_path, monkeypatch):
+    """Except printed lines: W&B sees only what is written to the `sys.stdout` of its import, not always pytest's."""
     monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
-    with track(tmp_path):
-        print("a printed line")
+    with track(tmp_path) as logger:
+        assert logger.experiment.settings.console != "off"
     (back,) = read_runs(tmp_path)
-    assert {"environment", "output_raw"} <= back.kinds
+    assert "environment" in back.kinds
     assert back.run.host == os.uname().nodename
     assert b"secret-argument" in back.path.read_bytes()
 
