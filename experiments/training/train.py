@@ -39,6 +39,8 @@ from vidfusion.classifier import VideoClassifier
 # Lightning's advice on loggers, workers and folders says nothing about a run.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
+# A run that goes on within a validation has its counts of the epoch from the checkpoint.
+warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
 # Where results must be reproducible, PyTorch also fills every new tensor: a fifth of a step's time, for nothing.
 torch.utils.deterministic.fill_uninitialized_memory = False
 

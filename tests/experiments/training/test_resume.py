@@ -15,6 +15,7 @@ from experiments.training.checkpoint import KeepCheckpoint, read_progress
 from experiments.training.folder import clean, unfinished
 from experiments.training.train import run_point
 from tests.factories import record_in, small_run, weights_in
+from vidfusion.classifier import VideoClassifier
 
 
 class Asked(BaseException):
@@ -78,6 +79,29 @@ def test_a_run_stopped_by_sigterm_at_any_step_goes_on_to_the_bit(
     assert f"goes on from its last checkpoint, after step {step} of 24" in capsys.readouterr().out
     assert outcome(whole) == outcome(cut)
     assert not unfinished(cut.folder).exists()
+
+
+@pytest.mark.slow
+def test_a_run_stopped_within_a_validation_begins_that_anew_and_goes_on_to_the_bit(small, tmp_path, monkeypatch, asked):
+    words = [*small, "model.dropout=0.5", "data.validation=0.3", "training.select=best", "trainer.test_batch_size=8"]
+    whole, cut = (compose([*words, f"results={tmp_path}/{name}"]) for name in ("whole", "cut"))
+    run_point(whole)
+    seen, scored = [], VideoClassifier.validation_step
+
+    def step(self, batch, batch_index):
+        seen.append(batch_index)
+        if seen == [0, 1]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        scored(self, batch, batch_index)
+
+    monkeypatch.setattr(VideoClassifier, "validation_step", step)
+    with pytest.raises(Asked):
+        run_point(cut)
+    assert seen == [0, 1], "it stops after this batch"
+    assert read_progress(unfinished(cut.folder) / "last.ckpt").step == 9, "the first epoch's last step"
+    run_point(cut)
+    assert seen[:5] == [0, 1, 0, 1, 2]
+    assert outcome(whole) == outcome(cut)
 
 
 def test_checkpoints_are_written_by_minutes(small, tmp_path, monkeypatch):
