@@ -18,6 +18,7 @@ from datamodules.processes import available_cores
 from experiments.launch.point import BUSY, Launcher, Outcome, points_in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
+from experiments.records.files import writing_in
 from experiments.records.make import command
 from experiments.settings.schema import RunConfig
 from experiments.tables.render import Section
@@ -46,13 +47,15 @@ def run_all(
     A point that fails does not stop the others. The last lines give the command and the reason of each failure.
     `jobs` points run side by side (None: as many as there are devices, or cores for their threads).
     """
-    started = time.monotonic()
+    started, results = time.monotonic(), Path(runs[0].results)
+    with writing_in(results):  # before data are prepared for nothing
+        pass
     todo = [run for run, state in zip(runs, states_of(runs), strict=True) if force or state.name != "finished"]
     if len(todo) < len(runs):
         print(f"{name}: {len(runs) - len(todo)} of {len(runs)} points were finished before (--force runs them again)")
     _prepare(todo)
     unfinished: list[Outcome] = []
-    results, table_seconds, table_time = Path(runs[0].results), 0.0, started
+    table_seconds, table_time = 0.0, started
     for done, outcome in enumerate(launcher(todo, jobs, force), start=1):
         if outcome.exit_code:
             unfinished.append(outcome)

@@ -1,10 +1,25 @@
-"""Reading the records of a folder of results."""
+"""A folder of results: its records, and whether it takes new ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from experiments.records.record import Record
+
+
+@contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """Make a folder and look whether it takes a file. Raises OSError in one line, also for one within the block."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            yield
+    except OSError as error:
+        why = error.strerror or error
+        raise OSError(f"{folder}: cannot write there ({why}); make it writable or choose another results=") from None
 
 
 def read_record(folder: Path) -> Record | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.doctor.words import printable
+from experiments.records.files import writing_in
 from experiments.records.record import Ensemble, Record
 from experiments.tables.comparisons import read_comparisons, update_comparisons
 from experiments.tables.ensembles import CODE, Named, alike_runs, ensemble_id, read_ensembles, score_files
@@ -38,7 +39,8 @@ class Tables:
 
 def update(results: Path) -> Tables:
     """Derive ensembles and comparisons that are missing or out of date, then write the tables."""
-    records, problems = sound_records(results)
+    with writing_in(results):
+        records, problems = sound_records(results)
     try:
         named, unusable = read_ensembles(), []
     except ValueError as error:

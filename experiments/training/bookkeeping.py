@@ -108,7 +108,8 @@ class TrainingClock(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, model: VideoClassifier) -> None:
         """Log the share of the time that the epoch waited for clips."""
         waiting, working = self.clock.seconds()
-        model.log("speed/waiting_share", waiting / (waiting + working), sync_dist=True)
+        if working:  # no step, where a run goes on within a validation
+            model.log("speed/waiting_share", waiting / (waiting + working), sync_dist=True)
         model.trained |= {name: model.trained[name] + value for name, value in self.state_dict().items()}
         self.before, self.clock = dict.fromkeys(self.before, 0.0), None
 

@@ -41,8 +41,9 @@ def read_progress(checkpoint: Path) -> Saved | None:
 class KeepCheckpoint(Checkpoint):
     """Writes a checkpoint every few epochs, every few minutes, and when a signal asks the process to stop.
 
-    A signal waits for the end of the step that is under way. The checkpoint is then written, and the signal goes on to
-    whoever handled it before. A second signal does not wait.
+    A signal waits for the end of the step or batch that is under way. The checkpoint is then written, and the signal
+    goes on to whoever handled it before. A second signal does not wait. A run that was stopped during a validation
+    begins that validation anew. Only a validation after the training's last step is waited for.
 
     As a `Checkpoint` it comes after all other callbacks, and in the order in which these are given.
     """
@@ -78,6 +79,17 @@ class KeepCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Write at an epoch's end."""
         self._write(trainer, model, due=(trainer.current_epoch + 1) % self.every_epochs == 0)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
+        """Write within a validation, where a signal asks for it."""
+        if trainer.state.fn != "fit" or trainer.should_stop:  # stopped there, Lightning would leave the validation out
+            return
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+            progress.reset()  # as within the first batch, which Lightning then begins again
+            progress.increment_ready()
+            progress.increment_started()
+            self._write(trainer, model, due=True)
 
     def _write(self, trainer: L.Trainer, model: L.LightningModule, due: bool) -> None:
         due = due or self.received is not None or time.monotonic() - self.written > self.seconds

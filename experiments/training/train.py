@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import WandbLogger
 from datamodules.datamodule import VideoDataModule
 from datamodules.files import write_atomically
 from datamodules.processes import available_cores
-from experiments.records.files import read_record
+from experiments.records.files import read_record, writing_in
 from experiments.records.lock import locked
 from experiments.records.make import make_record, row_names
 from experiments.records.provenance import code_hash
@@ -39,6 +39,8 @@ from vidfusion.classifier import VideoClassifier
 # Lightning's advice on loggers, workers and folders says nothing about a run.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
+# A run that goes on within a validation has its counts of the epoch from the checkpoint.
+warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
 # Where results must be reproducible, PyTorch also fills every new tensor: a fifth of a step's time, for nothing.
 torch.utils.deterministic.fill_uninitialized_memory = False
 
@@ -58,14 +60,9 @@ def run_point(run: RunConfig, force: bool = False) -> bool:
     """
     check_world(run.trainer.devices)
     with ExitStack() as stack:
-        try:
-            run.folder.mkdir(parents=True, exist_ok=True)
+        with writing_in(run.folder):
             stack.enter_context(locked(run.folder))
             clean(run.folder)
-        except OSError as error:
-            raise OSError(
-                f"results={run.results}: cannot write there ({error.strerror}); choose another results="
-            ) from None
         try:
             return _train_and_test(run, force)
         except Exception as error:

@@ -143,11 +143,11 @@ class TestSweep:
 
     def test_goes_on_after_a_point_that_fails(self, place, swept, tmp_path, capsys):
         words = [f"results={tmp_path}/results", "wandb.mode=disabled", "sampling.frames=2", "training.steps=2"]
-        assert main(["--sweep", "fusion", *place[1], *words]) == 1
+        assert main(["--sweep", "fusion", "--only", "strategy=single_frame,slow_fusion", *place[1], *words]) == 1
         (why,) = (tmp_path / "results" / "runs").glob("slow_fusion-*/error.txt")
         assert "slow_fusion needs sampling.frames >= 10, got 2" in why.read_text()
         assert "failed: python experiments/run.py strategy=slow_fusion" in capsys.readouterr().err
-        assert set(records(tmp_path)) == {"single_frame", "early_fusion", "late_fusion", "cnn_lstm"}
+        assert set(records(tmp_path)) == {"single_frame"}
 
 
 def test_dry_run_lists_commands_and_touches_nothing(tmp_path, capsys):
@@ -156,12 +156,22 @@ def test_dry_run_lists_commands_and_touches_nothing(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("results", ["/proc/nowhere", "/sys"])  # one that cannot be made, one that takes no files
+@pytest.mark.parametrize("command", ["strategy=c3d", "--sweep fusion --jobs 1", "--table"])
+def test_a_folder_of_results_that_cannot_be_written_is_named_with_the_remedy(command, results, capsys):
+    assert main([*command.split(), f"results={results}"]) == 1
+    said = capsys.readouterr()
+    assert re.fullmatch(
+        rf"error: {results}\S*: cannot write there \([^\n]+\); make it writable or choose another results=\n", said.err
+    )
+    assert said.out == ""
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["strategy=slow_fusion", "sampling.frames=4"], "slow_fusion needs sampling.frames >= 10, got 4"),
         (["strategy=c3d", "dataset=ucf101", "data.root=/nowhere"], "data.root=/nowhere: no such folder; expected"),
-        (["strategy=c3d", "results=/proc/nowhere"], "results=/proc/nowhere: cannot write"),
         (["strategy=c3d", "sampling.resize=[40,40]", "data.max_store=0.0001"], "raise data.max_store"),
     ],
 )

@@ -1,10 +1,12 @@
 """Sweep files: each is one of W&B's that an agent and a local sweep read alike; a malformed one is said in one line."""
 
 import dataclasses
+import json
 import re
 
 import pytest
 import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from experiments.launch.grid import SWEEPS, read_axes, read_points
 from experiments.settings.compose import compose
@@ -52,6 +54,15 @@ def test_a_value_is_taken_as_it_is_written(tmp_path, value):
         tmp_path, f"method: grid\nparameters:\n  sweep: {{values: [{value}]}}\n  results: {{value: {value}}}"
     )
     assert axes == {"sweep": [value.strip("'")], "results": [value.strip("'")]}
+
+
+@pytest.mark.parametrize("value", ["2024_05_01", "007", "12:30:45", "on", "1e3", "0.10"])
+def test_text_in_quotes_is_the_same_here_and_for_an_agent(tmp_path, value):
+    """`wandb sweep` reads the file as YAML, sends it as JSON, and its agent spells each value with `str`."""
+    text = f"method: grid\nparameters:\n  sweep: {{value: '{value}'}}"
+    args = json.loads(json.dumps(yaml.safe_load(text)["parameters"]))
+    assert create_sweep_command_args({"args": args})["args_no_hyphens"] == [f"sweep={value}"]
+    assert axes_of(tmp_path, text) == {"sweep": [value]}
 
 
 def test_a_list_is_one_value(tmp_path):

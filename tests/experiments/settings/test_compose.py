@@ -14,7 +14,6 @@ from datamodules.datasets import DATASETS
 from experiments.records.make import command
 from experiments.settings.compose import compose
 from experiments.settings.presets import CONFIGS, names
-from experiments.settings.schema import flat, is_place
 from vidfusion.strategies import STRATEGIES
 
 BASE = ["strategy=c3d"]
@@ -187,10 +186,9 @@ def test_a_command_round_trips_whatever_its_words_hold(text):
     assert compose([*BASE, *json.loads(json.dumps(run.overrides))]) == run
 
 
-def test_presets_and_registries_name_the_same():
+def test_every_data_set_and_network_has_a_preset():
     assert set(names("dataset")) == set(DATASETS)
-    classes = {compose([f"strategy={name}"]).strategy_class for name in names("strategy")}
-    assert classes == set(STRATEGIES.values())
+    assert {compose([f"strategy={name}"]).strategy_class for name in names("strategy")} == set(STRATEGIES.values())
 
 
 def test_later_sources_win():
@@ -211,11 +209,6 @@ def test_later_sources_win():
         (["strategy=c3d", "training.lrr=1"], "Did you mean training.lr"),
         (["strategy=c3d", "data.flow.method=brox"], "expected one of ['dis', 'farneback', 'tvl1']"),
         (["strategy=c3d", "model.size=huge"], "expected one of ['tiny', 'small', 'published']"),
-        (["strategy=c3d", "training.steps=many"], "training.steps=many"),
-        (["strategy=c3d", "training.steps=0"], "training.steps=0: expected 1 or more"),
-        (["strategy=c3d", "seed.value=1"], "seed is a single value"),
-        (["strategy=c3d", "steps"], "expected key=value"),
-        (["strategy=c3d", "--steps=3"], "expected key=value"),
         (["strategy=c3d", "dataset=folder"], "data.root is missing"),
         (["strategy=c3d", "training.select=best"], "set data.validation"),
         (["strategy=c3d", "trainer.devices=3"], "expected a multiple of trainer.devices=3"),
@@ -244,25 +237,8 @@ def test_places_do_not_change_the_id_and_all_else_does():
         assert compose([*BASE, word]).id != base, word
 
 
-def test_these_settings_and_no_others_are_places():
-    settings = flat(dataclasses.asdict(compose(BASE)))
-    assert {name for name in settings if is_place(name)} == {
-        "strategy", "dataset", "recipe", "clip", "seed", "sweep", "results", "overrides",
-        "data.root", "data.stores", "data.max_store",
-        "trainer.workers", "trainer.test_batch_size", "trainer.accelerator", "trainer.checkpoint_minutes",
-        "wandb.mode", "wandb.project", "wandb.entity", "wandb.private", "wandb.film_strips",
-    }  # fmt: skip
-
-
 def test_seed_and_data_set_stand_in_the_id_and_not_in_the_settings_hash():
     first, second = compose([*BASE, "seed=0"]), compose([*BASE, "seed=1", "data.split=2"])
     assert first.id.startswith("c3d-moving_shapes-s0-")
     assert second.id.startswith("c3d-moving_shapes-s1-")
     assert first.settings_hash == second.settings_hash
-
-
-def test_command_makes_the_same_run(tmp_path):
-    run = compose(["strategy=c3d", "seed=2", "clip=lecture", "training.lr=0.5", f"results={tmp_path}/a b"])
-    words = shlex.split(command(run))
-    assert words[:2] == ["python", "experiments/run.py"]
-    assert compose(words[2:]) == run

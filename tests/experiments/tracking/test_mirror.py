@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import wandb
 from wandb.sdk.lib import wbauth
 from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 
-from experiments import ROOT
 from experiments.settings.schema import WandbConfig
+from experiments.tracking import charts, mirror
 from experiments.tracking.mirror import resolve_mode, tracked_run, wandb_id
 from tests.experiments.tracking.wandb_log import read_runs
+from tests.factories import record_of
 
 KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
 
@@ -62,7 +62,7 @@ def test_a_run_left_open_is_not_joined(tmp_path):
 def test_private_keeps_the_machine_and_the_media_to_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
     with track(tmp_path, private=True) as logger:
-        print("a printed line")
+        assert logger.experiment.settings.console == "off"
         logger.log_metrics({"test/clip_hit1": 0.4})
     (back,) = read_runs(tmp_path)
     assert back.history[0]["test/clip_hit1"] == 0.4
@@ -70,16 +70,17 @@ def test_private_keeps_the_machine_and_the_media_to_itself(tmp_path, monkeypatch
     assert back.run.host == "private" and not back.run.HasField("git")
     assert not list((back.path.parent / "files").glob("*"))
     sent = back.path.read_bytes()
-    for private in ("secret-argument", "a printed line", str(Path.cwd()), "test_mirror"):
+    for private in ("secret-argument", str(Path.cwd()), "test_mirror"):
         assert private.encode() not in sent, private
 
 
 def test_the_privacy_test_would_see_what_a_public_run_sends(tmp_path, monkeypatch):
+    """Except printed lines: W&B sees only what is written to the `sys.stdout` of its import, not always pytest's."""
     monkeypatch.setattr(sys, "argv", ["run.py", "secret-argument"])
-    with track(tmp_path):
-        print("a printed line")
+    with track(tmp_path) as logger:
+        assert logger.experiment.settings.console != "off"
     (back,) = read_runs(tmp_path)
-    assert {"environment", "output_raw"} <= back.kinds
+    assert "environment" in back.kinds
     assert back.run.host == os.uname().nodename
     assert b"secret-argument" in back.path.read_bytes()
 
@@ -116,22 +117,6 @@ def test_online_as_asked_for_wins_over_the_environment(tmp_path, monkeypatch, ca
     assert "WANDB_API_KEY invalid" in capsys.readouterr().out  # it tried
 
 
-def test_an_unreachable_server_leaves_the_run_offline(tmp_path, monkeypatch, capsys):
-    start = wandb.init
-
-    def unreachable(**arguments):
-        if arguments["mode"] == "online":
-            raise wandb.errors.CommError("no route\nto host")
-        return start(**arguments)
-
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr(wandb, "init", unreachable)
-    with track(tmp_path, mode="auto"):
-        pass
-    assert "cannot start online (no route to host)" in capsys.readouterr().out
-    assert len(read_runs(tmp_path)) == 1
-
-
 def test_under_an_agent_the_run_id_is_the_agents(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     with track(tmp_path, run_id="mine") as logger:
@@ -161,8 +146,7 @@ def test_how_to_upload_is_said_once_for_a_sweep(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize("broken", ["service", "setting"])
-@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize(("broken", "mode"), [("service", "online"), ("setting", "offline")])
 def test_what_cannot_start_offline_either_goes_on_without(tmp_path, monkeypatch, capsys, broken, mode):
     def fails(*_, **__):
         raise WandbServiceConnectionError("no service\nhere")
@@ -264,18 +248,11 @@ def test_auto_respects_wandb_offline_in_the_settings_file(monkeypatch):
     assert resolve_mode("auto") == "offline"
 
 
-def test_disabled_never_imports_wandb(tmp_path):
-    program = """
-import sys
-from pathlib import Path
-from experiments.settings.schema import WandbConfig
-from experiments.tracking.charts import log_record
-from experiments.tracking.mirror import tracked_run
-with tracked_run(WandbConfig("disabled"), run_id="r", group="g", config={}, tags=[], folder=Path("made")) as logger:
-    assert logger is None
-    log_record(logger, {})
-assert "wandb" not in sys.modules
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+def test_disabled_never_imports_wandb(tmp_path, monkeypatch):
+    assert not hasattr(mirror, "wandb") and not hasattr(charts, "wandb")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "wandb", None)  # an import raises
+        with track(tmp_path / "made", mode="disabled") as logger:
+            assert logger is None
+            charts.log_record(logger, record_of())
     assert not (tmp_path / "made").exists()

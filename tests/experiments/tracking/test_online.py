@@ -17,6 +17,7 @@ from experiments.tables.table import tables
 from experiments.training.build import make_data
 from experiments.training.train import run_point
 from tests.experiments.tracking.wandb_server import ENTITY, Server
+from tests.factories import touch
 
 ROOT = Path(__file__).parents[3]
 KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
@@ -52,30 +53,17 @@ def run(*words):
     Progress.on_train_batch_end = step_ends
 
 run("strategy=single_frame", "data.validation=0.3", "training.steps=13")
-at_step(2)
-run("strategy=early_fusion")
 run("strategy=late_fusion", "wandb.private=true")
 at_step(20)
 run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
 run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
 for _ in range(2):
     log_report(WandbConfig(), "toy", tables(read_records(results)[0], []), results)
-log_report(WandbConfig(private=True), "quiet", tables(read_records(results)[0], []), results)
 os.environ["WANDB_FINISH_TIMEOUT"] = "4"
 run("strategy=c3d")
 """
 
 
-PRIVATELY = """
-import sys
-from pathlib import Path
-from experiments.settings.schema import WandbConfig
-from experiments.tables.render import Section
-from experiments.tracking.sweep_report import log_report
-
-shown = Section("toy", [], ["Strategy"], [["c3d"]], csv=[{"strategy": "c3d", "test/video_hit1": 0.5}])
-log_report(WandbConfig(private=True), "alone", [shown], Path(sys.argv[1]))
-"""
 OF_A_FOLDER = """
 import sys
 from pathlib import Path
@@ -85,8 +73,8 @@ from experiments.tracking.mirror import tracked_run
 from experiments.training.build import public_config
 from tests.factories import record_of
 
-root, results, *private = sys.argv[1:]
-run = compose(["strategy=c3d", "dataset=folder", f"data.root={root}", *private])
+root, results = sys.argv[1:]
+run = compose(["strategy=c3d", "dataset=folder", f"data.root={root}", "wandb.private=true"])
 labels = {"group": run.strategy, "tags": [run.strategy, run.dataset_label, run.recipe]}
 with tracked_run(run.wandb, run_id=run.id, config=public_config(run), folder=Path(results), **labels) as logger:
     log_record(logger, record_of(id=run.id))
@@ -136,7 +124,7 @@ def clean(server):
 
 @pytest.fixture(scope="module", autouse=True)
 def agent(place):
-    """A real sweep file, made small, and an agent at work on two of its points while the other tests run."""
+    """A real sweep file, made small, and an agent at work on one of its points while the other tests run."""
     folder, settings = place
     server = Server().start()
     sweep = yaml.safe_load((SWEEPS / "fusion.yaml").read_text())
@@ -147,7 +135,7 @@ def agent(place):
     (folder / "agent").mkdir()
     made = call(["-m", "wandb", "sweep", "--project", "vidfusion", folder / "fusion.yaml"], variables)
     assert f"wandb agent {ENTITY}/vidfusion/sweep0" in made.stderr, made.stderr
-    words = [sys.executable, "-m", "wandb", "agent", "--count", "2", f"{ENTITY}/vidfusion/sweep0"]
+    words = [sys.executable, "-m", "wandb", "agent", "--count", "1", f"{ENTITY}/vidfusion/sweep0"]
     with (folder / "agent.log").open("w") as log:
         process = subprocess.Popen(words, cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT)
     yield server, process, folder / "agent.log"
@@ -219,14 +207,6 @@ def test_tables_and_the_confusion_matrix_arrive_as_files(place, ran):
     assert not [name for name in run.files if name.startswith("code") or name.endswith(".patch")]
 
 
-def test_a_crash_arrives_as_one(ran):
-    server, printed = ran
-    run = run_of(server, "early_fusion")
-    assert (run.state, run.exit_code) == ("failed", 1)
-    assert "stopped on purpose" in printed
-    assert not any(name.startswith("test/") for name in run.summary)
-
-
 def test_private_is_numbers_and_settings(place, ran):
     server, _ = ran
     (name,) = [name for name in server.runs if name.startswith("late_fusion")]
@@ -244,30 +224,17 @@ def test_private_is_numbers_and_settings(place, ran):
         assert str(private).encode() not in requests(name), private
 
 
-def test_a_process_of_private_runs_sends_no_telemetry_either(ran, tmp_path):
-    assert any(TELEMETRY in sent for sent in ran[0].received), "or this test could not fail"
-    server = Server().start()
-    (tmp_path / "program.py").write_text(PRIVATELY)
-    call([tmp_path / "program.py", tmp_path], environment(tmp_path, server))
-    server.stop()
-    assert run_of(server, "alone").summary["c3d/test/video_hit1"] == 0.5
-    assert not any(TELEMETRY in sent or str(tmp_path).encode() in sent for sent in server.received)
-    clean(server)
-
-
-@pytest.mark.parametrize("private", [True, False])
-def test_no_byte_of_a_private_run_holds_its_folders_name(tmp_path, private):
+def test_a_private_process_sends_no_telemetry_and_not_its_folders_name(ran, tmp_path):
     root = tmp_path / "patients_of_ward_7"
-    for place in ("train/a/1.mp4", "train/b/2.mp4", "test/a/3.mp4", "test/b/4.mp4"):
-        (root / place).parent.mkdir(parents=True, exist_ok=True)
-        (root / place).touch()
+    touch(root, "train/a/1.mp4", "train/b/2.mp4", "test/a/3.mp4", "test/b/4.mp4")
     server = Server().start()
     (tmp_path / "program.py").write_text(OF_A_FOLDER)
-    words = [tmp_path / "program.py", root, tmp_path / "results", *["wandb.private=true"] * private]
-    call(words, environment(tmp_path, server))
+    call([tmp_path / "program.py", root, tmp_path / "results"], environment(tmp_path, server))
     server.stop()
     assert run_of(server, "c3d").state == "finished"
-    assert any(root.name.encode() in sent for sent in server.received) != private
+    for private in (TELEMETRY, root.name.encode(), str(tmp_path).encode()):
+        assert not any(private in sent for sent in server.received), private
+    assert any(TELEMETRY in sent for sent in ran[0].received), "or this test could not fail"
     clean(server)
 
 
@@ -306,12 +273,6 @@ def test_a_sweeps_report_arrives_once(place, ran):
     assert len([row for row in run.history if f"{sections[0].title}/table" in row]) == 1  # the second time replaces it
 
 
-def test_a_private_report_is_numbers(ran):
-    run = run_of(ran[0], "quiet")
-    assert any(name.endswith("/late_fusion/test/video_hit1") for name in run.summary)
-    assert run.artifacts == {} and run.history == [] and set(run.files) == {"config.yaml", "wandb-summary.json"}
-
-
 def test_offline_runs_are_uploaded_and_looked_at(place, ran):
     server, printed = ran
     wandb = place[0] / "results" / "wandb"
@@ -340,12 +301,6 @@ def test_offline_runs_are_uploaded_and_looked_at(place, ran):
     assert run.summary["test/video_hit1"] == pytest.approx(record["rows"][0]["metrics"]["test/video_hit1"])
     assert len(run.artifacts) == 2 and run.files[run.summary["confusion/matrix"]["path"]]
 
-    shutil.rmtree(wandb / "offline-run-20200101_000000-torn")
-    requests = len(server.received)
-    done = call(words, variables)
-    assert done.returncode == 0 and done.stdout.count(": uploaded before") == 2
-    assert len(server.received) == requests
-
 
 def test_no_request_is_unknown_and_no_secret_is_sent(ran):
     clean(ran[0])
@@ -366,7 +321,7 @@ def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch)
     words = [f"{name}={choice['value']}" for name, choice in added.items()]  # as they stand in the file
     points = read_points("fusion", words)
     local = [run for run in points if run.id in theirs]
-    assert len(local) == len(theirs) == 2
+    assert len(local) == len(theirs) == 1
     for run in local:
         run_point(run)
         ours = json.loads((folder / "agent/results/runs" / run.id / "record.json").read_text())
@@ -381,15 +336,13 @@ def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch)
     assert not [run for run in server.runs.values() if run.fields["jobType"] == "report"]
 
 
-def test_upload_needs_credentials_and_takes_no_key(ran, tmp_path):
+def test_upload_needs_credentials(ran, tmp_path):
     server, _ = ran
     log = tmp_path / "results/wandb/offline-run-20200101_000000-a" / "run-a.wandb"
     log.parent.mkdir(parents=True)
     log.write_bytes(b"a beginning")
     requests = len(server.received)
     variables = environment(tmp_path, server)
-    done = call(["experiments/run.py", "--sync", f"key={KEY}"], variables)
-    assert done.returncode == 1 and "no such setting. Known: results" in done.stderr
     del variables["WANDB_API_KEY"]
     done = call(["experiments/run.py", "--sync", f"results={tmp_path}/results"], variables)
     assert done.returncode == 1 and done.stdout == ""

@@ -51,6 +51,9 @@ def test_later_parts_of_a_run_wait_for_an_earlier_one(tmp_path, monkeypatch, cap
     said = capsys.readouterr()
     assert f"{parts[2].name}: waits for its earlier part\n" in said.out
     assert said.err == f"2 of 4 did not go:\n  {parts[0]}\n  {parts[2]}\n"
+    sent.clear()
+    assert sync(tmp_path) == 1
+    assert sent == [parts[0]] and capsys.readouterr().out.count(": uploaded before\n") == 2
 
 
 def test_a_folder_without_runs_of_wandb_is_an_error(tmp_path):

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
@@ -56,7 +55,7 @@ def fit(
     return trainer
 
 
-@pytest.mark.parametrize("preset", ["single_frame", "late_fusion", "c3d", "two_stream", "cnn_lstm", "snippets_pool"])
+@pytest.mark.parametrize("preset", ["late_fusion", "c3d", "two_stream", "cnn_lstm"])
 def test_a_separable_problem_is_learnt_in_a_few_steps(preset):
     recipe = {"optimizer": "adamw", "lr": 0.003, "steps": 30, "schedule": "cosine"}
     model = network(preset, crop=SIDE, training=recipe)
@@ -71,35 +70,6 @@ def test_a_separable_problem_is_learnt_in_a_few_steps(preset):
     assert votes.scores.shape == (8, len(model.rows), 5)
     for row in range(len(model.rows)):
         assert hits_at_k(votes.scores[:, row], votes.target, 1).all()
-
-
-def weights_after(seed: int, epochs: int, folder: Path | None = None, stop: int = 0) -> dict[str, Tensor]:
-    """Weights of a network with dropout after some epochs, on the way interrupted after `stop` of them."""
-    model = network(
-        "late_fusion",
-        "model.dropout=0.5",
-        crop=SIDE,
-        training={"lr": 0.05, "warmup": 5, "steps": 20, "schedule": "cosine"},
-    )
-    resume: dict[str, object] = {}
-    if stop:
-        assert folder is not None
-        first = copy.deepcopy(model)
-        fit(first, toy_batches(first, 3), stop, seed).save_checkpoint(folder / "stopped.ckpt")
-        torch.rand(5)  # what else is drawn in between does not matter
-        resume = {"ckpt_path": folder / "stopped.ckpt", "weights_only": True}
-    fit(model, toy_batches(model, 3), epochs, seed, **resume)
-    if stop:
-        assert model.trained["seconds"] > first.trained["seconds"], "training time goes on from the first part's"
-    return model.state_dict()
-
-
-def test_a_resumed_training_is_bit_equal_to_an_undisturbed_one(tmp_path):
-    undisturbed = weights_after(0, 3)
-    resumed = weights_after(0, 3, tmp_path, stop=1)
-    assert all(torch.equal(value, resumed[name]) for name, value in undisturbed.items())
-    other_seed = weights_after(1, 3)  # starts from the same weights and sees the same clips: dropout differs
-    assert any(not torch.equal(value, other_seed[name]) for name, value in undisturbed.items())
 
 
 def test_checkpoints_carry_plain_data_only(tmp_path):
@@ -156,9 +126,8 @@ def train_poisoned(model: VideoClassifier, what: str, at: int) -> None:
     trainer.fit(model, DataLoader(toy_batches(model, 3), batch_size=None))
 
 
-@pytest.mark.parametrize("at", [1, 3, 4])
-@pytest.mark.parametrize("what", ["loss", "weight", "statistic"])
-def test_a_training_that_diverges_stops_at_that_step(at, what):
+@pytest.mark.parametrize(("what", "at"), [("loss", 1), ("loss", 4), ("weight", 3), ("statistic", 4)])
+def test_a_training_that_diverges_stops_at_that_step(what, at):
     model = network("late_fusion", crop=SIDE, training={"lr": 0.05, "clip_norm": 3.0})
     found = f"loss is nan at step {at}" if what == "loss" else f"the weights are not finite after step {at}"
     with pytest.raises(ValueError, match=f"^{found}: lower training.lr .now 0.05., or lower training.clip_norm .now 3"):
@@ -185,9 +154,3 @@ def test_weights_that_are_not_finite_are_not_trained_on():
     model.head[-1].bias.data[0] = math.nan
     with pytest.raises(ValueError, match=r"^the weights of other\.ckpt are not finite"):
         fit(model, toy_batches(model, 3), 1)
-
-
-def test_a_learning_rate_that_is_far_too_high_is_noticed():
-    model = network("late_fusion", crop=SIDE, training={"lr": 1e30})
-    with pytest.raises(ValueError, match=r"step \d+: lower training\.lr \(now 1e\+30\), or set training\.clip_norm"):
-        fit(model, toy_batches(model, 3), 5)

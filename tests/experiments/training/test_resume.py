@@ -1,7 +1,9 @@
 """A stopped run goes on to the bit, and nothing finished is lost before the next result is whole."""
 
 import os
+import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +11,12 @@ import torch
 
 from experiments.settings.compose import compose
 from experiments.training import train
-from experiments.training.build import make_data
 from experiments.training.callbacks import Progress
 from experiments.training.checkpoint import KeepCheckpoint, read_progress
-from experiments.training.folder import clean, unfinished
+from experiments.training.folder import PARTS, clean, publish, unfinished
 from experiments.training.train import run_point
-from tests.factories import record_in, small_run, weights_in
+from tests.factories import record_in, weights_in
+from vidfusion.classifier import VideoClassifier
 
 
 class Asked(BaseException):
@@ -22,11 +24,9 @@ class Asked(BaseException):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """Settings of small runs of two epochs of 13 steps, whose data are made once."""
-    words = [*small_run(tmp_path_factory.mktemp("resume")), "training.steps=24", "wandb.mode=disabled"]
-    make_data(compose(["strategy=single_frame", *words])).prepare_data()
-    return ["strategy=single_frame", *words]
+def small(small):
+    """Settings of small runs of two epochs of 13 steps."""
+    return ["strategy=single_frame", *small, "training.steps=24"]
 
 
 @pytest.fixture
@@ -61,23 +61,55 @@ def outcome(run):
     return weights, scores, record_in(run.folder)["rows"]
 
 
-@pytest.mark.parametrize("step", [3, 13, 20])  # within the first epoch, at its end, within the second
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_run_stopped_by_sigterm_at_any_step_goes_on_to_the_bit(
-    small, tmp_path, monkeypatch, capsys, asked, step, workers
-):
-    words = [*small, "model.dropout=0.5", f"trainer.workers={workers}"]
-    whole, cut = (compose([*words, f"results={tmp_path}/{name}"]) for name in ("whole", "cut"))
-    run_point(whole)
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """The outcome of a run that nothing interrupts."""
+    run = compose([*small, "model.dropout=0.5", f"results={tmp_path_factory.mktemp('whole')}"])
+    run_point(run)
+    return outcome(run)
+
+
+@pytest.mark.parametrize(
+    ("step", "workers"),
+    [(3, 0), (13, 0), (20, 0), pytest.param(20, 1, marks=pytest.mark.slow)],
+    ids=["first epoch", "its end", "second epoch", "with a process that loads clips"],
+)
+def test_a_run_stopped_by_sigterm_goes_on_to_the_bit(small, whole, tmp_path, monkeypatch, capsys, asked, step, workers):
+    cut = compose([*small, "model.dropout=0.5", f"trainer.workers={workers}", f"results={tmp_path}"])
     with monkeypatch.context() as patch, pytest.raises(Asked):
         terminate_at(patch, step)
         run_point(cut)
-    assert read_progress(unfinished(cut.folder) / "last.ckpt")[1:] == (step, 24)
+    saved = torch.load(unfinished(cut.folder) / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == step
     assert f"stopped after step {step} of 24" in capsys.readouterr().out
     run_point(cut)
     assert f"goes on from its last checkpoint, after step {step} of 24" in capsys.readouterr().out
-    assert outcome(whole) == outcome(cut)
+    assert outcome(cut) == whole
+    assert record_in(cut.folder)["seconds"]["train"] > saved["vidfusion"]["trained"]["seconds"], "both parts count"
     assert not unfinished(cut.folder).exists()
+
+
+@pytest.mark.slow
+def test_a_run_stopped_within_a_validation_begins_that_anew_and_goes_on_to_the_bit(small, tmp_path, monkeypatch, asked):
+    words = [*small, "model.dropout=0.5", "data.validation=0.3", "training.select=best", "trainer.test_batch_size=8"]
+    whole, cut = (compose([*words, f"results={tmp_path}/{name}"]) for name in ("whole", "cut"))
+    run_point(whole)
+    seen, scored = [], VideoClassifier.validation_step
+
+    def step(self, batch, batch_index):
+        seen.append(batch_index)
+        if seen == [0, 1]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        scored(self, batch, batch_index)
+
+    monkeypatch.setattr(VideoClassifier, "validation_step", step)
+    with pytest.raises(Asked):
+        run_point(cut)
+    assert seen == [0, 1], "it stops after this batch"
+    assert read_progress(unfinished(cut.folder) / "last.ckpt").step == 9, "the first epoch's last step"
+    run_point(cut)
+    assert seen[:5] == [0, 1, 0, 1, 2]
+    assert outcome(whole) == outcome(cut)
 
 
 def test_checkpoints_are_written_by_minutes(small, tmp_path, monkeypatch):
@@ -101,11 +133,18 @@ def test_a_run_stopped_before_its_first_step_says_so(small, tmp_path, monkeypatc
     assert "stopped before its first step; it begins from the start" in capsys.readouterr().out
 
 
-@pytest.fixture
-def finished(small, tmp_path):
-    run = compose([*small, "training.steps=3", f"results={tmp_path}"])
+@pytest.fixture(scope="module")
+def finished_once(small, tmp_path_factory):
+    run = compose([*small, "training.steps=3", f"results={tmp_path_factory.mktemp('finished')}"])
     run_point(run)
     return run
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """A finished run of the test's own."""
+    shutil.copytree(finished_once.results, tmp_path, dirs_exist_ok=True)
+    return replace(finished_once, results=str(tmp_path))
 
 
 def result(run):
@@ -155,27 +194,28 @@ def test_a_stopped_run_of_other_code_keeps_its_checkpoint_aside(small, tmp_path,
 
 def test_an_exchange_of_results_that_was_killed_is_completed(finished, monkeypatch):
     """The process dies before each of the exchange's moves in turn."""
-    old = result(finished)
-    replace, left = os.replace, 0
+    new = [name for name in PARTS if (finished.folder / name).exists()]
+    move, left = os.replace, 0
 
-    def move(source, target):
+    def dies(source, target):
         nonlocal left
-        leaves = "unfinished" in str(source) and "unfinished" not in str(target)
-        if leaves and str(target).startswith(str(finished.folder)):
-            if not left:
-                raise Asked
-            left -= 1
-        replace(source, target)
+        if not left:
+            raise Asked
+        left -= 1
+        move(source, target)
 
-    for moves in range(4):
+    for moves in range(len(new)):
+        unfinished(finished.folder).mkdir()
+        for name in new:
+            shutil.copy(finished.folder / name, unfinished(finished.folder))
         left = moves
         with monkeypatch.context() as patch, pytest.raises(Asked):
-            patch.setattr(os, "replace", move)
-            run_point(finished, force=True)
-        assert (finished.folder / "record.json").exists()
+            patch.setattr(os, "replace", dies)
+            publish(finished.folder)
+        assert record_in(finished.folder)["id"] == finished.id
         clean(finished.folder)
         assert not unfinished(finished.folder).exists()
-        assert result(finished)[1] == old[1] and record_in(finished.folder)["id"] == finished.id
+        assert all((finished.folder / name).exists() for name in new)
 
 
 def test_folders_in_a_runs_folder_are_left_alone(finished):

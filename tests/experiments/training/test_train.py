@@ -12,16 +12,8 @@ from experiments.settings.compose import compose
 from experiments.training.build import make_data, make_model, public_config
 from experiments.training.callbacks import Progress
 from experiments.training.train import run_point
-from tests.factories import record_in, small_run, weights_in
+from tests.factories import record_in, weights_in
 from vidfusion.classifier import VideoClassifier
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """Settings of small runs of four epochs, whose data are made once."""
-    words = [*small_run(tmp_path_factory.mktemp("train")), "training.steps=52", "wandb.mode=disabled"]
-    make_data(compose(["strategy=single_frame", *words])).prepare_data()
-    return words
 
 
 @pytest.fixture
@@ -35,13 +27,13 @@ def validated(run):
     return ["strategy=single_frame", *run.overrides, "training.select=best", "data.validation=0.3"]
 
 
-def interrupt(monkeypatch, when):
-    """Let runs fail after the first step for which `when(trainer)` holds."""
+def interrupt(monkeypatch, step):
+    """Let runs fail after a step."""
     shown = Progress.on_train_batch_end
 
     def step_ends(self, trainer, *rest):
         shown(self, trainer, *rest)
-        if when(trainer):
+        if trainer.global_step == step:
             raise RuntimeError("stopped on purpose")
 
     monkeypatch.setattr(Progress, "on_train_batch_end", step_ends)
@@ -54,23 +46,6 @@ def scores_in(folder: Path, name: str = "scores.npz") -> dict[str, np.ndarray]:
 
 def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_a_run_gives_the_same_numbers_again_and_after_an_interruption(run, tmp_path, monkeypatch, capsys):
-    again = compose(["strategy=early_fusion", *run.overrides, f"results={tmp_path}/again"])
-    assert again.id == run.id
-    run_point(run)
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="on purpose"):
-        interrupt(patch, lambda trainer: trainer.global_step == 30)  # within the third of four epochs
-        run_point(again)
-    assert "stopped on purpose" in (again.folder / "error.txt").read_text()
-    assert torch.load(again.folder / "unfinished/last.ckpt", weights_only=True)["global_step"] == 26
-    capsys.readouterr()
-    run_point(again)
-    assert "goes on from its last checkpoint" in capsys.readouterr().out
-    assert not (again.folder / "error.txt").exists()
-    assert_equal(weights_in(run.folder), weights_in(again.folder))
-    assert record_in(run.folder)["rows"] == record_in(again.folder)["rows"]
 
 
 def test_other_code_or_data_makes_a_record_stale(small, tmp_path, monkeypatch, capsys):
@@ -107,7 +82,8 @@ def test_best_on_validation_is_tested_where_the_recipe_says_so(validated):
 
 
 def test_the_best_on_validation_is_the_same_after_an_interruption(validated, tmp_path, monkeypatch):
-    """The second epoch is made the best one, and the run is cut off after it."""
+    """The second epoch of 9 steps is made the best one, and the run is cut off in the third."""
+    validated = [*validated, "training.steps=27"]
     whole, cut = compose(validated), compose([*validated, f"results={tmp_path}/cut"])
     ends = VideoClassifier.on_validation_epoch_end
 
@@ -120,9 +96,13 @@ def test_the_best_on_validation_is_the_same_after_an_interruption(validated, tmp
     monkeypatch.setattr(VideoClassifier, "on_validation_epoch_end", made_up)
     run_point(whole)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="on purpose"):
-        interrupt(patch, lambda trainer: trainer.current_epoch == 2)
+        interrupt(patch, 22)
         run_point(cut)
+    assert "stopped on purpose" in (cut.folder / "error.txt").read_text()
+    assert torch.load(cut.folder / "unfinished/last.ckpt", weights_only=True)["global_step"] == 18
     run_point(cut)
+    assert not (cut.folder / "error.txt").exists()
+    assert record_in(whole.folder)["rows"] == record_in(cut.folder)["rows"]
     for run in (whole, cut):
         assert torch.load(run.folder / "best.ckpt", weights_only=True)["epoch"] == 1
     assert_equal(weights_in(whole.folder, "best.ckpt"), weights_in(cut.folder, "best.ckpt"))
@@ -162,6 +142,7 @@ def test_a_budget_of_multiply_adds_decides_the_steps(run):
     assert saved["global_step"] == round(1.5e8 / per_step)
 
 
+@pytest.mark.slow
 def test_a_second_data_set_is_trained_on_beside_the_first(small, run):
     moved = [word.replace("data.", "model.second_data.", 1) for word in small if word.startswith("data.")]
     words = [*run.overrides, *(word for word in moved if "stores" not in word), "training.steps=3"]
@@ -177,6 +158,7 @@ def test_a_second_data_set_is_trained_on_beside_the_first(small, run):
     assert [name for name in weights_in(both.folder) if name.startswith("second")] == ["second.weight", "second.bias"]
 
 
+@pytest.mark.slow
 def test_an_undecodable_test_video_counts_as_wrong_and_is_shown(run, tmp_path):
     data = make_data(run)
     source = data.dataset.folder()
