@@ -46,20 +46,17 @@ class FlowConfig:
             raise DataError(f"data.flow.bound is {self.bound}; give a positive number of pixels, such as 20")
 
 
-def _tvl1(config: FlowConfig) -> cv2.DenseOpticalFlow:
+def _method(config: FlowConfig) -> cv2.DenseOpticalFlow:
+    if config.method == "dis":
+        return cv2.DISOpticalFlow_create(PRESETS[config.preset])
+    if config.method == "farneback":
+        return cv2.FarnebackOpticalFlow_create()
     if not hasattr(cv2, "optflow"):
         raise DataError(
             "data.flow.method=tvl1 needs cv2.optflow, which this OpenCV lacks: pip uninstall opencv-python-headless, "
             "then pip install opencv-contrib-python-headless, which has it; or choose dis or farneback"
         )
     return cv2.optflow.DualTVL1OpticalFlow_create()
-
-
-_METHODS = {
-    "dis": lambda config: cv2.DISOpticalFlow_create(PRESETS[config.preset]),
-    "farneback": lambda config: cv2.FarnebackOpticalFlow_create(),
-    "tvl1": _tvl1,
-}
 
 
 class FlowEstimator:
@@ -74,7 +71,7 @@ class FlowEstimator:
 
     def __init__(self, config: FlowConfig, backward: bool = False) -> None:
         self.backward = backward
-        self._method = _METHODS[config.method](config)
+        self._method = _method(config)
         self._previous: np.ndarray | None = None
 
     def __call__(self, frame: np.ndarray) -> np.ndarray | None:

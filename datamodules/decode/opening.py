@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,6 +66,5 @@ def other_size(index: int, size: tuple[int, int], first: tuple[int, int]) -> str
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, without decord's place in its code and its stack."""
-    line = (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]
-    return re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", line)
+    """The first line of what an error says."""
+    return (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]

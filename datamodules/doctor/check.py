@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from datamodules.doctor.children import examine_all
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey, survey_lists
 from datamodules.files import write_csv
-from datamodules.known_bad import check_file, check_files, is_unchanged
+from datamodules.known_bad import check_file, check_files, is_unchanged, read_rows
 from datamodules.progress import Progress
 
 COLUMNS = ("path", "splits", "labels", "group", *(column.name for column in fields(Finding)))
@@ -77,28 +77,21 @@ def _still_true(finding: Finding | None, file: Path) -> Finding | None:
 
 
 def _read_table(path: Path) -> dict[str, Finding]:
-    """Findings of an earlier check by path; none if there is no table, or one with other columns."""
+    """Findings of an earlier check by path; none if the table has other columns."""
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return {row["path"]: Finding.from_texts(row) for row in csv.DictReader(file)}
-    except (FileNotFoundError, KeyError, ValueError, TypeError, csv.Error):
+        return {row["path"]: Finding.from_texts(row) for row in read_rows(path)}
+    except (KeyError, TypeError, ValueError):
         return {}
 
 
 def _read_journal(path: Path) -> dict[str, Finding]:
-    """Findings of a stopped check by path; none if there was no such check."""
+    """Findings of a stopped check by path."""
     findings = {}
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except (FileNotFoundError, ValueError):
-        return {}
-    for line in lines:
-        try:
+    for line in path.read_text("utf-8", "replace").split("\n"):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # half a line, or one of another version
             row = json.loads(line)
-            path = row.pop("path")
-            findings[path] = Finding(**row)
-        except (ValueError, TypeError, KeyError, AttributeError):  # half a line, or one of another version
-            continue
+            name = row.pop("path")
+            findings[name] = Finding(**row)
     return findings
 
 

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 
 from datamodules.errors import DataError, DecodeError
-from datamodules.store.shards import INDEX, StoredVideo, merge_shards, read_json, read_shards, shard_file
+from datamodules.store.shards import INDEX, StoredVideo, read_json, read_shards, shard_file
 from datamodules.store.tracks import Track
 from datamodules.videos import decoded_path, encoded_path
 
@@ -46,10 +46,10 @@ class StoredVideos(Mapping[str, StoredVideo]):
         store = self._store
         if path in store.known_bad:
             return StoredVideo(0, 0, 0.0, store.known_bad[path])
-        for kind, index in store.indices.items():
-            found, said = _entry(_loaded(index), path), {}
+        for kind, track in store.tracks.items():
+            found, said = _entry(store.index(kind), path), {}
             if found["timed"] or not found["frames"]:  # the index has neither times nor errors
-                said = _said(shard_file(store.folder, store.tracks[kind], found["shard"], ".json"))[path]
+                said = _said(shard_file(store.folder, track, found["shard"], ".json"))[path]
             if not found["frames"]:
                 return StoredVideo(0, 0, 0.0, said["error"])
         names = ("frames", "header_frames", "corrupt", "drift")
@@ -62,14 +62,10 @@ class StoredVideos(Mapping[str, StoredVideo]):
         )
 
     def __iter__(self) -> Iterator[str]:
-        return (decoded_path(path) for path in self._first["path"])
+        return (decoded_path(path) for path in self._store.index(next(iter(self._store.tracks)))["path"])
 
     def __len__(self) -> int:
-        return len(self._first)
-
-    @property
-    def _first(self) -> np.ndarray:
-        return _loaded(next(iter(self._store.indices.values())))
+        return len(self._store.index(next(iter(self._store.tracks))))
 
 
 @dataclass
@@ -77,7 +73,6 @@ class FrameStore:
     """A finished store. Cheap to pickle: it holds paths and numbers; each process opens its own memory maps.
 
     tracks:       those that it was opened with, by kind
-    indices:      of each track's videos, see `index_type`: a file, or the array where the store cannot be written to
     flow_seconds: CPU seconds that computing the flow took when it was built, 0 without flow
     versions:     of the libraries that built the tracks; several where shards were built by several
     rates:        frames per second of videos that do not say them, by path
@@ -86,7 +81,6 @@ class FrameStore:
 
     folder: Path
     tracks: dict[str, Track]
-    indices: dict[str, Path | np.ndarray]
     flow_seconds: float
     versions: tuple[str, ...] = ()
     known_bad: Mapping[str, str] = field(default_factory=dict)
@@ -100,6 +94,10 @@ class FrameStore:
     def settings(self) -> dict:
         """The tracks' settings by kind, for the record."""
         return {kind: track.settings for kind, track in self.tracks.items()}
+
+    def index(self, kind: str) -> np.ndarray:
+        """What a track holds of each video, sorted by path, see `index_type`."""
+        return _memory_map(self.folder / self.tracks[kind].name / INDEX)
 
     def rgb(self, path: str) -> np.ndarray | Jpegs:
         """All frames of a video, uint8 (n, H, W, 3), to be indexed. Raises DecodeError if there are none.
@@ -125,7 +123,7 @@ class FrameStore:
     def _find(self, kind: str, path: str) -> tuple[Track, int, int, int]:
         """A track; the shard that has its rows of a video, the first of them, and their number."""
         assert kind in self.tracks, f"the store was opened without {kind}"
-        found = _entry(_loaded(self.indices[kind]), path)
+        found = _entry(self.index(kind), path)
         if not found["frames"] or path in self.known_bad:
             raise DecodeError(self.videos[path].error)
         return self.tracks[kind], found["shard"], found["start"], found["rows"]
@@ -191,10 +189,6 @@ def _memory_map(path: Path) -> np.ndarray:
     return np.memmap(path, np.uint8, "r").view(np.ndarray)
 
 
-def _loaded(index: Path | np.ndarray) -> np.ndarray:
-    return _memory_map(index) if isinstance(index, Path) else index
-
-
 @lru_cache(maxsize=64)
 def _said(file: Path) -> dict[str, dict]:
     """What a shard's .json says of its videos, by path."""
@@ -210,37 +204,29 @@ def _entry(index: np.ndarray, path: str) -> dict:
     return dict(zip(index.dtype.names, index[place].item(), strict=True))
 
 
-def open_store(
-    folder: Path, num_videos: int, tracks: Sequence[Track], known_bad: Mapping[str, str] | None = None
-) -> FrameStore:
-    """Open a store of so many videos with these tracks, one of each kind at most.
+def open_store(folder: Path, tracks: Sequence[Track], known_bad: Mapping[str, str] | None = None) -> FrameStore:
+    """Open a store with these tracks, one of each kind at most.
 
     `known_bad` gives an error for each file that is not to be used, though it may be stored. Raises DataError where
     shards are missing, or the tracks are not those of the same videos.
     """
     assert len({track.kind for track in tracks}) == len(tracks) > 0, "one track of each kind at most"
-    indices: dict[str, Path | np.ndarray] = {}
     flow_seconds, versions = 0.0, set()
     for track in tracks:
-        index: Path | np.ndarray = folder / track.name / INDEX
         shards = read_shards(folder, track)
-        if shards is None:  # a store of old on a disk that cannot be written to
-            merged = merge_shards(folder, track, num_videos)
-            if merged is None:
-                raise DataError(f"{folder / track.name}: shards are missing; build it again, which makes only these")
-            index, shards = merged
-        indices[track.kind] = index
+        if shards is None:
+            raise DataError(f"{folder / track.name}: shards are missing; build it again, which makes only these")
         flow_seconds += float(shards["flow_seconds"].sum())
         versions |= {said.decode() for said in shards["versions"].tolist()}
     kinds = {track.kind: track for track in tracks}
-    store = FrameStore(folder, kinds, indices, flow_seconds, tuple(sorted(versions)), known_bad or {})
+    store = FrameStore(folder, kinds, flow_seconds, tuple(sorted(versions)), known_bad or {})
     _check_agreement(store)
     return store
 
 
 def _check_agreement(store: FrameStore) -> None:
     """Raise DataError unless all tracks hold the same videos, but for those that one of them cannot hold."""
-    first, *others = map(_loaded, store.indices.values())
+    first, *others = map(store.index, store.tracks)
     for other in others:
         path = "which videos there are" if len(first) != len(other) else ""
         for name in ("path", "frames", "header_frames", "fps", "decoded", "piece", "drift") if not path else ():
