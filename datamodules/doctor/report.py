@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datamodules.datasets.base import Dataset
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey
-from datamodules.doctor.words import number_of, range_of
+from datamodules.text import number_of, range_of
 from datamodules.videos import Split
 
 SHOWN = 5  # videos that the report names of each kind; the CSV names all

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey
-from datamodules.doctor.words import number_of, range_of
+from datamodules.text import number_of, range_of
 
 # What the data sets' authors publish, for the summary. HMDB51's split files list fewer clips than its page counts.
 PUBLISHED = {
