@@ -23,14 +23,21 @@ def check(data: Dataset, workers: int, patience: float = 60.0) -> tuple[Survey, 
     """(the lists compared with the disk, findings by path), after writing the CSV.
 
     A file that an earlier check knows is not decoded again unless it has changed. Raises DataError if the lists cannot
-    be read, OSError if the CSV cannot be written.
+    be read, OSError if the CSV cannot be written, before any file is decoded.
     """
     data.prepare(workers)
     survey = survey_lists(data)
     stores = Path(data.stores)
     table = check_file(data.folder(), stores, data.identity())
     journal = table.with_suffix(".partial.jsonl")
-    stores.mkdir(parents=True, exist_ok=True)
+    try:
+        stores.mkdir(parents=True, exist_ok=True)
+        journal.touch()
+    except OSError as error:
+        raise OSError(
+            f"{stores}: cannot write the table of the check: {error.strerror}; point data.stores to a folder that you "
+            "may write to"
+        ) from error
     earlier: dict[str, Finding] = {}
     for file in check_files(data.folder(), stores):
         earlier |= _read_table(file)

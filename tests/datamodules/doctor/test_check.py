@@ -63,6 +63,16 @@ def table(data: Folder) -> Path:
     return check_file(data.folder(), Path(data.stores), data.identity())
 
 
+def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path, capsys):
+    """As on a read-only disk, which a test may not mount everywhere."""
+    four_videos(tmp_path)
+    (tmp_path / "stores").touch()
+    assert main(["dataset=folder", f"data.root={tmp_path}/videos", f"data.stores={tmp_path}/stores"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path}/stores: cannot write the table of the check: ")
+    assert "point data.stores to a folder that you may write to" in line
+
+
 def stopped_check(data: Folder, lines: int) -> None:
     """Start a check in a process of its own and kill it when it has so many findings."""
     code = (
