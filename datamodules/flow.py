@@ -77,9 +77,9 @@ class FlowEstimator:
     def __call__(self, frame: np.ndarray) -> np.ndarray | None:
         """Take the next frame, uint8 (H, W, 3) in RGB; None for the first one.
 
-        Returns float32 (H, W, 2), x (to the right) then y (down), in pixels: how far every pixel of the frame before
-        moves to this one, or `backward`, every pixel of this one to the frame before. Raises DataError for frames below
-        12 pixels, which DIS cannot do and the others do badly.
+        Returns float32 (H, W, 2), x (to the right) then y (down), in pixels. It says how far every pixel of the frame
+        before moves to this one, or `backward`, every pixel of this one to the frame before. Raises DataError for
+        frames below 12 pixels, which DIS cannot do and the others do badly.
         """
         if min(frame.shape[:2]) < SMALLEST:
             found = f"{frame.shape[1]}x{frame.shape[0]}"

@@ -41,8 +41,8 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
 def openable_name(path: Path) -> str:
     """An absolute name, because decoders take `file:a.avi` for an address.
 
-    Raises DecodeError for what a decoder would wait for without end, such as a named pipe; for a playlist, whatever its
-    name, since its frames are not in the file; and for names that are not UTF-8.
+    Raises DecodeError for what a decoder would wait for without end, such as a named pipe, and for names that are not
+    UTF-8. A playlist is refused too, whatever its name: its frames are not in the file.
     """
     if path.exists() and not path.is_file() and not images_in(path):
         raise decode_error(path, "it is not a regular file")

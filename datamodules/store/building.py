@@ -1,8 +1,8 @@
 """Building a frame store: in parallel, resumable after a kill at any moment, by any number of builders.
 
 The unit of work is a shard. The tracks that it lacks are decoded in one pass, written under temporary names and moved
-into place. A builder claims a shard by a lock that dies with its process, so builders of one store take the shards in
-turn, on one machine or on several that share its disk. The index is derived from the shards at the end.
+into place. A builder claims a shard by a lock that dies with its process. So builders of one store share the shards, on
+one machine or on several that share its disk. The index is derived from the shards at the end.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def build_tracks(
     Every video is decoded once for all tracks that lack it, by `workers` processes, which `launcher` starts. A video
     that cannot be decoded is recorded with its error and does not stop the build. Those of `known_bad`, by path, are
     recorded with theirs and never opened. Raises DataError if the store would be larger than `max_store` GB (10^9
-    bytes) or than the free disk, if it cannot be written, or if a worker dies; starting again continues.
+    bytes) or than the free disk. Raises it too if the store cannot be written or a worker dies; starting again
+    continues.
     """
     files, known_bad = sorted(set(files)), known_bad or {}
     readable = [path for path in files if (root / path).is_file() or images_in(root / path)]

@@ -11,9 +11,9 @@
                           listing                         a digest of the videos' sizes and times, see `listing_of`
                           lock                            empty; see `jobs.claim`
 
-A shard counts only once its .json is there, and that is written last. The index is derived from the shards, and counts
-only while their files have the sizes that it says. So whatever stops a build, what remains is whole shards; shards made
-in different places can be copied together. No file names a place: a store can be moved.
+A shard counts only once its .json is there, which is written last. So whatever stops a build, whole shards remain. The
+index is derived from the shards. It counts only while their files have the sizes that it says, so shards made in
+different places can be copied together. No file names a place: a store can be moved.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ class FrameStore:
     def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray | Jpegs, np.ndarray]:
         """Flow of a video: fields (n, H, W, 2), to be indexed, and their means.
 
-        Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i, uint8 as
-        `flow.quantise` gives it. There is one field less than frames, but one without motion for a single frame; so in
-        each piece where a sample is stored.
+        Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i. It is uint8,
+        as `flow.quantise` gives it. There is one field less than frames, but one without motion for a single frame; so
+        in each piece where a sample is stored.
 
         The means, float32 (n, 2), are the mean displacement (x, y) of each whole field before it was quantised, in
         pixels of the stored frame. Mean subtraction needs them (Simonyan & Zisserman, NIPS 2014, section 3.1).
