@@ -18,6 +18,7 @@ different places can be copied together. No file names a place: a store can be m
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ import cv2
 import numpy as np
 
 from datamodules.errors import DataError, DecodeError
-from datamodules.store.shards import INDEX, StoredVideo, read_json, read_shards, shard_file
+from datamodules.store.shards import INDEX, StoredVideo, read_shards, shard_file
 from datamodules.store.tracks import Track
 from datamodules.videos import decoded_path, encoded_path
 
@@ -192,7 +193,7 @@ def _memory_map(path: Path) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _said(file: Path) -> dict[str, dict]:
     """What a shard's .json says of its videos, by path."""
-    return {entry["path"]: entry for entry in read_json(file)["videos"]}
+    return {entry["path"]: entry for entry in json.loads(file.read_text("utf-8"))["videos"]}
 
 
 def _entry(index: np.ndarray, path: str) -> dict:
