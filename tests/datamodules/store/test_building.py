@@ -24,9 +24,8 @@ from datamodules.flow import FlowConfig, quantise, resize, resize_flow
 from datamodules.store import building, writing
 from datamodules.store.building import build_store
 from datamodules.store.jobs import Job, claim, shard_jobs, verify_shard
-from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore, open_store
-from datamodules.store.shards import FORMAT, StoredVideo
+from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Track
 from tests.datamodules.store import builders
 from tests.datamodules.store.builders import FLOW, RGB, build_here, files
@@ -213,28 +212,6 @@ def test_a_shard_is_held_by_one_process_and_free_when_that_dies(tmp_path):
     with claim(tmp_path, 3, "00003.*.tmp", wait=True) as held:
         assert held and not leftover.exists() and other.exists()
     holder.join()
-
-
-def test_the_key_follows_content_and_not_place_or_order(clips, tmp_path, monkeypatch):
-    def key(root: Path, names: list[str]) -> str:
-        return store_folder(root, names, Path("stores"), "test").name
-
-    moved = tmp_path / "moved"
-    shutil.copytree(clips, moved)
-    names = files(clips)
-    known = {key(clips, names), key(clips, names[1:])}
-    assert key(moved, names[::-1]) in known and len(known) == 2
-    changed = moved / "a" / "19.avi"
-    whole = bytearray(changed.read_bytes())
-    whole[len(whole) // 2] ^= 1  # a download completed in the middle has the same size, beginning and end
-    for spoilt in (whole, b""):
-        changed.write_bytes(spoilt)
-        known.add(key(moved, names))
-    changed.unlink()
-    known.add(key(moved, names))
-    monkeypatch.setattr("datamodules.store.key.FORMAT", FORMAT + 1)
-    known.add(key(clips, names))
-    assert len(known) == 6
 
 
 def test_too_large_a_store_is_refused(clips, tmp_path, monkeypatch):

@@ -3,10 +3,8 @@
 import io
 import itertools
 import json
-import os
 import shutil
 import subprocess
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.clips import ClipSpec, clip_span
 from datamodules.decode import info, seek
 from datamodules.decode.frames import iter_frames
-from datamodules.decode.info import VideoInfo
 from datamodules.errors import DataError, DecodeError
 from datamodules.flow import FlowConfig, FlowEstimator, dequantise, resize, resize_flow
 from datamodules.store import building, size
 from datamodules.store.building import build_store, build_tracks
-from datamodules.store.key import store_folder
 from datamodules.store.reading import open_store
 from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Sample, Track
@@ -154,15 +149,6 @@ def test_a_lower_frame_rate_takes_the_nearest_frames(folder, native):
     assert store.settings["rgb"]["fps"] == 10.0
 
 
-def test_frames_nearest_to_a_higher_rate_come_twice():
-    info = VideoInfo(5, 5, 25.0, 48, 64)
-    assert replace(RGB, fps=50.0).frames_of("a", info)[0].tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert replace(RGB, fps=25.0).frames_of("a", info)[0].tolist() == [0, 1, 2, 3, 4]
-    assert replace(RGB, fps=0.5).frames_of("a", info)[0].tolist() == [0]
-    with pytest.raises(DataError, match=r"a: does not say its frame rate.*store_fps=null"):
-        replace(RGB, fps=10.0).frames_of("a", replace(info, fps=0.0))
-
-
 def test_a_sample_stores_pieces_of_each_video(folder, native):
     store = opened(folder, replace(RGB, sample=PIECES), Track(*SIZE, FLOW, sample=PIECES))
     for name, frames in native.items():
@@ -212,69 +198,6 @@ def test_a_sample_decodes_no_more_than_it_takes(tmp_path, monkeypatch, breaks_of
         assert videos[0] == videos[1] and videos[0][0]["error"] is None
 
 
-@pytest.mark.parametrize(
-    ("frames", "fps", "expected"),
-    [(9000, 30.0, (100, 16)), (9000, 30000 / 1001, (100, 16)), (9000, 25.0, (100, 14)), (100, 0.9, (100, 1)),
-     (175, 30.0, (10, 16)), (160, 30.0, (10, 16)), (17, 30.0, (1, 16)), (5, 30.0, (1, 5)), (1, 30.0, (1, 1))],
-)  # fmt: skip
-def test_pieces_are_as_many_and_as_long_as_asked_for(frames, fps, expected):
-    starts, length = Sample(100, 0.5).pieces("a.mp4", frames, fps)
-    assert (len(starts), length) == expected
-    assert starts[0] >= 0 and starts[-1] + length <= frames
-    assert (np.diff(starts) >= length).all(), "in order, and none overlaps the next"
-
-
-@pytest.mark.parametrize("fps", [12.0, 24000 / 1001, 30000 / 1001, 50.0])
-def test_a_clip_of_half_a_second_fits_into_half_a_second(fps):
-    """The two frames of late fusion, 15 apart at 30 per second."""
-    _, length = Sample(1, 0.5).pieces("a.mp4", 9000, fps)
-    assert clip_span(ClipSpec(frames=2, stride=1, fps=2.0), 9000, fps) <= length
-    assert clip_span(ClipSpec(frames=16, fps=30.0), 9000, fps) <= length
-
-
-def test_pieces_depend_on_the_path_and_the_seed():
-    def starts(path="a.mp4", **settings):
-        return Sample(100, 0.5, **settings).pieces(path, 9000, 30.0)[0].tolist()
-
-    assert starts() == starts(seed=0)
-    assert starts("b.mp4") != starts() != starts(seed=1)
-    known = [[2853, 3690, 4069], [56, 79, 142]]
-    assert [Sample(3, 0.5).pieces("a.mp4", n, 30.0)[0].tolist() for n in (9000, 300)] == known, "in any version"
-
-
-def test_every_way_of_placing_pieces_is_equally_likely():
-    """Two pieces of 2 frames in 5: three ways."""
-    ways = Counter(tuple(Sample(2, 1.0).pieces(f"{i}.mp4", 5, 1.0)[0]) for i in range(3000))
-    assert set(ways) == {(0, 2), (0, 3), (1, 3)}
-    assert all(abs(count - 1000) < 130 for count in ways.values())  # 5 standard deviations
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: replace(JPEG, quality=0), "data.quality=0: expected a JPEG quality of 1 to 100"),
-        (lambda: replace(RGB, fps=0.0), "data.store_fps=0.0: expected a number of frames per second above 0"),
-        (lambda: Sample(0, 0.5), "data.clips_per_video=0, data.clip_seconds=0.5: expected 1 clip or more"),
-        (lambda: Sample(1, float("nan")), "data.clips_per_video=1, data.clip_seconds=nan: expected"),
-    ],
-)
-def test_wrong_settings_are_refused(make, message):
-    with pytest.raises(DataError, match=message):
-        make()
-
-
-def test_every_setting_of_a_track_has_a_folder_of_its_own():
-    more = [replace(TRACKS[5], backward=True), Track(36, 36), replace(RGB, sample=replace(PIECES, seed=6))]
-    flows = replace(FLOW, method="farneback"), replace(FLOW, bound=8.0), replace(FLOW, preset="fast")
-    more += [Track(*SIZE, flow) for flow in flows]
-    names = [track.name for track in [*TRACKS, *more]]
-    assert len(set(names)) == len(names)
-    assert names[:5] == [
-        "rgb-24x32", "rgb-24x32-jpeg95", "rgb-24x32-jpeg40", "rgb-24x32-10fps", "rgb-24x32-3x0.2s-seed5"
-    ]  # fmt: skip
-    assert names[6] == "flow-24x32-dis-ultrafast-b4-jpeg95"
-
-
 def test_what_the_videos_are_lies_in_one_array(folder):
     store = opened(folder, RGB)
     assert list(store.videos) == sorted(FILES) and len(store.videos) == 4
@@ -313,20 +236,6 @@ def test_it_can_be_moved(root, folder, tmp_path, monkeypatch):
         store = build_store(moved_root, list(FILES), stores, "test", [JPEG], workers=1, max_store=0)
         assert store.folder == stores / folder.name
         np.testing.assert_array_equal(store.rgb("c.avi")[:], opened(folder, JPEG).rgb("c.avi")[:])
-
-
-def test_the_files_are_read_once_for_the_key(root, folder, monkeypatch, tmp_path):
-    shutil.copytree(root, tmp_path / "clips")
-    root, stores = tmp_path / "clips", tmp_path / "stores"
-    made = build(root, stores, [RGB])
-    real = Path.open
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, *a, **k: pytest.fail("read") if path.suffix else real(path, *a, **k))
-        assert store_folder(root, list(FILES), stores, "test") == made
-    changed, old = root / "c.avi", (root / "c.avi").stat()
-    changed.write_bytes(changed.read_bytes()[:-1] + b"?")
-    os.utime(changed, ns=(old.st_atime_ns, old.st_mtime_ns))  # the time of change cannot be set back
-    assert store_folder(root, list(FILES), stores, "test") != made
 
 
 @pytest.mark.parametrize("damage", ["of another version", "none", "cut short", "a shard gone"])
