@@ -20,13 +20,13 @@ def files(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in root.rglob("*.avi")]
 
 
-def build_here(root: Path, stores: Path, *tracks: Track) -> Path:
-    def launcher(function, jobs, workers):
-        yield from ((job, function(job)) for job in jobs)
+def in_turn(function, jobs, workers):
+    yield from ((job, function(job)) for job in jobs)
 
-    return building.build_tracks(
-        root, files(root), stores, "test", tracks or (RGB, FLOW), workers=1, max_store=1.0, launcher=launcher
-    )
+
+def build_here(root: Path, stores: Path, *tracks: Track, max_store: float = 1.0, launcher=in_turn) -> Path:
+    settings = {"workers": 2, "max_store": max_store, "launcher": launcher}
+    return building.build_tracks(root, files(root), stores, "test", tracks or (RGB, FLOW), **settings)
 
 
 def build_and_note(root: Path, stores: Path, decoded: Path) -> None:
