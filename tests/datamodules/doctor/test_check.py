@@ -92,6 +92,7 @@ def stopped_check(data: Folder, lines: int) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_check_goes_on_where_it_was(tmp_path, monkeypatch):
     (tmp_path / "videos" / "train" / "x").mkdir(parents=True)
     (tmp_path / "videos" / "test" / "x").mkdir(parents=True)
