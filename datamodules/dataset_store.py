@@ -65,8 +65,8 @@ def prepare_tracks(
 
 def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: Split | None = None) -> FrameStore:
     """A data set's frame store with at most one track of each kind, built if necessary."""
-    folder, num_videos = prepare_tracks(dataset, tracks, workers, max_store=dataset.max_store, lists=lists)
-    store = open_store(folder, num_videos, tracks, _condemned(dataset))
+    folder, _ = prepare_tracks(dataset, tracks, workers, max_store=dataset.max_store, lists=lists)
+    store = open_store(folder, tracks, _condemned(dataset))
     store.rates = (lists or dataset.read()).rates
     return store
 

@@ -46,20 +46,17 @@ class FlowConfig:
             raise DataError(f"data.flow.bound is {self.bound}; give a positive number of pixels, such as 20")
 
 
-def _tvl1(config: FlowConfig) -> cv2.DenseOpticalFlow:
+def _method(config: FlowConfig) -> cv2.DenseOpticalFlow:
+    if config.method == "dis":
+        return cv2.DISOpticalFlow_create(PRESETS[config.preset])
+    if config.method == "farneback":
+        return cv2.FarnebackOpticalFlow_create()
     if not hasattr(cv2, "optflow"):
         raise DataError(
             "data.flow.method=tvl1 needs cv2.optflow, which this OpenCV lacks: pip uninstall opencv-python-headless, "
             "then pip install opencv-contrib-python-headless, which has it; or choose dis or farneback"
         )
     return cv2.optflow.DualTVL1OpticalFlow_create()
-
-
-_METHODS = {
-    "dis": lambda config: cv2.DISOpticalFlow_create(PRESETS[config.preset]),
-    "farneback": lambda config: cv2.FarnebackOpticalFlow_create(),
-    "tvl1": _tvl1,
-}
 
 
 class FlowEstimator:
@@ -74,15 +71,15 @@ class FlowEstimator:
 
     def __init__(self, config: FlowConfig, backward: bool = False) -> None:
         self.backward = backward
-        self._method = _METHODS[config.method](config)
+        self._method = _method(config)
         self._previous: np.ndarray | None = None
 
     def __call__(self, frame: np.ndarray) -> np.ndarray | None:
         """Take the next frame, uint8 (H, W, 3) in RGB; None for the first one.
 
-        Returns float32 (H, W, 2), x (to the right) then y (down), in pixels: how far every pixel of the frame before
-        moves to this one, or `backward`, every pixel of this one to the frame before. Raises DataError for frames below
-        12 pixels, which DIS cannot do and the others do badly.
+        Returns float32 (H, W, 2), x (to the right) then y (down), in pixels. It says how far every pixel of the frame
+        before moves to this one, or `backward`, every pixel of this one to the frame before. Raises DataError for
+        frames below 12 pixels, which DIS cannot do and the others do badly.
         """
         if min(frame.shape[:2]) < SMALLEST:
             found = f"{frame.shape[1]}x{frame.shape[0]}"

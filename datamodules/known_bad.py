@@ -34,7 +34,7 @@ def known_bad(root: Path, stores: Path) -> dict[str, str]:
     A file that has changed since then is not among them. Of several tables the newest counts. Raises DataError for a
     CSV that is no table of a check.
     """
-    rows = {row["path"]: row for table in check_files(root, stores) for row in _rows(table)}
+    rows = {row["path"]: row for table in check_files(root, stores) for row in read_rows(table)}
     return {
         path: row["message"]
         for path, row in rows.items()
@@ -43,7 +43,8 @@ def known_bad(root: Path, stores: Path) -> dict[str, str]:
     }
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a check's CSV, by column. Raises DataError for another file."""
     try:
         with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = list(csv.DictReader(file))

@@ -19,9 +19,9 @@ from datamodules.datasets.base import Dataset
 from datamodules.doctor.check import check
 from datamodules.doctor.report import report
 from datamodules.doctor.summary import summary
-from datamodules.doctor.words import printable
 from datamodules.errors import DataError
 from datamodules.known_bad import check_file
+from datamodules.text import printable
 
 
 def main(arguments: list[str]) -> int:

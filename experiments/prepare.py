@@ -84,8 +84,7 @@ def _prepare(data: Dataset, tracks: list[Track], jobs: int, launcher: Launcher, 
     for track in tracks:
         size = sum(file.stat().st_size for file in (folder / track.name).iterdir())
         print(f"{folder / track.name}: {size / 1e9:.2f} GB")
-    videos = open_store(folder, num_videos, tracks[:1]).videos
-    stored = list(videos.values())
+    stored = list(open_store(folder, tracks[:1]).videos.values())
     errors = [video.error for video in stored if video.error]
     cut, damaged_videos = sum(video.truncated for video in stored), sum(video.damaged for video in stored)
     print(

@@ -18,8 +18,8 @@ class VideoInfo:
     """What a video file holds.
 
     frames:        number of frames that decode, at least 1
-    header_frames: number of frames that the header promises to show, 0 where it does not say; Matroska and FLV promise
-                   a length, and this is how many frames would fill it
+    header_frames: number of frames that the header promises to show, 0 where it does not say; where it promises a
+                   length (Matroska, FLV), the frames that would fill it
     fps:           frames per second, 0 where the file does not say; on average, where the rate varies
     height, width: of an upright frame, in pixels
     corrupt:       how many frames the decoder marks as damaged: it made up a part of their content

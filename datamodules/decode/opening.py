@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,8 +41,8 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
 def openable_name(path: Path) -> str:
     """An absolute name, because decoders take `file:a.avi` for an address.
 
-    Raises DecodeError for what a decoder would wait for without end, such as a named pipe; for a playlist, whatever its
-    name, since its frames are not in the file; and for names that are not UTF-8.
+    Raises DecodeError for what a decoder would wait for without end, such as a named pipe, and for names that are not
+    UTF-8. A playlist is refused too, whatever its name: its frames are not in the file.
     """
     if path.exists() and not path.is_file() and not images_in(path):
         raise decode_error(path, "it is not a regular file")
@@ -67,6 +66,5 @@ def other_size(index: int, size: tuple[int, int], first: tuple[int, int]) -> str
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, without decord's place in its code and its stack."""
-    line = (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]
-    return re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", line)
+    """The first line of what an error says."""
+    return (getattr(error, "strerror", None) or str(error)).strip().splitlines()[0]

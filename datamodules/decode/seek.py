@@ -33,9 +33,9 @@ def frame_index(path: Path) -> FrameIndex | None:
     """What a video's packets say of its frames, without decoding one. None if the file cannot be sought exactly.
 
     That is every file but H.264 in MP4 or Matroska with one packet per frame, each with a time of its own. In H.264,
-    nothing after an instantaneous decoder refresh (IDR) refers to a frame before it (ITU-T H.264, clause 3), so a
-    decode from there on gives what a sequential one does. Key frames of other kinds do not promise that. Damage inside
-    a packet is not seen: a frame that it costs keeps its number.
+    nothing after an instantaneous decoder refresh (IDR) refers to a frame before it (ITU-T H.264, clause 3). A decode
+    from there on gives what a sequential one does. Key frames of other kinds do not promise that. Damage inside a
+    packet is not seen: a frame that it costs keeps its number.
     """
     pts, starts, latest = [], [], -math.inf
     try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from datamodules.doctor.children import examine_all
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey, survey_lists
 from datamodules.files import write_csv
-from datamodules.known_bad import check_file, check_files, is_unchanged
+from datamodules.known_bad import check_file, check_files, is_unchanged, read_rows
 from datamodules.progress import Progress
 
 COLUMNS = ("path", "splits", "labels", "group", *(column.name for column in fields(Finding)))
@@ -23,82 +23,71 @@ def check(data: Dataset, workers: int, patience: float = 60.0) -> tuple[Survey, 
     """(the lists compared with the disk, findings by path), after writing the CSV.
 
     A file that an earlier check knows is not decoded again unless it has changed. Raises DataError if the lists cannot
-    be read, OSError if the CSV cannot be written.
+    be read, OSError if the CSV cannot be written, before any file is decoded.
     """
     data.prepare(workers)
     survey = survey_lists(data)
-    stores = Path(data.stores)
-    table = check_file(data.folder(), stores, data.identity())
+    root, stores = data.folder(), Path(data.stores)
+    table = check_file(root, stores, data.identity())
     journal = table.with_suffix(".partial.jsonl")
-    stores.mkdir(parents=True, exist_ok=True)
+    try:
+        stores.mkdir(parents=True, exist_ok=True)
+        journal.touch()
+    except OSError as error:
+        raise OSError(
+            f"{stores}: cannot write the table of the check: {error.strerror}; point data.stores to a folder that you "
+            "may write to"
+        ) from error
     earlier: dict[str, Finding] = {}
-    for file in check_files(data.folder(), stores):
+    for file in check_files(root, stores):
         earlier |= _read_table(file)
-    for file in check_files(data.folder(), stores, "check.partial.jsonl"):
+    for file in check_files(root, stores, "check.partial.jsonl"):
         earlier |= _read_journal(file)
     findings = dict(survey.absent)
     for path in survey.entries.keys() - findings.keys():
-        if (known := _still_true(earlier.get(path), data.folder() / path)) is not None:
-            findings[path] = known
-    todo = {path: data.folder() / path for path in sorted(survey.entries.keys() - findings.keys())}
-    for path, finding in _examine(todo, journal, workers, patience, findings):
-        findings[path] = finding
+        if path in earlier and _still_true(earlier[path], root / path):
+            findings[path] = replace(earlier[path], modified=(root / path).stat().st_mtime_ns)
+    todo = {path: root / path for path in sorted(survey.entries.keys() - findings.keys())}
+    unsound, total = sum(finding.status != "ok" for finding in findings.values()), len(survey.entries)
+    with journal.open("a", encoding="utf-8") as lines, Progress(total, "check", initial=len(findings)) as bar:
+        lines.write("\n")  # a killed check may have left half a line
+        for path, finding in examine_all(todo, workers, patience):
+            findings[path] = finding
+            lines.write(json.dumps({"path": path, **asdict(finding)}) + "\n")
+            lines.flush()  # at once, so no file is decoded twice
+            unsound += finding.status != "ok"
+            bar.set_postfix_str(f"{unsound:,} not sound", refresh=False)
+            bar.update()
     write_csv(table, [COLUMNS, *_rows(survey, findings)])
     journal.unlink(missing_ok=True)
     return survey, findings
 
 
-def _examine(
-    todo: Mapping[str, Path], journal: Path, workers: int, patience: float, known: Mapping[str, Finding]
-) -> Iterator[tuple[str, Finding]]:
-    """Examine files and show how far it is. Each finding goes into the journal at once, so no file is decoded twice."""
-    unsound = sum(finding.status != "ok" for finding in known.values())
-    done = len(known)
-    with journal.open("a", encoding="utf-8") as lines, Progress(done + len(todo), "check", initial=done) as bar:
-        lines.write("\n")  # a killed check may have left half a line
-        for path, finding in examine_all(todo, workers, patience):
-            lines.write(json.dumps({"path": path, **asdict(finding)}) + "\n")
-            lines.flush()
-            unsound += finding.status != "ok"
-            bar.set_postfix_str(f"{unsound:,} not sound", refresh=False)
-            bar.update()
-            yield path, finding
-
-
-def _still_true(finding: Finding | None, file: Path) -> Finding | None:
-    """The finding, if its file was read whole, or broke the decoder, and has not changed since."""
-    if finding is None or finding.status in ("changed", "missing", "outside"):
-        return None
+def _still_true(finding: Finding, file: Path) -> bool:
+    """Whether the file was read whole, or broke the decoder, and has not changed since."""
+    if finding.status in ("changed", "missing", "outside"):
+        return False
     if not finding.sha256 and finding.status not in ("hang", "crash"):
-        return None
-    if not is_unchanged(file, finding.size, finding.modified, finding.sha256):
-        return None
-    return replace(finding, modified=file.stat().st_mtime_ns)
+        return False
+    return is_unchanged(file, finding.size, finding.modified, finding.sha256)
 
 
 def _read_table(path: Path) -> dict[str, Finding]:
-    """Findings of an earlier check by path; none if there is no table, or one with other columns."""
+    """Findings of an earlier check by path; none if the table has other columns."""
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return {row["path"]: Finding.from_texts(row) for row in csv.DictReader(file)}
-    except (FileNotFoundError, KeyError, ValueError, TypeError, csv.Error):
+        return {row["path"]: Finding.from_texts(row) for row in read_rows(path)}
+    except (KeyError, TypeError, ValueError):
         return {}
 
 
 def _read_journal(path: Path) -> dict[str, Finding]:
-    """Findings of a stopped check by path; none if there was no such check."""
+    """Findings of a stopped check by path."""
     findings = {}
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except (FileNotFoundError, ValueError):
-        return {}
-    for line in lines:
-        try:
+    for line in path.read_text("utf-8", "replace").split("\n"):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # half a line, or one of another version
             row = json.loads(line)
-            path = row.pop("path")
-            findings[path] = Finding(**row)
-        except (ValueError, TypeError, KeyError, AttributeError):  # half a line, or one of another version
-            continue
+            name = row.pop("path")
+            findings[name] = Finding(**row)
     return findings
 
 

@@ -69,7 +69,7 @@ def examine(file: Path, alive: Callable[[], object] = lambda: None) -> Iterator[
         yield known
         known = replace(known, sha256=content_digest(file, alive))
         yield known
-        for finding in _decoded(file, known, alive):
+        for finding in _decoded(file, known, alive):  # the last one is kept
             yield finding
         after = file.stat()
     except FileNotFoundError:
@@ -88,12 +88,7 @@ def _decoded(file: Path, finding: Finding, alive: Callable[[], object]) -> Itera
         info = probe(file, alive)
         finding = replace(
             finding,
-            frames=info.frames,
-            header_frames=info.header_frames,
-            fps=info.fps,
-            width=info.width,
-            height=info.height,
-            corrupt=info.corrupt,
+            **{name: getattr(info, name) for name in ("frames", "header_frames", "fps", "width", "height", "corrupt")},
             drift=round(info.drift, 3),
             audio="yes" if info.audio else "no",
             seconds=round(info.frames / info.fps, 3) if info.fps else 0.0,

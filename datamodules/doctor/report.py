@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datamodules.datasets.base import Dataset
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey
-from datamodules.doctor.words import number_of, range_of
+from datamodules.text import number_of, range_of
 from datamodules.videos import Split
 
 SHOWN = 5  # videos that the report names of each kind; the CSV names all
@@ -20,15 +20,19 @@ Findings = Mapping[str, Finding]
 def report(data: Dataset, survey: Survey, findings: Findings) -> tuple[list[str], list[str]]:
     """(the lines of the report; the reasons why the data set is not sound, none if it is)."""
     copies = _copies(findings)
-    lines = [*_files(survey, findings), *_videos(findings), *_copies_found(copies)]
-    reasons = [*_wrong_lists(survey), *_bad_videos(survey, findings)]
+    lines = [*_files(survey, findings), *_videos(findings)]
+    if copies:
+        more = number_of(sum(map(len, copies)) - len(copies), "video")
+        lines.append(_line("copies", f"{more} with the very content of another: {_pairs(copies)}"))
+    reasons = [number_of(len(survey.problems), "problem") + " of the lists"] if survey.problems else []
+    # An absent video counts even if no split uses it.
+    used = Counter(f.status for path, f in findings.items() if survey.entries[path].sides or path in survey.absent)
+    reasons += [f"{used[status]:,} {status}" for status in sorted(used.keys() - {"ok"})]
     for number, split in survey.splits.items():
-        own = list(_split_lines(number, split, copies))
-        lines += [
-            *own,
-            *(line for remark in [*split.notes, *data.remarks(split)] if (line := _line("", remark)) not in own),
-        ]
-        reasons += _split_reasons(number, split, copies)
+        own, unsound = _split(number, split, copies)
+        remarks = [_line("", remark) for remark in [*split.notes, *data.remarks(split)]]
+        lines += [*own, *(line for line in remarks if line not in own)]
+        reasons += unsound
     return lines, reasons
 
 
@@ -63,15 +67,11 @@ def _some(name: str, findings: Findings) -> Iterator[str]:
         yield _line("", f"and {len(findings) - SHOWN:,} more, see the CSV")
 
 
-def _copies_found(copies: Sequence[Sequence[str]]) -> Iterator[str]:
-    if copies:
-        more = number_of(sum(map(len, copies)) - len(copies), "video")
-        yield _line("copies", f"{more} with the very content of another: {_first(map(_pair, copies))}")
-
-
-def _split_lines(number: int, split: Split, copies: Sequence[Sequence[str]]) -> Iterator[str]:
+def _split(number: int, split: Split, copies: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """(the lines on one split, the reasons why it is not sound)."""
     train, test = ({video.path for video in videos} for videos in (split.train, split.test))
-    yield _line(f"split {number}", f"{len(train):,} training and {len(test):,} test videos")
+    lines = [_line(f"split {number}", f"{len(train):,} training and {len(test):,} test videos")]
+    reasons = []
     for side, videos, least, lack in (
         ("training", split.train, FEW, f"fewer than {FEW} training videos"),
         ("test", split.test, 1, "no test video"),
@@ -79,34 +79,21 @@ def _split_lines(number: int, split: Split, copies: Sequence[Sequence[str]]) -> 
         counts = Counter(dict.fromkeys(range(len(split.classes)), 0))
         for video in videos:
             counts.update(label for label in video.labels if label in counts)
-        yield _line("", f"{range_of(counts.values())} {side} videos per class")
+        lines.append(_line("", f"{range_of(counts.values())} {side} videos per class"))
         if few := [split.classes[label] for label, count in counts.items() if count < least]:
-            yield _line("", f"{number_of(len(few), 'class', 'classes')} with {lack}: {_first(few)}")
-    if across := _copies_across(split, copies):
-        pairs = ([min(train & set(copy)), min(test & set(copy))] for copy in across)
-        yield _line("", f"{_tested_copies(split, across)} with a copy in training: {_first(map(_pair, pairs))}")
-    shared, groups = _shared_groups(split)
-    yield _line("", f"{len(shared)} of {groups} test groups recur in training")
+            lines.append(_line("", f"{number_of(len(few), 'class', 'classes')} with {lack}: {_first(few)}"))
+    if across := [copy for copy in copies if train & set(copy) and test & set(copy)]:
+        tested = number_of(sum(path in test for copy in across for path in copy), "test video")
+        pairs = [[min(train & set(copy)), min(test & set(copy))] for copy in across]
+        lines.append(_line("", f"{tested} with a copy in training: {_pairs(pairs)}"))
+        reasons.append(f"{tested} of split {number} with a copy in training")
+    trained, tested = ({video.group for video in videos} for videos in (split.train, split.test))
+    shared = sorted(trained & tested)
+    lines.append(_line("", f"{len(shared)} of {len(tested)} test groups recur in training"))
     if shared:
-        yield _line("", f"such as {_first(shared)}")
-
-
-def _wrong_lists(survey: Survey) -> Iterator[str]:
-    if survey.problems:
-        yield number_of(len(survey.problems), "problem") + " of the lists"
-
-
-def _bad_videos(survey: Survey, findings: Findings) -> Iterator[str]:
-    """Bad videos that a split uses, counted by status. An absent one counts even if no split uses it."""
-    used = Counter(f.status for path, f in findings.items() if survey.entries[path].sides or path in survey.absent)
-    yield from (f"{used[status]:,} {status}" for status in sorted(used.keys() - {"ok"}))
-
-
-def _split_reasons(number: int, split: Split, copies: Sequence[Sequence[str]]) -> Iterator[str]:
-    if across := _copies_across(split, copies):
-        yield f"{_tested_copies(split, across)} of split {number} with a copy in training"
-    if shared := _shared_groups(split)[0]:
-        yield f"{number_of(len(shared), 'test group')} of split {number} in training too"
+        lines.append(_line("", f"such as {_first(shared)}"))
+        reasons.append(f"{number_of(len(shared), 'test group')} of split {number} in training too")
+    return lines, reasons
 
 
 def _copies(findings: Findings) -> list[list[str]]:
@@ -118,30 +105,13 @@ def _copies(findings: Findings) -> list[list[str]]:
     return [paths for paths in same.values() if len(paths) > 1]
 
 
-def _copies_across(split: Split, copies: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """Those copies that are in training and in test."""
-    train, test = ({video.path for video in videos} for videos in (split.train, split.test))
-    return [copy for copy in copies if train & set(copy) and test & set(copy)]
-
-
-def _tested_copies(split: Split, across: Sequence[Sequence[str]]) -> str:
-    test = {video.path for video in split.test}
-    return number_of(sum(path in test for copy in across for path in copy), "test video")
-
-
-def _shared_groups(split: Split) -> tuple[list[str], int]:
-    """(groups of both lists, number of test groups)."""
-    train, test = ({video.group for video in videos} for videos in (split.train, split.test))
-    return sorted(train & test), len(test)
-
-
 def _first(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _pair(paths: Sequence[str]) -> str:
-    return f"{paths[0]} = {paths[1]}"
+def _pairs(copies: Iterable[Sequence[str]]) -> str:
+    return _first(f"{paths[0]} = {paths[1]}" for paths in copies)
 
 
 def _line(name: str, text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from tabulate import tabulate
+
 from datamodules.doctor.examine import Finding
 from datamodules.doctor.survey import Survey
-from datamodules.doctor.words import number_of, range_of
+from datamodules.text import number_of, range_of
 
 # What the data sets' authors publish, for the summary. HMDB51's split files list fewer clips than its page counts.
 PUBLISHED = {
@@ -71,8 +73,7 @@ def summary(dataset: str, survey: Survey, findings: Mapping[str, Finding]) -> li
     if published:
         theirs = [f"published ({published['by']})", *(published.get(name, "-") for name in ours)]
         rows = [(*row, cell) for row, cell in zip(rows, theirs, strict=True)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [line.rstrip() for line in tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines()]
 
 
 def _shares(values: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from datamodules.datasets.base import Dataset
 from datamodules.datasets.official_lists import search
 from datamodules.datasets.tree import videos_below
 from datamodules.doctor.examine import Finding
-from datamodules.doctor.words import number_of
+from datamodules.text import number_of
 from datamodules.videos import Split, Video
 
 

@@ -1,8 +1,8 @@
 """Building a frame store: in parallel, resumable after a kill at any moment, by any number of builders.
 
 The unit of work is a shard. The tracks that it lacks are decoded in one pass, written under temporary names and moved
-into place. A builder claims a shard by a lock that dies with its process, so builders of one store take the shards in
-turn, on one machine or on several that share its disk. The index is derived from the shards at the end.
+into place. A builder claims a shard by a lock that dies with its process. So builders of one store share the shards, on
+one machine or on several that share its disk. The index is derived from the shards at the end.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -43,7 +43,7 @@ def build_store(
 ) -> FrameStore:  # fmt: skip
     """Open the store of `files` with the tracks asked for, one of each kind at most, after `build_tracks`."""
     folder = build_tracks(root, files, stores, name, tracks, known_bad, workers=workers, max_store=max_store)
-    return open_store(folder, len(set(files)), tracks, known_bad)
+    return open_store(folder, tracks, known_bad)
 
 
 def build_tracks(
@@ -55,43 +55,10 @@ def build_tracks(
     Every video is decoded once for all tracks that lack it, by `workers` processes, which `launcher` starts. A video
     that cannot be decoded is recorded with its error and does not stop the build. Those of `known_bad`, by path, are
     recorded with theirs and never opened. Raises DataError if the store would be larger than `max_store` GB (10^9
-    bytes) or than the free disk, if it cannot be written, or if a worker dies; starting again continues.
+    bytes) or than the free disk. Raises it too if the store cannot be written or a worker dies; starting again
+    continues.
     """
-    work = _survey(root, files, stores, name, tracks, known_bad or {})
-    if work.jobs:
-        for track in tracks:
-            if track.flow is not None:
-                FlowEstimator(track.flow)  # says now that this OpenCV lacks the method
-        sizes = expected_bytes(work.jobs, root, work.readable, tracks)
-        announce_build(work.folder, work.jobs, tracks, *sizes, max_store)
-        with _named_errors(work.folder, sizes[1]):
-            _build(work.jobs, work.folder, workers, launcher)
-            for track in work.unmerged:
-                _write_index(work.folder, track, len(set(files)))
-    for track in () if work.jobs else work.unmerged:
-        with suppress(OSError):  # a store that is only read may be on a read-only disk
-            _write_index(work.folder, track, len(set(files)))
-    with suppress(OSError):
-        known = work.folder / LISTING
-        if not known.exists() or known.read_text() != work.listing:
-            write_atomically(known, work.listing)
-    return work.folder
-
-
-class _Work(NamedTuple):
-    """A store as it lies there: its files that can be opened, its tracks without an index, its shards to be built."""
-
-    folder: Path
-    listing: str
-    readable: list[str]
-    unmerged: list[Track]
-    jobs: list[Job]
-
-
-def _survey(
-    root: Path, files: Sequence[str], stores: Path, name: str, tracks: Sequence[Track], known_bad: Mapping[str, str]
-) -> _Work:
-    files = sorted(set(files))
+    files, known_bad = sorted(set(files)), known_bad or {}
     readable = [path for path in files if (root / path).is_file() or images_in(root / path)]
     if not readable:
         raise DataError(f"{root}: holds none of the {len(files)} videos listed, such as {files[0]}; set data.root")
@@ -99,16 +66,36 @@ def _survey(
     folder = store_folder(root, files, stores, name, listing)
     unmerged = [track for track in tracks if read_shards(folder, track) is None]
     jobs = map(missing_tracks, shard_jobs(root, folder, files, unmerged, known_bad) if unmerged else [])
-    readable = [path for path in readable if path not in known_bad]
-    return _Work(folder, listing, readable, unmerged, [job for job in jobs if job.tracks])
+    jobs, needed = [job for job in jobs if job.tracks], 0.0
+    if jobs:
+        for track in tracks:
+            if track.flow is not None:
+                FlowEstimator(track.flow)  # says now that this OpenCV lacks the method
+        readable = [path for path in readable if path not in known_bad]
+        whole, needed = expected_bytes(jobs, root, readable, tracks)
+        announce_build(folder, jobs, tracks, whole, needed, max_store)
+    try:
+        if jobs:
+            _build(jobs, folder, workers, launcher)
+        for track in unmerged:
+            _write_index(folder, track, len(files))
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot write the frame store: {error.strerror or error}; about {needed / 1e9:.2f} GB are "
+            f"needed, {free_bytes(folder) / 1e9:.2f} GB are free; make room and start again to continue, or point "
+            "data.stores to a folder that you may write to"
+        ) from error
+    with suppress(OSError):  # a store that is only read may be on a read-only disk
+        known = folder / LISTING
+        if not known.exists() or known.read_text() != listing:
+            write_atomically(known, listing)
+    return folder
 
 
 def _build(jobs: list[Job], folder: Path, workers: int, launcher: Launcher) -> None:
     """Make the missing shards: first those that no other builder is at, then what the others have left undone."""
     started, videos, undecodable = time.monotonic(), sum(len(job.files) for job in jobs), 0
-    for job in jobs:
-        for track in job.tracks:
-            (folder / track.name).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with Progress(videos, "decode") as progress:
         busy = []
         for function in (build_shard, finish_shard):
@@ -129,30 +116,16 @@ def _build(jobs: list[Job], folder: Path, workers: int, launcher: Launcher) -> N
 def _results(
     launcher: Launcher, function: Callable[[Job], int | None], jobs: list[Job], workers: int
 ) -> Iterator[tuple[Job, int | None]]:
-    """Each job with its result. Raises WorkerDied with the files that were under way."""
+    """Each job with its result. Raises DataError with the files that were under way if a worker dies."""
     try:
         with closing(launcher(function, jobs, workers)) as results:
             yield from results
     except WorkerDied as error:
         doing = [f"{job.files[0]} to {job.files[-1]}" for job in jobs if job.is_under_way()]
-        raise WorkerDied(str(error) or " or ".join(doing) or "its start") from error
-
-
-@contextmanager
-def _named_errors(folder: Path, needed: float) -> Iterator[None]:
-    """Errors of the disk and of the processes as DataErrors that say what to do; `needed` are bytes to be written."""
-    try:
-        yield
-    except WorkerDied as error:
         raise DataError(
-            f"{folder}: a worker process died (killed, out of memory, or a decoder crashed on a damaged video) within "
-            f"{error}; finished shards are kept: start again to continue, with fewer workers if memory ran out"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{folder}: cannot write the frame store: {error.strerror or error}; about {needed / 1e9:.2f} GB are "
-            f"needed, {free_bytes(folder) / 1e9:.2f} GB are free; make room and start again to continue, or point "
-            "data.stores to a folder that you may write to"
+            f"{jobs[0].folder}: a worker process died (killed, out of memory, or a decoder crashed on a damaged video) "
+            f"within {str(error) or ' or '.join(doing) or 'its start'}; finished shards are kept: start again to "
+            "continue, with fewer workers if memory ran out"
         ) from error
 
 
@@ -197,23 +170,18 @@ def _decode_video(job: Job, path: str, shards: list[ShardWriter]) -> None:
     index = frame_index(file) if all(shard.track.sample is not None for shard in shards) else None
     if index is not None:
         with suppress(DecodeError):  # the file is not as its packets say: only a decode of all frames is exact
-            _fill(shards, path, index.info, lambda numbers: seek_frames(file, index, np.array(numbers)))
+            _fill(shards, path, index.info, partial(seek_frames, file, index))
             return
     info = probe(file)
-    _fill(shards, path, info, lambda numbers: pick_frames(file, info, numbers))
+    _fill(shards, path, info, partial(pick_frames, file, info))
 
 
-def _fill(
-    shards: list[ShardWriter],
-    path: str,
-    info: VideoInfo,
-    frames: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]],
-) -> None:
-    """Give all shards their frames of a video; `frames` yields those of some numbers, which are sorted."""
+def _fill(shards: list[ShardWriter], path: str, info: VideoInfo, frames: Callable[[np.ndarray], Iterable]) -> None:
+    """Give all shards their frames of a video; `frames` takes sorted numbers and yields (number, frame)."""
     with ExitStack() as stack:
         videos = [stack.enter_context(shard.video(path, info)) for shard in shards]
-        numbers = sorted({number for video in videos for number in video.numbers})
-        for number, frame in frames(numbers) if numbers else ():
+        numbers = np.array(sorted({number for video in videos for number in video.numbers}))
+        for number, frame in frames(numbers) if len(numbers) else ():
             for video in videos:
                 video.add(number, frame)
 

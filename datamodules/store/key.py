@@ -21,9 +21,9 @@ LISTING = "listing"
 def store_folder(root: Path, files: Sequence[str], stores: Path, name: str, listing: str | None = None) -> Path:
     """The folder of the store of these files: `<stores>/<name>-<key>`.
 
-    The key covers the path and the whole content of each file, and not where the data lies: the same data have the same
-    store on every machine, and a file that changes has another. A finished store remembers its files' sizes and times
-    (`listing_of`): while they stay, no file is read.
+    The key covers the path and the whole content of each file, and not where the data lies. So the same data have the
+    same store on every machine. A finished store remembers its files' sizes and times (`listing_of`): while they stay,
+    no file is read.
     """
     files = sorted(set(files))
     listing = listing or listing_of(root, files)

@@ -11,13 +11,14 @@
                           listing                         a digest of the videos' sizes and times, see `listing_of`
                           lock                            empty; see `jobs.claim`
 
-A shard counts only once its .json is there, and that is written last. The index is derived from the shards, and counts
-only while their files have the sizes that it says. So whatever stops a build, what remains is whole shards; shards made
-in different places can be copied together. No file names a place: a store can be moved.
+A shard counts only once its .json is there, which is written last. So whatever stops a build, whole shards remain. The
+index is derived from the shards. It counts only while their files have the sizes that it says, so shards made in
+different places can be copied together. No file names a place: a store can be moved.
 """
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ import cv2
 import numpy as np
 
 from datamodules.errors import DataError, DecodeError
-from datamodules.store.shards import INDEX, StoredVideo, merge_shards, read_json, read_shards, shard_file
+from datamodules.store.shards import INDEX, StoredVideo, read_shards, shard_file
 from datamodules.store.tracks import Track
 from datamodules.videos import decoded_path, encoded_path
 
@@ -46,10 +47,10 @@ class StoredVideos(Mapping[str, StoredVideo]):
         store = self._store
         if path in store.known_bad:
             return StoredVideo(0, 0, 0.0, store.known_bad[path])
-        for kind, index in store.indices.items():
-            found, said = _entry(_loaded(index), path), {}
+        for kind, track in store.tracks.items():
+            found, said = _entry(store.index(kind), path), {}
             if found["timed"] or not found["frames"]:  # the index has neither times nor errors
-                said = _said(shard_file(store.folder, store.tracks[kind], found["shard"], ".json"))[path]
+                said = _said(shard_file(store.folder, track, found["shard"], ".json"))[path]
             if not found["frames"]:
                 return StoredVideo(0, 0, 0.0, said["error"])
         names = ("frames", "header_frames", "corrupt", "drift")
@@ -62,14 +63,10 @@ class StoredVideos(Mapping[str, StoredVideo]):
         )
 
     def __iter__(self) -> Iterator[str]:
-        return (decoded_path(path) for path in self._first["path"])
+        return (decoded_path(path) for path in self._store.index(next(iter(self._store.tracks)))["path"])
 
     def __len__(self) -> int:
-        return len(self._first)
-
-    @property
-    def _first(self) -> np.ndarray:
-        return _loaded(next(iter(self._store.indices.values())))
+        return len(self._store.index(next(iter(self._store.tracks))))
 
 
 @dataclass
@@ -77,7 +74,6 @@ class FrameStore:
     """A finished store. Cheap to pickle: it holds paths and numbers; each process opens its own memory maps.
 
     tracks:       those that it was opened with, by kind
-    indices:      of each track's videos, see `index_type`: a file, or the array where the store cannot be written to
     flow_seconds: CPU seconds that computing the flow took when it was built, 0 without flow
     versions:     of the libraries that built the tracks; several where shards were built by several
     rates:        frames per second of videos that do not say them, by path
@@ -86,7 +82,6 @@ class FrameStore:
 
     folder: Path
     tracks: dict[str, Track]
-    indices: dict[str, Path | np.ndarray]
     flow_seconds: float
     versions: tuple[str, ...] = ()
     known_bad: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +96,10 @@ class FrameStore:
         """The tracks' settings by kind, for the record."""
         return {kind: track.settings for kind, track in self.tracks.items()}
 
+    def index(self, kind: str) -> np.ndarray:
+        """What a track holds of each video, sorted by path, see `index_type`."""
+        return _memory_map(self.folder / self.tracks[kind].name / INDEX)
+
     def rgb(self, path: str) -> np.ndarray | Jpegs:
         """All frames of a video, uint8 (n, H, W, 3), to be indexed. Raises DecodeError if there are none.
 
@@ -111,9 +110,9 @@ class FrameStore:
     def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray | Jpegs, np.ndarray]:
         """Flow of a video: fields (n, H, W, 2), to be indexed, and their means.
 
-        Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i, uint8 as
-        `flow.quantise` gives it. There is one field less than frames, but one without motion for a single frame; so in
-        each piece where a sample is stored.
+        Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i. It is uint8,
+        as `flow.quantise` gives it. There is one field less than frames, but one without motion for a single frame; so
+        in each piece where a sample is stored.
 
         The means, float32 (n, 2), are the mean displacement (x, y) of each whole field before it was quantised, in
         pixels of the stored frame. Mean subtraction needs them (Simonyan & Zisserman, NIPS 2014, section 3.1).
@@ -125,7 +124,7 @@ class FrameStore:
     def _find(self, kind: str, path: str) -> tuple[Track, int, int, int]:
         """A track; the shard that has its rows of a video, the first of them, and their number."""
         assert kind in self.tracks, f"the store was opened without {kind}"
-        found = _entry(_loaded(self.indices[kind]), path)
+        found = _entry(self.index(kind), path)
         if not found["frames"] or path in self.known_bad:
             raise DecodeError(self.videos[path].error)
         return self.tracks[kind], found["shard"], found["start"], found["rows"]
@@ -191,14 +190,10 @@ def _memory_map(path: Path) -> np.ndarray:
     return np.memmap(path, np.uint8, "r").view(np.ndarray)
 
 
-def _loaded(index: Path | np.ndarray) -> np.ndarray:
-    return _memory_map(index) if isinstance(index, Path) else index
-
-
 @lru_cache(maxsize=64)
 def _said(file: Path) -> dict[str, dict]:
     """What a shard's .json says of its videos, by path."""
-    return {entry["path"]: entry for entry in read_json(file)["videos"]}
+    return {entry["path"]: entry for entry in json.loads(file.read_text("utf-8"))["videos"]}
 
 
 def _entry(index: np.ndarray, path: str) -> dict:
@@ -210,37 +205,29 @@ def _entry(index: np.ndarray, path: str) -> dict:
     return dict(zip(index.dtype.names, index[place].item(), strict=True))
 
 
-def open_store(
-    folder: Path, num_videos: int, tracks: Sequence[Track], known_bad: Mapping[str, str] | None = None
-) -> FrameStore:
-    """Open a store of so many videos with these tracks, one of each kind at most.
+def open_store(folder: Path, tracks: Sequence[Track], known_bad: Mapping[str, str] | None = None) -> FrameStore:
+    """Open a store with these tracks, one of each kind at most.
 
     `known_bad` gives an error for each file that is not to be used, though it may be stored. Raises DataError where
     shards are missing, or the tracks are not those of the same videos.
     """
     assert len({track.kind for track in tracks}) == len(tracks) > 0, "one track of each kind at most"
-    indices: dict[str, Path | np.ndarray] = {}
     flow_seconds, versions = 0.0, set()
     for track in tracks:
-        index: Path | np.ndarray = folder / track.name / INDEX
         shards = read_shards(folder, track)
-        if shards is None:  # a store of old on a disk that cannot be written to
-            merged = merge_shards(folder, track, num_videos)
-            if merged is None:
-                raise DataError(f"{folder / track.name}: shards are missing; build it again, which makes only these")
-            index, shards = merged
-        indices[track.kind] = index
+        if shards is None:
+            raise DataError(f"{folder / track.name}: shards are missing; build it again, which makes only these")
         flow_seconds += float(shards["flow_seconds"].sum())
         versions |= {said.decode() for said in shards["versions"].tolist()}
     kinds = {track.kind: track for track in tracks}
-    store = FrameStore(folder, kinds, indices, flow_seconds, tuple(sorted(versions)), known_bad or {})
+    store = FrameStore(folder, kinds, flow_seconds, tuple(sorted(versions)), known_bad or {})
     _check_agreement(store)
     return store
 
 
 def _check_agreement(store: FrameStore) -> None:
     """Raise DataError unless all tracks hold the same videos, but for those that one of them cannot hold."""
-    first, *others = map(_loaded, store.indices.values())
+    first, *others = map(store.index, store.tracks)
     for other in others:
         path = "which videos there are" if len(first) != len(other) else ""
         for name in ("path", "frames", "header_frames", "fps", "decoded", "piece", "drift") if not path else ():

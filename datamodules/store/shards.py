@@ -104,7 +104,7 @@ def index_type(longest_path: int) -> np.dtype:
 def read_shard(folder: Path, track: Track, number: int) -> dict | None:
     """What a shard's .json says; None where the shard is missing or not whole (a power cut can leave it so)."""
     try:
-        said = read_json(shard_file(folder, track, number, ".json"))
+        said = json.loads(shard_file(folder, track, number, ".json").read_text("utf-8"))
         whole = shard_file(folder, track, number, track.suffixes[0]).stat().st_size == said["bytes"]
         return said if whole else None
     except (OSError, json.JSONDecodeError):
@@ -167,8 +167,3 @@ def damaged_files(folder: Path, track: Track, number: int) -> list[Path]:
 def shard_file(folder: Path, track: Track, number: int, suffix: str) -> Path:
     """One file of a shard."""
     return folder / track.name / f"{number:05d}{suffix}"
-
-
-def read_json(path: Path) -> dict:
-    """The content of a JSON file."""
-    return json.loads(path.read_text("utf-8"))

@@ -68,6 +68,7 @@ class ShardWriter:
 
     def __init__(self, job: Job, track: Track) -> None:
         self.track, self.stem = track, job.folder / track.name / f"{job.number:05d}"
+        self.stem.parent.mkdir(exist_ok=True)
         self.temporary = self.stem.with_suffix(f".{uuid.uuid4().hex}.tmp")
         self.file = self.temporary.open("wb")
         if track.encoding == "raw":

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Optional
 
-from datamodules.doctor.words import printable
+from datamodules.text import printable
 from experiments.records.record import NAME, Ensemble, Member, Record
 from experiments.settings.words import did_you_mean, take_words
 from experiments.tables.ensembles import alike_runs, ensemble_id, read_ensembles

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import compress
 
-from datamodules.doctor.words import printable
+from datamodules.text import printable
 from experiments.tables.text import aligned
 from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.doctor.words import printable
+from datamodules.text import printable
 from experiments.records.files import writing_in
 from experiments.records.record import Ensemble, Record
 from experiments.tables.comparisons import read_comparisons, update_comparisons

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from datamodules.doctor.words import printable
+from datamodules.text import printable
 from experiments.records.record import NAME
 from experiments.settings.compose import compose, parse
 from experiments.settings.presets import WORDS

@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 
 from datamodules.dataset_store import tracks
-from datamodules.doctor.words import printable
 from datamodules.errors import DataError
 from datamodules.files import write_atomically
 from datamodules.loading import TestViews
 from datamodules.store.building import build_store
+from datamodules.text import printable
 from datamodules.videos import Video
 from experiments.records.record import digest
 from experiments.tables.film_strip import film_strip, middle_frames

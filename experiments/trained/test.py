@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from datamodules.datamodule import VideoDataModule
-from datamodules.doctor.words import printable
 from datamodules.processes import available_cores
+from datamodules.text import printable
 from experiments.records.files import read_record
 from experiments.records.lock import locked
 from experiments.records.make import make_record, row_names

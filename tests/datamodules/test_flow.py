@@ -1,12 +1,7 @@
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
-from datamodules.datasets.rendering import coverage, render, true_flow
-from datamodules.datasets.scenes import draw_scene, make_ground
 from datamodules.errors import DataError
 from datamodules.flow import (
     FlowConfig,
@@ -58,43 +53,16 @@ def test_flow_of_a_known_motion(kind, method):
     assert error.mean() < 0.1 and error.max() < 0.6, (error.mean(), error.max())
 
 
-def test_one_estimator_per_video_gives_the_flow_of_each_pair():
+def test_an_estimator_gives_the_flow_of_each_pair_in_either_direction():
     frames = [*moved(np.full_like(GRID, 1)), *moved(np.full_like(GRID, -2))]
-    estimator = FlowEstimator(FlowConfig())
-    fields = [estimator(frame) for frame in frames]
+    forward, backward = FlowEstimator(FlowConfig()), FlowEstimator(FlowConfig(), backward=True)
+    there, back = zip(*((forward(frame), backward(frame)) for frame in frames), strict=True)
+    assert there[0] is back[0] is None
     for index in (1, 2, 3):
-        np.testing.assert_array_equal(fields[index], estimate(frames[index - 1 : index + 1]))
-
-
-def test_backward_flow_is_that_of_the_opposite_order():
-    frames = [*moved(np.full_like(GRID, 1)), *moved(np.full_like(GRID, -2))]
-    estimator, forward = FlowEstimator(FlowConfig(), backward=True), FlowEstimator(FlowConfig())
-    fields, negated = zip(*((estimator(frame), forward(frame)) for frame in frames), strict=True)
-    assert fields[0] is None
-    for index in (1, 2, 3):
-        np.testing.assert_array_equal(fields[index], estimate([frames[index], frames[index - 1]]))
-        assert np.abs(fields[index] + negated[index]).max() > 0.1
-
-
-@pytest.mark.parametrize("name", ["MotionLeft", "MotionUp"])
-def test_backward_flow_points_back(name):
-    """Against the generator's true flow of the scene played backwards."""
-    errors = {"backward": [], "forward": [], "still": []}
-    for seed in range(4):
-        scene = draw_scene(np.random.default_rng(seed), "motion", name, make_ground(0, 1, 64), 96)
-        frames = render(scene)
-        played_back = {field: getattr(scene, field)[::-1] for field in ("positions", "angles", "camera")}
-        truth = true_flow(replace(scene, **played_back), 95 - 31)  # from frame 31 to frame 30
-        fields = {"still": np.zeros_like(truth)}
-        for direction in ("forward", "backward"):
-            estimator = FlowEstimator(FlowConfig(), backward=direction == "backward")
-            estimator(frames[30])
-            fields[direction] = estimator(frames[31])
-        for kind, field in fields.items():
-            errors[kind].append(np.linalg.norm(field - truth, axis=-1)[coverage(scene, 31) > 0.99].mean())
-    backward, forward, still = (np.mean(errors[kind]) for kind in ("backward", "forward", "still"))
-    assert still > 1, "the shapes move"
-    assert backward < 0.45 * still and forward > 1.5 * still, errors
+        pair = frames[index - 1 : index + 1]
+        np.testing.assert_array_equal(there[index], estimate(pair))
+        np.testing.assert_array_equal(back[index], estimate(pair[::-1]))
+        assert np.abs(back[index] + there[index]).max() > 0.1, "it is not the forward flow negated"
 
 
 def test_a_resized_field_counts_stored_pixels():
@@ -137,14 +105,11 @@ def test_tvl1_without_contributed_modules_says_what_to_install(monkeypatch):
         ({"preset": "slow"}, "data.flow.preset is 'slow'; choose one of ultrafast, fast, medium"),
         ({"bound": 0.0}, "data.flow.bound is 0.0"),
         ({"bound": float("nan")}, "data.flow.bound is nan"),
-        ({"bound": float("inf")}, "data.flow.bound is inf"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(DataError, match=message):
         FlowConfig(**settings)
-    with pytest.raises(DataError, match=message):
-        OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FlowConfig), settings))
 
 
 def test_frames_too_small_for_flow_are_refused():

@@ -35,11 +35,13 @@ def test_the_frames_are_the_images_in_order(tmp_path, name):
     assert np.array_equal(np.stack(list(iter_frames(folder, info))), pictures)
 
 
-def test_jpeg_images_with_gaps(tmp_path):
+def test_jpeg_images_with_gaps_and_a_single_picture(tmp_path):
     pictures = write_images(tmp_path / "v", scrolling(4), "{:04d}.jpg")
     (tmp_path / "v" / "0002.jpg").unlink()
     frames = np.stack(list(iter_frames(tmp_path / "v")))
     assert frames.shape == (3, 64, 96, 3) and abs(frames.astype(int) - pictures[[0, 2, 3]]).mean() < 20
+    write_images(tmp_path, pictures[:1], "picture.png")
+    assert np.array_equal(list(iter_frames(tmp_path / "picture.png")), pictures[:1])
 
 
 @pytest.mark.parametrize(

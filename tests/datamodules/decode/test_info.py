@@ -64,8 +64,7 @@ def test_sound_may_be_longer_than_the_picture(tmp_path, suffix):
     assert (info.frames, info.truncated) == (60, False) and info.header_frames in (60, 61)
 
 
-@pytest.mark.parametrize("name", ["a.flv", "a.mkv", "a.mp4"])
-@pytest.mark.parametrize("said", [0.0, 25.0, 500.0, 1000.0])
+@pytest.mark.parametrize(("name", "said"), [("a.flv", 1000.0), ("a.mkv", 0.0), ("a.mkv", 500.0), ("a.mp4", 25.0)])
 def test_the_rate_is_that_of_the_frames_times(tmp_path, monkeypatch, name, said):
     """A time base of milliseconds makes headers say 500 or 1000."""
     times = [67 + round(number * 1001 / 30) for number in range(40)]

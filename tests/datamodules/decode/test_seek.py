@@ -6,7 +6,6 @@ import av
 import numpy as np
 import pytest
 
-from datamodules.decode.frames import iter_frames
 from datamodules.decode.info import probe
 from datamodules.decode.seek import frame_index, seek_frames
 from datamodules.errors import DecodeError
@@ -24,6 +23,7 @@ def write_gops(path, parameters="keyint=10:bframes=3", **options):
         ("a.mkv", "keyint=10:bframes=3:scenecut=0", [0, 10, 20, 30, 40, 50]),
         ("a.mp4", "keyint=10:bframes=3:scenecut=0:open-gop=1", [0]),  # later key frames are no refreshes
         ("a.mkv", "keyint=10:intra-refresh=1", [0]),
+        ("a.mp4", "keyint=10:scenecut=0:interlaced=1", [0, 10, 20, 30, 40, 50]),
     ],
 )
 def test_frames_are_reached_from_a_refresh(tmp_path, name, parameters, starts):
@@ -35,12 +35,6 @@ def test_frames_are_reached_from_a_refresh(tmp_path, name, parameters, starts):
         found = dict(seek_frames(path, index, np.array(numbers)))
         assert list(found) == numbers
         assert all(np.array_equal(found[number], frames[number]) for number in numbers)
-
-
-def test_frames_reached_are_upright(tmp_path):
-    path = write_clip(tmp_path / "a.mp4", 12, "libx264", rotation=90)
-    ((_, found),) = seek_frames(path, frame_index(path), np.array([7]))
-    assert found.shape == (64, 48, 3) and np.array_equal(found, list(iter_frames(path))[7])
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "mpeg4"), ("a.avi", "libx264"), ("a.mp4", "mpeg4")])
@@ -78,9 +72,3 @@ def test_frames_of_a_damaged_file_are_those_of_a_sequential_decode_or_an_error(t
             if len(frames) == len(index.times):
                 assert all(np.array_equal(frame, frames[number]) for number, frame in found.items())
     assert outcomes == {"error", "frames"}
-
-
-def test_interlaced_frames_are_reached_too(tmp_path):
-    path = write_gops(tmp_path / "a.mp4", "keyint=10:interlaced=1")
-    ((_, found),) = seek_frames(path, frame_index(path), np.array([25]))
-    assert np.array_equal(found, sequence(path)[25])

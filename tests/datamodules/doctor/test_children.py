@@ -1,4 +1,4 @@
-"""Files that break their decoder cost nothing but themselves."""
+"""Files that break their decoder cost nothing but themselves. The processes import this file, and so no torch."""
 
 import os
 import signal
@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datamodules.doctor.children import examine_all
-from datamodules.doctor.examine import Finding, examine
-from tests.factories import scrolling, write_video
+from datamodules.doctor.examine import Finding
 
 
 def breaking(file: Path, alive):
@@ -32,29 +31,15 @@ def breaking(file: Path, alive):
 
 
 def test_a_crash_or_a_hang_costs_one_file():
-    names = ["a", "crash", "b", "hang", "c", "error", "long", "seek-hang", "seek-crash", "d"]
+    names = ["a", "crash", "b", "hang", "error", "long", "seek-crash", "c"]
     findings = dict(examine_all({name: Path(name) for name in names}, 2, 1.0, breaking))
     assert findings.keys() == set(names)
     outcomes = {name: (f.status, f.seekable, f.message) for name, f in findings.items()}
-    assert {outcomes.pop(name) for name in ("a", "b", "c", "d", "long")} == {("ok", "yes", "")}
+    assert {outcomes.pop(name) for name in ("a", "b", "c", "long")} == {("ok", "yes", "")}
     assert outcomes == {
         "crash": ("crash", "", "the decoder crashed (SIGSEGV)"),
         "hang": ("hang", "", "the decoder gave no frame for 1 s"),
         "error": ("crash", "", "ValueError: an odd picture format"),
-        "seek-hang": ("ok", "no", "at random access the decoder gave no frame for 1 s"),
         "seek-crash": ("ok", "no", "at random access the decoder crashed (SIGSEGV)"),
     }
     assert findings["hang"].sha256 == "9"
-
-
-def test_a_file_that_changes_while_it_is_read(tmp_path):
-    path = tmp_path / "a.avi"
-    write_video(path, scrolling(30))
-
-    def spoil_once():
-        with path.open("r+b") as file:
-            file.seek(path.stat().st_size // 2)
-            file.write(b"\0" * 100)
-
-    assert list(examine(path, spoil_once))[-1].status == "changed"
-    assert list(examine(path))[-1].status != "changed"

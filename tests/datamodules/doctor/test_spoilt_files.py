@@ -3,10 +3,8 @@
 import csv
 import os
 import re
-import time
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -14,26 +12,21 @@ from datamodules.datasets.folder import Folder
 from datamodules.decode.frames import iter_frames
 from datamodules.doctor import check as check_module
 from datamodules.doctor.check import check
-from datamodules.doctor.examine import Finding
+from datamodules.doctor.examine import Finding, examine
 from datamodules.doctor.report import report
 from datamodules.files import file_digest
 from datamodules.known_bad import check_file
 from experiments.check import main
 from tests.factories import scrolling, write_video
 
-FRAMES = 75
-CUTS = list(range(5, 100, 5))
+FRAMES = 40
+CUTS = [5, 30, 50, 60, 70, 80, 90, 95, 98]
 NAMES = [
-    "sp ace",
-    "quo'te\"d",
-    "ha#sh",
-    "br[ack]et",
-    "new\nline",
-    "re\rturn",
+    "sp ace 'quoted\" ha#sh",
+    "new\nline re\rturn",
     "nön-ÄSCII-日本",
     "esc\x1b[2Jape",
-    "%03d",
-    "-dash",
+    "-%03d br[ack]et",
 ]
 
 
@@ -41,20 +34,11 @@ def write_clip(path, frames=5, codec="mpeg4", size=(64, 96), seed=0, **more):
     write_video(path, scrolling(frames, *size, seed), codec=codec, **more)
 
 
-def write_sound(path: Path) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
-        sound.rate = 44100
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-
-
 def spoil(folder: Path) -> None:
     """Every kind of bad file, and of good ones that look bad."""
     folder.mkdir(parents=True)
     for suffix, codec in ((".avi", "mpeg4"), (".mp4", "libx264"), (".mkv", "libx264")):
-        write_clip(folder / f"whole{suffix}", FRAMES, codec, (128, 192))
+        write_clip(folder / f"whole{suffix}", FRAMES, codec)
         content = (folder / f"whole{suffix}").read_bytes()
         for percent in CUTS:
             (folder / f"cut{percent:02d}{suffix}").write_bytes(content[: len(content) * percent // 100])
@@ -66,15 +50,12 @@ def spoil(folder: Path) -> None:
     (folder / "text.avi").write_text("a line of text\n" * 100)
     write_clip(folder / "h264.mp4", 20, "libx264")
     (folder / "h264.mp4").rename(folder / "extension.avi")
-    write_sound(folder / "sound.mp4")
     write_clip(folder / "single.avi", 1)
     for name, size in (("small.mpg", (64, 96)), ("large.mpg", (96, 128))):
         write_clip(folder / name, 20, "mpeg2video", size)
     (folder / "sizes.mpg").write_bytes((folder / "small.mpg").read_bytes() + (folder / "large.mpg").read_bytes())
-    write_clip(folder / "4k.mp4", 2, "libx264", (2160, 3840))
     write_clip(folder / "slow.avi", 3, rate=1)
-    if hasattr(av.VideoStream, "set_display_rotation"):
-        write_clip(folder / "rotated.mp4", 10, "libx264", rotation=90)
+    write_clip(folder / "rotated.mp4", 10, "libx264", rotation=90)
     for seed, name in enumerate(NAMES):
         write_clip(folder / f"{name}.avi", seed=seed)
     write_clip(Path(os.fsdecode(bytes(folder) + b"/latin\xe9.avi")), seed=99)
@@ -87,34 +68,28 @@ def spoil(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def spoilt(tmp_path_factory):
-    """(data, survey, findings by file name) of a folder with every bad file; checked in under a minute."""
+    """(data, survey, findings by file name) of a folder with every bad file."""
     root = tmp_path_factory.mktemp("spoilt") / "videos"
     spoil(root / "train" / "a")
     (root / "test" / "a").mkdir(parents=True)
     write_clip(root / "test" / "a" / "healthy.avi", seed=1000)
     (root / "test" / "a" / "copy.mp4").write_bytes((root / "train" / "a" / "whole.mp4").read_bytes())
     data = Folder(root=str(root), stores=str(root.parent / "stores"))
-    started = time.monotonic()
     survey, findings = check(data, workers=2)
-    assert time.monotonic() - started < 60  # nothing hung
     return data, survey, {path.removeprefix("train/a/"): finding for path, finding in findings.items()}
 
 
 @pytest.mark.parametrize(
     ("name", "status", "message"),
     [
-        ("whole.avi", "ok", ""),
-        ("whole.mp4", "ok", ""),
-        ("whole.mkv", "ok", ""),
+        *((f"whole{suffix}", "ok", "") for suffix in (".avi", ".mp4", ".mkv")),
         ("zero.avi", "undecodable", "cannot be decoded: (End of file|Invalid data)"),
         ("text.avi", "undecodable", "cannot be decoded: Invalid data"),
         ("extension.avi", "ok", ""),
-        ("sound.mp4", "undecodable", "it has no video stream"),
         ("single.avi", "ok", "it has a single frame"),
         ("sizes.mpg", "undecodable", r"frame \d+ is 128x96, the first is 96x64"),
-        ("4k.mp4", "ok", ""),
         ("slow.avi", "ok", ""),
-        ("small.mpg", "ok", ""),
+        ("rotated.mp4", "ok", "its metadata ask for a rotation by 90 degrees, which is applied"),
         ("loop.avi", "undecodable", "[Ss]ymbolic links"),
         ("dangling.avi", "missing", "no such file"),
         ("pipe.avi", "undecodable", "it is not a regular file"),
@@ -149,21 +124,16 @@ def test_a_cut_file_is_never_taken_for_a_whole_one_in_silence(spoilt, suffix):
         assert f"{finding.frames} frames decode of {FRAMES} that its header promises" in finding.message
         assert finding.status == ("truncated" if FRAMES - finding.frames > 0.05 * FRAMES else "ok")
     if suffix != ".mp4":  # whose index comes last: without it nothing decodes
-        assert sum(spoilt[2][f"cut{percent:02d}{suffix}"].status == "truncated" for percent in CUTS) > 12
+        assert sum(spoilt[2][f"cut{percent:02d}{suffix}"].status == "truncated" for percent in CUTS) >= 3
 
 
 def test_facts_of_a_file_are_those_it_was_made_with(spoilt):
     findings = spoilt[2]
-    whole, large, slow = findings["whole.mp4"], findings["4k.mp4"], findings["slow.avi"]
-    assert (whole.frames, whole.header_frames, whole.fps, whole.width, whole.height) == (75, 75, 25.0, 192, 128)
-    assert (whole.seconds, whole.audio, whole.seekable, whole.corrupt) == (3.0, "no", "yes", 0)
-    assert (large.width, large.height, large.frames) == (3840, 2160, 2)
-    assert (slow.fps, slow.seconds) == (1.0, 3.0)
-    assert findings["whole.avi"].sha256 == file_digest(Path(spoilt[0].root) / "train/a/whole.avi")
-    if "rotated.mp4" in findings:
-        turned = findings["rotated.mp4"]
-        assert (turned.status, turned.width, turned.height) == ("ok", 64, 96)
-        assert turned.message == "its metadata ask for a rotation by 90 degrees, which is applied"
+    whole, slow, turned = (findings[name] for name in ("whole.mp4", "slow.avi", "rotated.mp4"))
+    assert (whole.frames, whole.header_frames, whole.fps, whole.width, whole.height) == (FRAMES, FRAMES, 25.0, 96, 64)
+    assert (whole.seconds, whole.audio, whole.seekable, whole.corrupt) == (1.6, "no", "yes", 0)
+    assert (slow.fps, slow.seconds) == (1.0, 3.0) and (turned.width, turned.height) == (64, 96)
+    assert whole.sha256 == file_digest(Path(spoilt[0].root) / "train/a/whole.mp4")
 
 
 def test_the_table_has_a_row_per_video_and_says_what_was_found(spoilt):
@@ -175,7 +145,7 @@ def test_the_table_has_a_row_per_video_and_says_what_was_found(spoilt):
     assert rows.keys() == findings.keys() and len(rows) == len(survey.entries)
     for name, finding in findings.items():
         assert Finding.from_texts(rows[name]) == finding
-    assert (rows["new\nline.avi"]["splits"], rows["new\nline.avi"]["labels"]) == ("1:train", "a")
+    assert (rows[f"{NAMES[1]}.avi"]["splits"], rows[f"{NAMES[1]}.avi"]["labels"]) == ("1:train", "a")
     assert rows["test/a/healthy.avi"]["splits"] == "1:test"
     assert not list(Path(data.stores).glob("*.tmp")) and not list(Path(data.stores).glob("*.jsonl"))
 
@@ -213,4 +183,17 @@ def test_it_prints_safely(spoilt, capfd):
     assert main(["dataset=folder", f"data.root={data.root}", "--summary", f"data.stores={data.stores}"]) == 1
     out = capfd.readouterr().out
     assert "\x1b" not in out and "\r" not in out and out.splitlines()[-1].startswith("not sound: ")
-    assert "\nActions            1\n" in out and "3840x2160" in out
+    assert "\nActions            1\n" in out and "96x64" in out
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path):
+    path = tmp_path / "a.avi"
+    write_clip(path, 30)
+
+    def spoil_once():
+        with path.open("r+b") as file:
+            file.seek(path.stat().st_size // 2)
+            file.write(b"\0" * 100)
+
+    assert list(examine(path, spoil_once))[-1].status == "changed"
+    assert list(examine(path))[-1].status != "changed"

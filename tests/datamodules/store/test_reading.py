@@ -3,11 +3,8 @@
 import io
 import itertools
 import json
-import os
-import pickle
 import shutil
 import subprocess
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,17 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.clips import ClipSpec, clip_span
 from datamodules.decode import info, seek
 from datamodules.decode.frames import iter_frames
-from datamodules.decode.info import VideoInfo
 from datamodules.errors import DataError, DecodeError
 from datamodules.flow import FlowConfig, FlowEstimator, dequantise, resize, resize_flow
 from datamodules.store import building, size
 from datamodules.store.building import build_store, build_tracks
-from datamodules.store.key import store_folder
 from datamodules.store.reading import open_store
-from datamodules.store.shards import FORMAT, StoredVideo
+from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Sample, Track
 from tests.factories import in_this_process, write_clip
 
@@ -72,7 +66,7 @@ def native(root) -> dict[str, list[np.ndarray]]:
 
 
 def opened(folder: Path, *tracks: Track, **settings):
-    return open_store(folder, len(FILES), tracks, **settings)
+    return open_store(folder, tracks, **settings)
 
 
 def true_fields(frames: list[np.ndarray]) -> list[np.ndarray]:
@@ -85,27 +79,20 @@ KEYS = {
     "a frame": 3,
     "the last": -1,
     "a slice": slice(2, 9, 3),
-    "all": slice(None),
     "some, one twice": np.array([7, 0, 7]),
     "none": np.array([], int),
-    "a window of some": (np.array([5, 5, 29]), slice(3, 11), slice(4, 12)),
+    "a window of some": (np.array([5, 5, 28]), slice(3, 11), slice(4, 12)),
     "a window of one": (4, slice(0, 2), slice(30, 32)),
 }
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_jpegs_are_indexed_as_an_array_is(folder, key):
-    for track, read in ((JPEG, "rgb"), (TRACKS[6], "flow")):
-        store = opened(folder, track)
-        rows = store.rgb("b ö#[x].avi") if read == "rgb" else store.flow("b ö#[x].avi")[0]
+    store = opened(folder, JPEG, TRACKS[6])
+    for rows in (store.rgb("b ö#[x].avi"), store.flow("b ö#[x].avi")[0]):
         whole = np.stack([rows[number] for number in range(len(rows))])
-        if read == "flow":
-            key = np.minimum(key, 28) if isinstance(key, np.ndarray) else key
-            key = (np.minimum(key[0], 28), *key[1:]) if isinstance(key, tuple) else key
-        assert rows.shape == whole.shape and rows.dtype == whole.dtype
-        found = rows[key]
-        assert found.dtype == whole.dtype
-        np.testing.assert_array_equal(found, whole[key])
+        assert rows.shape == whole.shape and rows.dtype == whole.dtype == rows[key].dtype
+        np.testing.assert_array_equal(rows[key], whole[key])
 
 
 @pytest.mark.parametrize("quality", [95, 40])
@@ -119,7 +106,7 @@ def test_jpegs_show_the_frames(folder, native, quality):
     pictures = [data[begin:end] for begin, end in itertools.pairwise(offsets)]
     first = 0
     for name, frames in native.items():
-        for number, frame in enumerate(frames):
+        for number, frame in list(enumerate(frames))[::5]:
             shown = store.rgb(name)[number]
             other = np.array(Image.open(io.BytesIO(pictures[first + number])).convert("RGB"), int)
             assert abs(shown - other).max() <= 3
@@ -128,13 +115,8 @@ def test_jpegs_show_the_frames(folder, native, quality):
             ]
             errors.append(abs(brightness[0] - brightness[1]).mean())  # JPEG halves the resolution of colours
         first += len(frames)
-    assert np.mean(errors) < (2 if quality == 95 else 8), np.mean(errors)
+    assert (np.mean(errors) < 2) == (quality == 95) and np.mean(errors) < 8, np.mean(errors)
     assert store.settings == {"rgb": {"height": 24, "width": 32, "encoding": "jpeg", "quality": quality}}
-
-
-def test_quality_is_that_of_the_files(folder):
-    small, large = ((folder / f"rgb-24x32-jpeg{quality}" / "00000.jpegs").stat().st_size for quality in (40, 95))
-    assert small < 0.7 * large
 
 
 @pytest.mark.parametrize("track", TRACKS[5:7], ids=lambda track: track.name)
@@ -165,20 +147,6 @@ def test_a_lower_frame_rate_takes_the_nearest_frames(folder, native):
         fields = np.stack(true_fields([frames[i] for i in nearest]))
         assert abs(dequantise(store.flow(name)[0], 4.0) - fields.clip(-4, 4)).max() < 4 / 250
     assert store.settings["rgb"]["fps"] == 10.0
-
-
-def test_frames_nearest_to_a_higher_rate_come_twice():
-    info = VideoInfo(5, 5, 25.0, 48, 64)
-    assert replace(RGB, fps=50.0).frames_of("a", info)[0].tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert replace(RGB, fps=25.0).frames_of("a", info)[0].tolist() == [0, 1, 2, 3, 4]
-    assert replace(RGB, fps=0.5).frames_of("a", info)[0].tolist() == [0]
-    with pytest.raises(DataError, match=r"a: does not say its frame rate.*store_fps=null"):
-        replace(RGB, fps=10.0).frames_of("a", replace(info, fps=0.0))
-
-
-def test_a_file_cut_short_is_so_at_any_frame_rate():
-    assert StoredVideo(6, 75, 5.0, decoded=29).truncated and not StoredVideo(15, 75, 5.0, decoded=75).truncated
-    assert StoredVideo(6, 75, 5.0, decoded=29).damage("a") == "a: 29 frames decode of 75 that its header promises"
 
 
 def test_a_sample_stores_pieces_of_each_video(folder, native):
@@ -230,81 +198,13 @@ def test_a_sample_decodes_no_more_than_it_takes(tmp_path, monkeypatch, breaks_of
         assert videos[0] == videos[1] and videos[0][0]["error"] is None
 
 
-@pytest.mark.parametrize(
-    ("frames", "fps", "expected"),
-    [(9000, 30.0, (100, 16)), (9000, 30000 / 1001, (100, 16)), (9000, 25.0, (100, 14)), (9000, 24.0, (100, 13)),
-     (9000, 60.0, (100, 31)), (100, 0.9, (100, 1)), (175, 30.0, (10, 16)), (160, 30.0, (10, 16)), (17, 30.0, (1, 16)),
-     (16, 30.0, (1, 16)), (5, 30.0, (1, 5)), (1, 30.0, (1, 1))],
-)  # fmt: skip
-def test_pieces_are_as_many_and_as_long_as_asked_for(frames, fps, expected):
-    starts, length = Sample(100, 0.5).pieces("a.mp4", frames, fps)
-    assert (len(starts), length) == expected
-    assert starts[0] >= 0 and starts[-1] + length <= frames
-    assert (np.diff(starts) >= length).all(), "in order, and none overlaps the next"
-
-
-@pytest.mark.parametrize("fps", [12.0, 15.0, 24000 / 1001, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001])
-def test_a_clip_of_half_a_second_fits_into_half_a_second(fps):
-    """The two frames of late fusion, 15 apart at 30 per second."""
-    _, length = Sample(1, 0.5).pieces("a.mp4", 9000, fps)
-    assert clip_span(ClipSpec(frames=2, stride=1, fps=2.0), 9000, fps) <= length
-    assert clip_span(ClipSpec(frames=16, fps=30.0), 9000, fps) <= length
-
-
-def test_pieces_depend_on_the_path_and_the_seed():
-    def starts(path="a.mp4", **settings):
-        return Sample(100, 0.5, **settings).pieces(path, 9000, 30.0)[0].tolist()
-
-    assert starts() == starts(seed=0)
-    assert starts("b.mp4") != starts() != starts(seed=1)
-    known = [[2853, 3690, 4069], [56, 79, 142]]
-    assert [Sample(3, 0.5).pieces("a.mp4", n, 30.0)[0].tolist() for n in (9000, 300)] == known, "in any version"
-
-
-def test_every_way_of_placing_pieces_is_equally_likely():
-    """Two pieces of 2 frames in 5: three ways."""
-    ways = Counter(tuple(Sample(2, 1.0).pieces(f"{i}.mp4", 5, 1.0)[0]) for i in range(3000))
-    assert set(ways) == {(0, 2), (0, 3), (1, 3)}
-    assert all(abs(count - 1000) < 130 for count in ways.values())  # 5 standard deviations
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: replace(JPEG, quality=0), "data.quality=0: expected a JPEG quality of 1 to 100"),
-        (lambda: replace(RGB, fps=0.0), "data.store_fps=0.0: expected a number of frames per second above 0"),
-        (lambda: Sample(0, 0.5), "data.clips_per_video=0, data.clip_seconds=0.5: expected 1 clip or more"),
-        (lambda: Sample(1, float("nan")), "data.clips_per_video=1, data.clip_seconds=nan: expected"),
-    ],
-)
-def test_wrong_settings_are_refused(make, message):
-    with pytest.raises(DataError, match=message):
-        make()
-
-
-def test_every_setting_of_a_track_has_a_folder_of_its_own():
-    more = [replace(TRACKS[5], backward=True), Track(36, 36), replace(SLOW, fps=29.97)]
-    more += [Track(*SIZE, replace(FLOW, method="farneback")), Track(*SIZE, replace(FLOW, bound=8.0))]
-    more += [replace(RGB, sample=replace(PIECES, seed=6)), Track(*SIZE, replace(FLOW, preset="fast"))]
-    names = [track.name for track in [*TRACKS, *more]]
-    assert len(set(names)) == len(names)
-    assert names[:5] == [
-        "rgb-24x32", "rgb-24x32-jpeg95", "rgb-24x32-jpeg40", "rgb-24x32-10fps", "rgb-24x32-3x0.2s-seed5"
-    ]  # fmt: skip
-    assert names[6] == "flow-24x32-dis-ultrafast-b4-jpeg95"
-
-
-def test_what_the_videos_are_lies_in_one_array(root, folder):
+def test_what_the_videos_are_lies_in_one_array(folder):
     store = opened(folder, RGB)
     assert list(store.videos) == sorted(FILES) and len(store.videos) == 4
     assert "a.avi" in store.videos and "b.avi" not in store.videos
-    with pytest.raises(KeyError, match=r"b\.avi"):
-        store.videos["b.avi"]
     index = np.load(folder / RGB.name / "index.npy", mmap_mode="r")
-    assert index["frames"].tolist() == [1, 30, 0, 41] and index["rows"].tolist() == [1, 30, 0, 41]
+    assert index["frames"].tolist() == index["rows"].tolist() == [1, 30, 0, 41]
     assert index["start"].tolist() == [0, 1, 31, 31]
-    assert store.videos["bad.avi"].error.startswith("bad.avi: cannot be decoded")
-    assert len(pickle.dumps(store)) < 3000
 
 
 def test_known_bad_files_are_as_if_they_did_not_decode(root, tmp_path, monkeypatch):
@@ -324,78 +224,35 @@ def test_known_bad_files_are_as_if_they_did_not_decode(root, tmp_path, monkeypat
     assert len(later.rgb("b ö#[x].avi")) == 30
 
 
-def test_a_pipe_among_the_videos_is_not_waited_for(root, tmp_path):
-    for name in FILES:
-        shutil.copy(root / name, tmp_path)
-    (tmp_path / "c.avi").unlink()
-    os.mkfifo(tmp_path / "c.avi")
-    folder = build(tmp_path, tmp_path / "stores", [RGB, JPEG])
-    assert opened(folder, RGB).videos["c.avi"].error.startswith("c.avi: there is no such file")
-
-
-def test_it_can_be_moved(root, folder, tmp_path, native, monkeypatch):
-    moved_root, moved_stores = tmp_path / "other" / "videos", tmp_path / "elsewhere" / "stores"
-    shutil.copytree(root, moved_root)
-    shutil.copytree(folder.parent, moved_stores)
-    text = [path.read_bytes() for path in moved_stores.rglob("*") if path.is_file()]
+def test_it_can_be_moved(root, folder, tmp_path, monkeypatch):
+    shutil.copytree(root, tmp_path / "other" / "videos")
+    shutil.copytree(folder.parent, tmp_path / "elsewhere" / "stores")
+    text = [path.read_bytes() for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()]
     assert not any(str(root).encode() in content or str(folder).encode() in content for content in text)
     monkeypatch.setattr(building, "_build", lambda *_: pytest.fail("decoded again"))
-    tracks = [JPEG, TRACKS[6]]
-    store = build_store(moved_root, list(FILES), moved_stores, "test", tracks, workers=1, max_store=0)
-    assert store.folder == moved_stores / folder.name
-    np.testing.assert_array_equal(store.rgb("c.avi")[:], opened(folder, JPEG).rgb("c.avi")[:])
-    # From another working directory, by a relative path.
-    monkeypatch.chdir(tmp_path)
-    again = build_store(
-        Path("other/videos"), list(FILES), Path("elsewhere/stores"), "test", tracks, workers=1, max_store=0
-    )
-    assert len(again.rgb("c.avi")) == 41
+    monkeypatch.chdir(tmp_path)  # also to a relative path
+    for place in (tmp_path, Path()):
+        moved_root, stores = place / "other" / "videos", place / "elsewhere" / "stores"
+        store = build_store(moved_root, list(FILES), stores, "test", [JPEG], workers=1, max_store=0)
+        assert store.folder == stores / folder.name
+        np.testing.assert_array_equal(store.rgb("c.avi")[:], opened(folder, JPEG).rgb("c.avi")[:])
 
 
-def test_the_files_are_read_once_for_the_key(root, folder, monkeypatch, tmp_path):
-    shutil.copytree(root, tmp_path / "clips")
-    root, stores = tmp_path / "clips", tmp_path / "stores"
-    made = build(root, stores, [RGB])
-    real = Path.open
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, *a, **k: pytest.fail("read") if path.suffix else real(path, *a, **k))
-        assert store_folder(root, list(FILES), stores, "test") == made
-    old = (root / "c.avi").stat()
-    content = (root / "c.avi").read_bytes()
-    (root / "c.avi").write_bytes(content[:-1] + b"?")
-    os.utime(root / "c.avi", ns=(old.st_atime_ns, old.st_mtime_ns))  # the time of change cannot be set back
-    assert store_folder(root, list(FILES), stores, "test") != made
-    (root / "c.avi").write_bytes(content)
-    assert store_folder(root, list(FILES), stores, "test") == made
-
-
-@pytest.mark.parametrize("damage", ["index of another version", "no index", "index cut short", "a shard gone"])
+@pytest.mark.parametrize("damage", ["of another version", "none", "cut short", "a shard gone"])
 def test_an_index_that_does_not_fit_is_made_anew(root, folder, tmp_path, damage):
     shutil.copytree(folder, tmp_path / folder.name)
     place = tmp_path / folder.name / RGB.name
     whole = {path.name: path.read_bytes() for path in place.iterdir()}
-    if damage == "index of another version":
-        index = np.load(place / "index.npy")
-        np.save(place / "index.npy", index[["path", "frames"]])
-    elif damage == "no index":  # a store from before there was one
-        for name in ("index.npy", "shards.npy"):
-            (place / name).unlink()
-        assert opened(tmp_path / folder.name, RGB).videos["c.avi"].frames == 41
-    elif damage == "index cut short":
+    if damage == "of another version":
+        np.save(place / "index.npy", np.load(place / "index.npy")[["path", "frames"]])
+    elif damage == "cut short":
         (place / "index.npy").write_bytes(b"")
     else:
-        (place / "00000.npy").unlink()
-        with pytest.raises(DataError, match="shards are missing"):
-            opened(tmp_path / folder.name, RGB)
+        (place / ("index.npy" if damage == "none" else "00000.npy")).unlink()
+    with pytest.raises(DataError, match="shards are missing"):
+        opened(tmp_path / folder.name, RGB)
     build(root, tmp_path, [RGB])
     assert {path.name: path.read_bytes() for path in place.iterdir()} == whole
-
-
-def test_a_store_of_another_format_is_left_alone(root, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("datamodules.store.key.FORMAT", FORMAT + 1)
-    other = build(root, folder.parent, [SLOW])
-    assert other != folder and folder.exists() and len(opened(other, SLOW).rgb("c.avi")) == 17
-    shutil.rmtree(other)
 
 
 def test_tracks_of_other_videos_are_refused(folder, tmp_path):
@@ -404,7 +261,7 @@ def test_tracks_of_other_videos_are_refused(folder, tmp_path):
     said = json.loads(shards.read_text())
     said["videos"][1]["frames"] -= 1
     shards.write_text(json.dumps(said))
-    (shards.parent / "index.npy").unlink()
+    building._write_index(tmp_path / folder.name, JPEG, len(FILES))
     with pytest.raises(DataError, match=r"its tracks disagree on b ö#\[x\]\.avi; delete this folder"):
         opened(tmp_path / folder.name, JPEG, TRACKS[5])
 
@@ -422,44 +279,18 @@ def test_a_damaged_jpeg_is_named(folder, tmp_path):
         frames[:]
 
 
-@pytest.fixture
-def small_disk(tmp_path, monkeypatch):
-    """A disk of 200 kB in memory; where that is not allowed, the test is skipped."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", place], capture_output=True)
+def test_a_read_only_store_is_read(root, folder, tmp_path, monkeypatch):
+    """On a small disk in memory; where that is not allowed, the test is skipped."""
+    monkeypatch.setattr(size, "KEEP_FREE", 0)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", tmp_path], capture_output=True)
     if mounted.returncode:
         pytest.skip("needs the right to mount a disk")
-    monkeypatch.setattr(size, "KEEP_FREE", 0)
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def test_a_full_disk_loses_nothing(root, folder, small_disk, monkeypatch):
-    monkeypatch.setattr(building, "announce_build", lambda *_: None)  # that would have said so
-    build(root, small_disk, [replace(JPEG, quality=40)])
-    with pytest.raises(
-        DataError,
-        match=r"cannot write the frame store: No space left on device; about .* make room",
-    ):
-        build(root, small_disk, [RGB, TRACKS[5]])
-    assert not list(small_disk.rglob("*.tmp"))
-    assert len(opened(small_disk / folder.name, replace(JPEG, quality=40)).rgb("c.avi")) == 41
-    subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
-    build(root, small_disk, [RGB, TRACKS[5]])
-    for suffix in ("rgb-24x32/00000.npy", "flow-24x32-dis-ultrafast-b4/00000.means.npy"):
-        assert (small_disk / folder.name / suffix).read_bytes() == (folder / suffix).read_bytes()
-
-
-@pytest.mark.parametrize("indexed", [True, False])
-def test_a_read_only_store_is_read(root, folder, small_disk, indexed):
-    subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
-    build(root, small_disk, [RGB])
-    if not indexed:
-        (small_disk / folder.name / RGB.name / "index.npy").unlink()
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    store = build_store(root, list(FILES), small_disk, "test", [RGB], workers=1, max_store=0)
-    np.testing.assert_array_equal(store.rgb("c.avi"), opened(folder, RGB).rgb("c.avi"))
-    assert pickle.loads(pickle.dumps(store)).videos["c.avi"].frames == 41
-    with pytest.raises(DataError, match="cannot write the frame store: Read-only file system"):
-        build(root, small_disk, [RGB, JPEG])
+    try:
+        build(root, tmp_path, [RGB])
+        subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
+        store = build_store(root, list(FILES), tmp_path, "test", [RGB], workers=1, max_store=0)
+        np.testing.assert_array_equal(store.rgb("c.avi"), opened(folder, RGB).rgb("c.avi"))
+        with pytest.raises(DataError, match=r"Read-only file system; .*point data\.stores to a folder that you may"):
+            build(root, tmp_path, [RGB, JPEG])
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from datamodules.datasets.folder import Folder
-from datamodules.doctor.words import printable
+from datamodules.text import printable
 from experiments.run import main
 from experiments.settings.compose import compose
 from experiments.settings.schema import WandbConfig

@@ -1,4 +1,4 @@
-"""Counts, ranges and names in words."""
+"""Text for people: names that a terminal can show, counts with their nouns, ranges."""
 
 from __future__ import annotations
 
