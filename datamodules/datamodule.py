@@ -87,7 +87,8 @@ class VideoDataModule(L.LightningDataModule):
         if self._store is None:
             self.dataset.prepare(available_cores())  # before its lists are read
             if len(classes := self.lists.classes) < 2:
-                raise DataError(f"{self.dataset.folder()}: found 1 class, {classes[0]}; expected 2 or more")
+                root = self.dataset.folder()
+                raise DataError(f"{root}: all videos are of the class {classes[0]!r}, expected 2 classes")
             store = prepare_store(self.dataset, self.tracks, available_cores(), self.lists)
             self.dataset.report(self.lists, store.videos)
 
