@@ -1,12 +1,10 @@
-"""Which frames of a video make up a clip, and which clips make up an epoch. Integer arithmetic only, no I/O.
+"""Which frames of a video make up a clip, and where clips begin. Integer arithmetic only, no I/O.
 
 Everything that the papers say about clips is a value of `ClipSpec`. `clip_indices` turns it into frame numbers.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Optional, Union
 
@@ -299,38 +297,3 @@ def _seconds(rate: Rate, fps: float, center: np.ndarray) -> np.ndarray:
     if isinstance(rate, Timeline) and not fps:
         return np.interp(center, np.arange(len(rate.times)), rate.times)
     return center / (fps or 1)
-
-
-def shuffled_order(num_videos: int, draws: int, num_clips: int, rng: np.random.Generator) -> np.ndarray:
-    """Training clips in random order, (num_clips, 2): the index of a video, and the number of its draw, from 0.
-
-    Every video comes `draws` times before any comes more often.
-    """
-    size = num_videos * draws
-    rounds = range(-(-num_clips // size))
-    items = np.concatenate([number * size + rng.permutation(size) for number in rounds])[:num_clips]
-    return np.stack([items % num_videos, items // num_videos], axis=1)
-
-
-def balanced_order(labels: Sequence[tuple[int, ...]], num_clips: int, rng: np.random.Generator) -> np.ndarray:
-    """As `shuffled_order`, but the class of each clip is drawn uniformly from the classes that have videos.
-
-    `labels` has the labels of each video; a video may come for each of its classes. Within a class every video comes
-    before any comes again.
-    """
-    members: dict[int, list[int]] = {}
-    for video, classes in enumerate(labels):
-        for label in classes:
-            members.setdefault(label, []).append(video)
-    drawn = rng.integers(len(members), size=num_clips)
-    videos = np.empty(num_clips, dtype=np.int64)
-    for number, (_, own) in enumerate(sorted(members.items())):
-        places = np.flatnonzero(drawn == number)
-        order = shuffled_order(len(own), 1, len(places), rng)[:, 0] if places.size else places
-        videos[places] = np.array(own)[order]
-    seen: Counter[int] = Counter()
-    draws = np.empty_like(videos)
-    for place, video in enumerate(videos.tolist()):
-        draws[place] = seen[video]
-        seen[video] += 1
-    return np.stack([videos, draws], axis=1)

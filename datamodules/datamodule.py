@@ -1,10 +1,10 @@
 """Clips of stored videos as a Lightning DataModule, for every data set.
 
-A batch is a dict of N views. A view is one crop of one clip. A training clip has one view, and only the entries down to
-`drawn`.
+A batch is a dict of N views. A view is one crop of one clip. A training clip has one view. It has the entries from
+`rgb` to `drawn` only.
     rgb        (N, 3, T, H, W) uint8
     flow       (N, 2, L, H, W) uint8, 128 is no motion. With `flow_direction=both` the first L / 2 fields lead forward
-               from the clip's middle frame, the others backward from it.
+               from the clip's middle frame. The others lead backward from it.
     flow_mean  (N, 2, L) mean displacement of each whole field, pixels
     target     (N, C) bool, the true labels
     drawn      (N, C) bool, the one of them that is trained on; only in training with `train_labels=one`
@@ -12,9 +12,9 @@ A batch is a dict of N views. A view is one crop of one clip. A training clip ha
     clip       (N,) number of the clip in its video
     center     (N,) float32, middle of the clip in seconds, or in frames if the file does not say its rate. If a video
                is stored in pieces, seconds count over the stored pieces only.
-    valid      (N,) false for a test video that cannot be decoded: its frames are zeros and it counts as wrong
-Views of one clip are neighbours, and so are clips of one video. The views of a video may spread over several batches,
-so memory does not grow with their number.
+    valid      (N,) false for a test video that cannot be decoded. Its frames are zeros, and it counts as wrong.
+Views of one clip are neighbours, and so are clips of one video. The views of a video may spread over several batches.
+Memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class VideoDataModule(L.LightningDataModule):
         if self._store is None:
             self.dataset.prepare(available_cores())  # before its lists are read
             if len(classes := self.lists.classes) < 2:
-                raise DataError(f"{self.dataset.folder()}: found 1 class, {classes[0]}; expected 2 or more")
+                root = self.dataset.folder()
+                raise DataError(f"{root}: all videos are of the class {classes[0]!r}, expected 2 classes")
             store = prepare_store(self.dataset, self.tracks, available_cores(), self.lists)
             self.dataset.report(self.lists, store.videos)
 

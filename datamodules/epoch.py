@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from datamodules import clips as clip_rules
 from datamodules.loading import TestViews, TrainClips
 
 
@@ -46,9 +46,9 @@ class TrainOrder(Sampler[tuple[int, int, int]]):
         rng = np.random.default_rng([self.clips.seed, self.epoch])
         videos = self.clips.videos
         if self.clips.spec.balanced:
-            order = clip_rules.balanced_order([video.labels for video in videos], self.num_clips, rng)
+            order = balanced_order([video.labels for video in videos], self.num_clips, rng)
         else:
-            order = clip_rules.shuffled_order(len(videos), self.draws, self.num_clips, rng)
+            order = shuffled_order(len(videos), self.draws, self.num_clips, rng)
         seen = self.start[1] if self.epoch == self.start[0] else 0
         for video, draw in order[self.rank :: self.world][seen : self.length].tolist():
             yield self.epoch, video, draw
@@ -65,3 +65,38 @@ class ViewShare(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(map(range, self.first, self.last))
+
+
+def shuffled_order(num_videos: int, draws: int, num_clips: int, rng: np.random.Generator) -> np.ndarray:
+    """Training clips in random order, (num_clips, 2): the index of a video, and the number of its draw, from 0.
+
+    Every video comes `draws` times before any comes more often.
+    """
+    size = num_videos * draws
+    rounds = range(-(-num_clips // size))
+    items = np.concatenate([number * size + rng.permutation(size) for number in rounds])[:num_clips]
+    return np.stack([items % num_videos, items // num_videos], axis=1)
+
+
+def balanced_order(labels: Sequence[tuple[int, ...]], num_clips: int, rng: np.random.Generator) -> np.ndarray:
+    """As `shuffled_order`, but the class of each clip is drawn uniformly from the classes that have videos.
+
+    `labels` has the labels of each video; a video may come for each of its classes. Within a class every video comes
+    before any comes again.
+    """
+    members: dict[int, list[int]] = {}
+    for video, classes in enumerate(labels):
+        for label in classes:
+            members.setdefault(label, []).append(video)
+    drawn = rng.integers(len(members), size=num_clips)
+    videos = np.empty(num_clips, dtype=np.int64)
+    for number, (_, own) in enumerate(sorted(members.items())):
+        places = np.flatnonzero(drawn == number)
+        order = shuffled_order(len(own), 1, len(places), rng)[:, 0] if places.size else places
+        videos[places] = np.array(own)[order]
+    seen: Counter[int] = Counter()
+    draws = np.empty_like(videos)
+    for place, video in enumerate(videos.tolist()):
+        draws[place] = seen[video]
+        seen[video] += 1
+    return np.stack([videos, draws], axis=1)

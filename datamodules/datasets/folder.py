@@ -65,10 +65,8 @@ class Folder(Dataset):
         return Listing(list(number), both, validation=validation, rates=rates, notes=notes)
 
     def read(self) -> Split:
-        """The split, which has two classes or more, each with a training video. Raises DataError."""
+        """The split, in which each class has a training video. Raises DataError."""
         split = super().read()
-        if len(split.classes) < 2:
-            raise DataError(f"{self._source()}: all videos are of the class {split.classes[0]!r}, expected 2 classes")
         trained = {label for video in split.train for label in video.labels}
         untrained = [name for label, name in enumerate(split.classes) if label not in trained]
         if untrained:

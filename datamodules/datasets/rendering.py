@@ -27,8 +27,10 @@ def _distances(shape: str) -> np.ndarray:
 def _around(scene: Scene, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The torus around the shape: a tile of one period with the shape near its middle.
 
-    Returns the rotation from the tile's axes to the shape's (2, 2), the shape's centre in the tile (2,), and which row
-    and column of the tile each row and column of the frame shows, (size, 1) and (size,).
+    Returns
+        rotation (2, 2) from the tile's axes to the shape's,
+        centre (2,) of the shape in the tile, and
+        rows (size, 1) and columns (size,) of the tile that the frame's rows and columns show.
     """
     corner, centre = np.divmod(scene.positions[t] + scene.camera[t], 1)
     middle = np.array(scene.period) // 2

@@ -151,11 +151,10 @@ def draw_scene(
 def _motion(
     motion: str, frames: int, late: bool, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
-    """Path (n, 2) in pixels, turn (n,) in radians, both from 0, whether the shape is there (n,), and how often it
-    repeats along x and y.
+    """Path (n, 2) in pixels and turn (n,) in radians, both from 0; presence (n,); how often it repeats along x and y.
 
-    A turn over 15 frames stays below 180 degrees and a travel below 32 pixels, half of what looks the same again, so
-    that two frames so far apart still tell the direction.
+    Two frames that are 15 apart still tell the direction. In that time a shape turns by less than 180 degrees and
+    travels less than 32 pixels, which is half of what looks the same again.
     """
     time, still, always = np.arange(frames), np.zeros(frames), np.ones(frames, bool)
     if motion == "Clockwise":

@@ -29,6 +29,8 @@ def compose(words: Iterable[str]) -> RunConfig:
         raise ValueError(f"strategy= is missing. Known: {', '.join(names('strategy'))}")
     presets = settings_of(chosen)
     strategy = class_of(chosen["strategy"])
+    if chosen["dataset"] not in DATASETS:
+        raise ValueError(f"configs/dataset/{chosen['dataset']}.yaml: no such data set. Known: {', '.join(DATASETS)}")
     defaults = defaults_of(strategy, DATASETS[chosen["dataset"]])
     config = OmegaConf.structured(defaults)
     for source, settings in {**presets, "the command line": chosen}.items():

@@ -7,14 +7,13 @@ import pytest
 
 from datamodules.clips import (
     ClipSpec,
-    balanced_order,
     check,
     clip_indices,
     clip_span,
-    shuffled_order,
     test_starts,
     train_starts,
 )
+from datamodules.epoch import balanced_order, shuffled_order
 from datamodules.errors import DataError
 
 SINGLE = ClipSpec(frames=1)

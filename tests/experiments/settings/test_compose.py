@@ -199,6 +199,14 @@ def test_later_sources_win():
     assert compose(["strategy=late_fusion", "clip=lecture", "sampling.frames=4"]).sampling.frames == 4
 
 
+def test_a_data_set_preset_without_a_class_is_named(tmp_path, monkeypatch):
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    monkeypatch.setattr("experiments.settings.presets.CONFIGS", tmp_path / "configs")
+    (tmp_path / "configs/dataset/mine.yaml").write_text("data: {root: here}\n")
+    with pytest.raises(ValueError, match=r"^configs/dataset/mine.yaml: no such data set. Known: moving_shapes, "):
+        compose(["strategy=c3d", "dataset=mine"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
