@@ -53,11 +53,6 @@ class Run:
     artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)
     exit_code: int | None = None
 
-    @property
-    def state(self) -> str:
-        """As the service names it."""
-        return {None: "running", 0: "finished"}.get(self.exit_code, "failed")
-
 
 @dataclass
 class Sweep:
