@@ -75,14 +75,14 @@ def place(tmp_path_factory):
     return folder, settings
 
 
-def environment(folder, server, **more):
+def environment(folder, server):
     """No account, setting or log of the user is seen; `python` is this one."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     path = f"{Path(sys.executable).parent}:{kept['PATH']}"
     wandb = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_FINISH_TIMEOUT": "20"}
     wandb["WANDB_X_GRAPHQL_RETRY_MAX"] = "1"  # or W&B would wait half a minute for the server that dies
     return {**kept, "HOME": str(folder), "NETRC": str(folder / "none"), "PATH": path, "PYTHONPATH": str(ROOT)} | {
-        **wandb, "WANDB_DIR": str(folder), "MY_SERVICE_TOKEN": SECRET, **more,
+        **wandb, "WANDB_DIR": str(folder), "MY_SERVICE_TOKEN": SECRET,
     }  # fmt: skip
 
 
