@@ -89,18 +89,11 @@ def test_where_time_comes_into_view(run, words, line):
     assert re.search(line, run(*words.split()), re.M)
 
 
-@pytest.mark.parametrize(
-    ("words", "passes", "costs"),
-    [
-        ("strategy=single_frame num_classes=487 sampling.test_clips=20 sampling.test_views=4crop", 80, [98]),
-        ("strategy=c3d sampling.test_clips=all sampling.test_step=8", 21, [809]),
-        ("strategy=two_stream sampling.test_clips=25 sampling.test_views=10crop", 250, [416, 653, 1069]),
-    ],
-)
-def test_cost_of_a_video_under_the_test_protocol(run, words, passes, costs):
-    content = json.loads(run(*words.split(), "model.size=published", "data.mirror=true", "--json"))
-    assert content["clips_per_video"] * content["views_per_clip"] == passes
-    assert [round(network["multiply_adds_per_video"] / 1e9) for network in content["networks"]] == costs
+def test_cost_of_a_video_under_the_test_protocol(run):
+    words = ["sampling.test_clips=25", "sampling.test_views=10crop", "model.size=published", "data.mirror=true"]
+    content = json.loads(run("strategy=two_stream", *words, "--json"))
+    assert content["clips_per_video"] * content["views_per_clip"] == 250
+    assert [round(network["multiply_adds_per_video"] / 1e9) for network in content["networks"]] == [416, 653, 1069]
 
 
 def test_a_data_set_without_mirror_images_has_fewer_views(run):
@@ -129,7 +122,7 @@ def test_bytes_of_videos_and_clips(run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("strategy=c3d model.sise=tiny", "model.sise: no such setting. Did you mean model.size"),
+        ("strategy=c3d num_clases=5", "num_clases: no such setting. Did you mean num_classes?"),
         ("strategy=c3d num_classes=0", "num_classes=0: expected a number above 0"),
         ("strategy=c3d sampling.frames=2", "c3d needs sampling.frames >= 8, got 2"),
     ],

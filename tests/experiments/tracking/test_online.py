@@ -1,23 +1,19 @@
-"""Runs, uploads, sweeps and reports against a server of our own; no account and no network is touched."""
+"""Runs, uploads and reports against a server of our own; no account and no network is touched."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from experiments.launch.grid import SWEEPS, read_points
 from experiments.records.files import read_records
 from experiments.settings.compose import compose
 from experiments.tables.table import tables
 from experiments.training.build import make_data
-from experiments.training.train import run_point
 from tests.experiments.tracking.wandb_server import ENTITY, Server
-from tests.factories import folder_of_videos, record_in, small_run
+from tests.factories import folder_of_videos, quiet_environment, small_run
 
 ROOT = Path(__file__).parents[3]
 KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
@@ -34,8 +30,10 @@ from experiments.settings.schema import WandbConfig
 from experiments.tables.table import tables
 from experiments.tracking.sweep_report import log_report
 from experiments.training.callbacks import Progress
+from tests.factories import folder_of_videos, quiet_environment, small_run
 
-settings, results = sys.argv[1:], Path(sys.argv[-1].partition("=")[2])
+folder = Path(sys.argv[1])
+settings, results = small_run(folder), folder / "results"
 step_ends = Progress.on_train_batch_end
 
 def at_step(number):
@@ -61,29 +59,24 @@ for _ in range(2):
 os.environ["WANDB_FINISH_TIMEOUT"] = "4"
 run("strategy=c3d")
 """
-
-
 TELEMETRY = b"/sdk/otel/"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Settings that make everything small; their data, made once; a folder for all else."""
+    """A folder with the data of small runs."""
     folder = tmp_path_factory.mktemp("online")
-    settings = small_run(folder)[:2] + small_run(folder)[3:]  # the results lie elsewhere
-    make_data(compose(["strategy=single_frame", *settings])).prepare_data()
-    return folder, settings
+    make_data(compose(["strategy=single_frame", *small_run(folder)])).prepare_data()
+    return folder
 
 
 def environment(folder, server):
-    """No account, setting or log of the user is seen; `python` is this one."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    path = f"{Path(sys.executable).parent}:{kept['PATH']}"
-    wandb = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_FINISH_TIMEOUT": "20"}
+    """No account, setting or log of the user is seen."""
+    wandb = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_FINISH_TIMEOUT": "20", "WANDB_DIR": str(folder)}
     wandb["WANDB_X_GRAPHQL_RETRY_MAX"] = "1"  # or W&B would wait half a minute for the server that dies
-    return {**kept, "HOME": str(folder), "NETRC": str(folder / "none"), "PATH": path, "PYTHONPATH": str(ROOT)} | {
-        **wandb, "WANDB_DIR": str(folder), "MY_SERVICE_TOKEN": SECRET,
-    }  # fmt: skip
+    variables = quiet_environment(folder) | wandb | {"PYTHONPATH": str(ROOT), "MY_SERVICE_TOKEN": SECRET}
+    del variables["WANDB_MODE"]
+    return variables
 
 
 def call(words, variables):
@@ -102,37 +95,13 @@ def clean(server):
         assert not [sent for sent in server.received if secret.encode() in sent]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def agent(place):
-    """A real sweep file, made small, and an agent at work on one of its points while the other tests run."""
-    folder, settings = place
-    server = Server().start()
-    sweep = yaml.safe_load((SWEEPS / "fusion.yaml").read_text())
-    small = dict(word.split("=") for word in [*settings, f"results={folder}/agent/results"])
-    sweep["parameters"] |= {name: {"value": yaml.safe_load(value)} for name, value in small.items()}
-    (folder / "fusion.yaml").write_text(yaml.dump(sweep))
-    variables = environment(folder / "agent", server)
-    (folder / "agent").mkdir()
-    made = call(["-m", "wandb", "sweep", "--project", "vidfusion", folder / "fusion.yaml"], variables)
-    assert f"wandb agent {ENTITY}/vidfusion/sweep0" in made.stderr, made.stderr
-    words = [sys.executable, "-m", "wandb", "agent", "--count", "1", f"{ENTITY}/vidfusion/sweep0"]
-    with (folder / "agent.log").open("w") as log:
-        process = subprocess.Popen(words, cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT)
-    yield server, process, folder / "agent.log"
-    process.kill()
-    process.wait()
-    server.stop()
-
-
 @pytest.fixture(scope="module")
 def ran(place):
     """The runs of PROGRAM: the server that saw them, and what they printed."""
-    folder, settings = place
     server = Server().start()
     server.dies_in = "c3d"
-    (folder / "program.py").write_text(PROGRAM)  # a file, or W&B would find no path to tell and no code to save
-    words = [folder / "program.py", *settings, f"results={folder}/results"]
-    done = call(words, environment(folder / "home", server))
+    (place / "program.py").write_text(PROGRAM)  # a file, or W&B would find no path to tell and no code to save
+    done = call([place / "program.py", place], environment(place / "home", server))
     yield server.start(), done.stdout + done.stderr
     server.stop()
 
@@ -155,7 +124,7 @@ def same_metrics(run, record):
 
 def test_everything_of_a_run_arrives(place, ran):
     server, printed = ran
-    run, record = run_of(server, "single_frame"), record_of(place[0], "single_frame")
+    run, record = run_of(server, "single_frame"), record_of(place, "single_frame")
     assert "exit code 0\n" in printed and f"W&B: {server.url}/{ENTITY}/vidfusion/runs/{record['id']}\n" in printed
     told = ("project", "groupName", "jobType", "displayName", "tags")
     tags = ["single_frame", "moving_shapes", "quick"]
@@ -202,9 +171,9 @@ def test_a_private_run_sends_numbers_and_settings_only(ran, tmp_path):
 
 def test_a_server_that_dies_costs_lines_and_nothing_else(place, ran):
     server, printed = ran
-    assert record_of(place[0], "c3d")["rows"]
+    assert record_of(place, "c3d")["rows"]
     assert printed.rstrip().endswith("exit code 0") and printed.count("upload unfinished") == 1
-    (folder,) = (place[0] / "results" / "wandb").glob("run-*-c3d-*")
+    (folder,) = (place / "results/wandb").glob("run-*-c3d-*")
     assert f"complete it with: wandb sync --include-online {folder}\n" in printed
     assert printed.count("W&B: the summary or tables of c3d-") == 1
     assert run_of(server, "c3d").exit_code is None
@@ -214,31 +183,29 @@ def test_a_sweeps_report_arrives_once(place, ran):
     server, _ = ran
     run = run_of(server, "toy")
     assert (run.exit_code, run.fields["jobType"], run.fields["groupName"]) == (0, "report", "toy")
-    before = [record for record in read_records(place[0] / "results")[0] if record.strategy != "c3d"]
-    sections = tables(before, [])
-    assert len(sections) == 2  # with validation and without: not the same training videos
-    for section, name in zip(sections, (sections[0].title, f"{sections[0].title} (2)"), strict=True):
+    before = [record for record in read_records(place / "results")[0] if record.strategy != "c3d"]
+    first, second = tables(before, [])  # with validation and without: not the same training videos
+    for section, name in ((first, first.title), (second, f"{second.title} (2)")):
         shown = json.loads(run.files[run.summary[f"{name}/table"]["path"]])
         assert shown["columns"] == section.columns and shown["data"] == section.rows
         for row in section.csv:
             assert run.summary[f"{name}/{row['strategy']}/test/video_hit1"] == pytest.approx(row["test/video_hit1"])
     (table,) = [files["table.csv"].decode() for files in run.artifacts.values() if "table.csv" in files]
-    assert len(table.splitlines()) == 1 + sum(len(section.csv) for section in sections)
-    assert str(place[0]) not in table
-    assert len([row for row in run.history if f"{sections[0].title}/table" in row]) == 1  # the second time replaces it
+    assert len(table.splitlines()) == 1 + len(first.csv) + len(second.csv) and str(place) not in table
+    assert len([row for row in run.history if f"{first.title}/table" in row]) == 1  # the second time replaces it
 
 
 def test_offline_runs_are_uploaded_and_looked_at(place, ran):
     server, printed = ran
-    wandb = place[0] / "results" / "wandb"
+    wandb = place / "results/wandb"
     fragments = sorted(wandb.glob("offline-run-*"))
     assert len(fragments) == 2 and all(str(folder) in printed for folder in fragments)
     for name, content in (("dead", b"\0" * 7), ("torn", b"not a log of W&B")):
         folder = wandb / f"offline-run-20200101_000000-{name}"
         folder.mkdir()
         (folder / f"run-{name}.wandb").write_bytes(content)
-    words = ["experiments/run.py", "--sync", f"results={place[0]}/results"]
-    variables = environment(place[0] / "home", server)
+    words = ["experiments/run.py", "--sync", f"results={place}/results"]
+    variables = environment(place / "home", server)
     assert not [name for name in server.runs if name.startswith("slow_fusion")]
     requests = len(server.received)
     done = call(words, variables)
@@ -249,34 +216,10 @@ def test_offline_runs_are_uploaded_and_looked_at(place, ran):
     assert uploaded == [f"{folder.name}: uploaded" for folder in fragments]
     assert done.stderr == f"1 of 3 did not go:\n  {wandb}/offline-run-20200101_000000-torn\n"
 
-    run, record = run_of(server, "slow_fusion"), record_of(place[0], "slow_fusion")
+    run, record = run_of(server, "slow_fusion"), record_of(place, "slow_fusion")
     assert run.exit_code == 0
     assert [row["epoch"] for row in run.history if "train/loss" in row] == [0, 1]
     assert [row["_step"] for row in run.history] == list(range(len(run.history)))
     assert len(run.artifacts) == 2 and run.files[run.summary["confusion/matrix"]["path"]]
     same_metrics(run, record)
     clean(server)
-
-
-def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch):
-    folder, _ = place
-    server, process, log = agent
-    assert process.wait(timeout=120) == 0, log.read_text()
-    clean(server)
-    file, sweep = yaml.safe_load((SWEEPS / "fusion.yaml").read_text()), server.sweeps["sweep0"].config
-    added = {name: sweep["parameters"].pop(name) for name in set(sweep["parameters"]) - set(file["parameters"])}
-    assert sweep == file
-
-    theirs = {record.id: record for record in read_records(folder / "agent/results")[0] if record.kind == "run"}
-    shutil.move(folder / "agent/results", folder / "agent/theirs")
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    words = [f"{name}={choice['value']}" for name, choice in added.items()]  # as they stand in the file
-    (run,) = [run for run in read_points("fusion", words) if run.id in theirs]
-    assert list(theirs) == [run.id]
-    run_point(run)
-    ours, other = record_in(folder / "agent/results/runs" / run.id), theirs[run.id].plain()
-    assert {name for name in ours if ours[name] != other[name]} <= {"seconds", "memory_mb"}
-    (tracked,) = [tracked for tracked in server.runs.values() if tracked.fields["displayName"] == run.id]
-    assert tracked.exit_code == 0 and tracked.fields["sweep"] == "sweep0" and tracked.fields["groupName"] == "fusion"
-    same_metrics(tracked, ours)
-    assert not [run for run in server.runs.values() if run.fields["jobType"] == "report"]

@@ -89,7 +89,6 @@ def folder(tmp_path):
     return ["dataset=folder", *places, f"results={tmp_path}", *small]
 
 
-@pytest.mark.slow
 def test_a_second_data_set_is_trained_on_beside_the_first(folder, tmp_path):
     second = folder_of_videos(tmp_path / "second", classes=("up", "down", "still"))
     words = ["model.second_dataset=folder", f"model.second_data.root={second}", "model.second_classes=3"]
