@@ -328,7 +328,7 @@ def small_run(folder: Path) -> list[str]:
     """Settings of a run of seconds: 150 generated videos of 32 pixels and 6 steps. All it makes lies in `folder`."""
     return [
         f"data.root={folder}/data", f"data.stores={folder}/stores", f"results={folder}/results",
-        "data.families=[motion]", "data.clips.motion=1", "data.size=32",
+        "data.families=[motion]", "data.clips.motion=1", "data.size=32", "data.frames=24",
         "training.steps=6", "training.batch_size=8", "training.warmup=2", "sampling.test_clips=2",
     ]  # fmt: skip
 

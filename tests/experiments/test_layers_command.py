@@ -42,60 +42,41 @@ def grid_rows(text: str, first: str) -> list[list[str]]:
 
 def test_text_is_the_lectures_table(run):
     text = run(*C3D, "num_classes=101")
-    assert "c3d, model.size=published, 101 classes" in text
-    assert "16 RGB frames of 112x112 pixels" in text
+    assert "c3d, model.size=published, 101 classes" in text and "16 RGB frames of 112x112 pixels" in text
     rows = [re.split(r"\s{2,}", line) for line in text.splitlines()]
     assert ["trunk.0", "conv", "3x3x3", "1x1x1", "64x16x112x112", "3x3x3", "0.12"] in [row[:7] for row in rows]
     assert ["512x1x4x4", "76x150x150", "16x112x112", "0.64"] in [row[4:8] for row in rows]
     assert ["c3d", "78,409,573", "38.55 G", "385.5 G"] in rows
-    # Aligned: in every row of the table the frames seen begin at the same place.
-    lines = text.splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith("layer "))
-    table = lines[start : lines.index("", start)]
-    place = table[0].index("frames seen")
-    assert len(table) == 17
-    assert all(line[place] == "#" and line[place - 2 : place] == "  " for line in table[1:])
 
 
 def test_json_adds_up_streams(run):
     content = json.loads(run("strategy=two_stream", "num_classes=7", "sampling.flow_frames=3", "--json"))
-    assert content["num_classes"] == 7
+    assert content["num_classes"] == 7 and content["layers"][-1]["output"] == [7, 1, 1, 1]
     spatial, temporal, both = networks = content["networks"]
     assert [network["name"] for network in networks] == ["two_stream_spatial", "two_stream_temporal", "two_stream"]
     assert both["parameters"] == sum(layer["parameters"] for layer in content["layers"])
-    assert both["multiply_adds_per_clip"] == sum(layer["multiply_adds"] for layer in content["layers"])
     for key in ("parameters", "multiply_adds_per_clip", "multiply_adds_per_video"):
         assert both[key] == spatial[key] + temporal[key]
 
 
 def test_markdown_says_what_json_says(run):
-    words = ["--markdown", "strategy=slow_fusion", "model.size=published"]
-    cells = grid_rows(run(*words), "layer")
-    content = json.loads(run("--json", *words[1:]))
-
-    def sizes(values: list[int] | None) -> str:
-        return "x".join(map(str, values or []))
-
-    assert len(cells) == len(content["layers"])
+    words = ["--markdown", "strategy=slow_fusion", "model.size=published", "dataset=hmdb51"]
+    cells, content = grid_rows(run(*words), "layer"), json.loads(run("--json", *words[1:]))
+    assert content["num_classes"] == 51, "the data set's"
     for row, layer in zip(cells, content["layers"], strict=True):
-        clipped = "" if layer["clipped"] == layer["receptive_field"] else sizes(layer["clipped"])
-        assert row[:2] == [layer["name"], layer["kind"]]
-        assert row[2:5] == [sizes(layer["kernel"]), sizes(layer["stride"]), sizes(layer["output"])]
-        assert row[5:7] == [sizes(layer["receptive_field"]), clipped]
+        sizes = [layer[name] or [] for name in ("kernel", "stride", "output", "receptive_field")]
+        assert row[:6] == [layer["name"], layer["kind"], *("x".join(map(str, size)) for size in sizes)]
         assert float(row[7]) == round(layer["seconds_clipped"], 2)
-        assert f"{layer['clipped'][0]} of 10" in row[8]
         assert [int(cell.replace(",", "") or 0) for cell in row[9:]] == [layer["parameters"], layer["multiply_adds"]]
-    times = [re.sub(" <- time", "", row[8]).split()[0] for row in cells[:6]]
-    assert times == ["####......", "####......", "######....", "######....", "##########", "##########"]
-    assert [row[0] for row in cells if "<- time" in row[8]] == ["trunk.0"]
+    seen = [" ".join(row[8].split()) for row in cells]
+    assert seen[0] == "####...... 4 of 10 <- time" and seen[2] == "######.... 6 of 10"
+    assert seen[4] == "########## 10 of 10" and sum("<- time" in cell for cell in seen) == 1
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
         ("strategy=single_frame", "single_frame never sees time"),
-        # Frames 0 and 15: 16 frames of the video pass.
-        ("strategy=late_fusion video_fps=30", r"late_fusion sees time from head\.1 on: 2 of 2 frames, 0\.53 s\.$"),
         ("strategy=c3d", r"c3d sees time from trunk\.0 on: 3 of 16 frames, 0\.12 s; the whole clip from trunk"),
         ("strategy=slow_fusion clip=lecture", r"4 of 16 frames, 0\.80 s; never the whole clip\.$"),
         # The first of 16 fields at 5 per second begins 3 s before the last, which lasts 2 frames of the video.
@@ -108,30 +89,16 @@ def test_where_time_comes_into_view(run, words, line):
     assert re.search(line, run(*words.split()), re.M)
 
 
-@pytest.mark.parametrize(
-    ("words", "passes", "costs"),
-    [
-        ("strategy=single_frame num_classes=487 sampling.test_clips=20 sampling.test_views=4crop", 80, [98]),
-        ("strategy=c3d sampling.test_clips=all sampling.test_step=8", 21, [809]),
-        ("strategy=two_stream sampling.test_clips=25 sampling.test_views=10crop", 250, [416, 653, 1069]),
-    ],
-)
-def test_cost_of_a_video_under_the_test_protocol(run, words, passes, costs):
-    content = json.loads(run(*words.split(), "model.size=published", "data.mirror=true", "--json"))
-    assert content["clips_per_video"] * content["views_per_clip"] == passes
-    assert [round(network["multiply_adds_per_video"] / 1e9) for network in content["networks"]] == costs
+def test_cost_of_a_video_under_the_test_protocol(run):
+    words = ["sampling.test_clips=25", "sampling.test_views=10crop", "model.size=published", "data.mirror=true"]
+    content = json.loads(run("strategy=two_stream", *words, "--json"))
+    assert content["clips_per_video"] * content["views_per_clip"] == 250
+    assert [round(network["multiply_adds_per_video"] / 1e9) for network in content["networks"]] == [416, 653, 1069]
 
 
 def test_a_data_set_without_mirror_images_has_fewer_views(run):
-    words = ["strategy=single_frame", "sampling.test_views=10crop"]
-    assert "10 clips (sampling.test_clips=10) of 5 views (sampling.test_views=10crop, no mirror images)" in run(*words)
-    assert "of 10 views (sampling.test_views=10crop)" in run(*words, "data.mirror=true")
-
-
-@pytest.mark.parametrize(("words", "classes"), [("dataset=ucf101", 101), ("dataset=hmdb51", 51)])
-def test_number_of_classes(run, words, classes):
-    content = json.loads(run("strategy=single_frame", words, "--json"))
-    assert content["layers"][-1]["output"] == [classes, 1, 1, 1]
+    text = run("strategy=single_frame", "sampling.test_views=10crop")
+    assert "10 clips (sampling.test_clips=10) of 5 views (sampling.test_views=10crop, no mirror images)" in text
 
 
 def test_bytes_of_videos_and_clips(run):
@@ -148,12 +115,6 @@ def test_bytes_of_videos_and_clips(run):
         ["602,112", "602.1 kB", "588.0 KiB"],  # the lecture's clip is C3D's
         ["2,408,448", "2.41 MB", "2.297 MiB"],
     ]
-    assert [row["bytes"] for row in json.loads(run(*words, "--json"))] == [
-        int(row[1].replace(",", "")) for row in cells
-    ]
-
-
-def test_bytes_of_a_clip_with_flow(run):
     sizes = [row["bytes"] for row in json.loads(run("strategy=two_stream", "sampling.crop=20", "--clip", "--json"))]
     assert sizes[-4:] == [3 * 400, 10 * 2 * 400, 23 * 400, 4 * 23 * 400]
 
@@ -161,24 +122,16 @@ def test_bytes_of_a_clip_with_flow(run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("strategy=c3d model.sise=tiny", "model.sise: no such setting. Did you mean model.size"),
         ("strategy=c3d num_clases=5", "num_clases: no such setting. Did you mean num_classes?"),
         ("strategy=c3d num_classes=0", "num_classes=0: expected a number above 0"),
-        ("strategy=c3d video_frames=1.5", "video_frames=1.5: expected a whole number"),
         ("strategy=c3d sampling.frames=2", "c3d needs sampling.frames >= 8, got 2"),
     ],
 )
 def test_bad_words_get_one_line(capsys, words, message):
     assert main(words.split()) == 1
     output = capsys.readouterr()
-    assert output.out == ""
-    assert message in output.err and output.err.startswith("error: ") and output.err.count("\n") == 1
-
-
-def test_options_exclude_each_other(capsys):
-    with pytest.raises(SystemExit):
-        main(["strategy=c3d", "--json", "--markdown"])
-    assert "not allowed with" in capsys.readouterr().err
+    assert output.out == "" and message in output.err
+    assert output.err.startswith("error: ") and output.err.count("\n") == 1
 
 
 def test_help_is_light():

@@ -1,6 +1,5 @@
 """The command line end to end, on a small data set: a sweep, its records and tables, what a second call does."""
 
-import json
 import re
 import shlex
 import subprocess
@@ -43,11 +42,6 @@ def records(folder: Path) -> dict[str, dict]:
     return {record["strategy"]: record for record in found if record["kind"] == "run"}
 
 
-def scores_of(folder: Path, record: dict) -> dict[str, np.ndarray]:
-    with np.load(folder / "results" / "runs" / record["id"] / "scores.npz") as saved:
-        return dict(saved)
-
-
 @pytest.mark.slow
 class TestSweep:
     def test_makes_a_record_of_every_strategy_and_three_rows_of_two_stream(self, place, swept):
@@ -58,42 +52,28 @@ class TestSweep:
         table = (place[0] / "results" / "table.md").read_text()
         assert all(f"| {row} " in table for row in ["chance", "cnn_average", *rows])
 
-    def test_derives_the_average_of_four_networks(self, place, swept):
-        (path,) = (place[0] / "results" / "runs").glob("cnn_average-*")
-        row, members = record_in(path)["rows"][0], records(place[0])
-        four = [members[name] for name in ("single_frame", "early_fusion", "late_fusion", "slow_fusion")]
-        saved = [scores_of(place[0], record) for record in four]
-        average, target = np.mean([one["scores"][:, 0] for one in saved], axis=0, dtype=float), saved[0]["target"]
-        videos = average.reshape(VIDEOS, 2, -1).mean(1)
-        hits = {"clip": average.argmax(1) == target.argmax(1), "video": videos.argmax(1) == target[::2].argmax(1)}
-        for level, right in hits.items():
-            assert row["metrics"][f"test/{level}_hit1"] == pytest.approx(right.mean())
-        assert row["parameters"] == sum(record["rows"][0]["parameters"] for record in four)
-
     def test_says_what_it_does_and_how_long_it_takes(self, swept):
-        started = re.findall(r"^\[\d of 7\] python experiments/run.py strategy=(\w+) ", swept, re.M)
-        assert sorted(started) == sorted(STRATEGIES)
+        commands = re.findall(r"^\[\d of 7\] python experiments/run.py (.*)$", swept, re.M)
+        runs = [compose(shlex.split(command)) for command in commands]
+        assert sorted(run.strategy for run in runs) == sorted(STRATEGIES)
+        assert all((run.folder / "record.json").exists() for run in runs), "each command makes the same run"
         assert "s left" in swept and "7 of 7 points of fusion are finished" in swept
         assert "Traceback" not in swept and "Warning" not in swept
-
-    def test_prints_commands_that_make_the_same_runs(self, place, swept):
-        for line in re.findall(r"^\[\d of 7\] python experiments/run.py (.*)$", swept, re.M):
-            assert (compose(shlex.split(line)).folder / "record.json").exists()
 
     def test_records_count_what_the_scores_say(self, place, swept):
         """Hit@1 and Hit@5 of every row, recounted from the saved probabilities of the clips."""
         for record in records(place[0]).values():
-            saved = scores_of(place[0], record)
+            with np.load(place[0] / "results" / "runs" / record["id"] / "scores.npz") as file:
+                saved = dict(file)
             assert list(saved["rows"]) == [row["name"] for row in record["rows"]]
-            assert len(saved["videos"]) == record["videos"]["expected"] == VIDEOS
+            assert len(saved["videos"]) == record["videos"]["expected"] == record["videos"]["scored"] == VIDEOS
             truth = np.stack([saved["target"][saved["video"] == v][0] for v in range(VIDEOS)]).argmax(1)
             for index, row in enumerate(record["rows"]):
                 scores = saved["scores"][:, index]
                 assert np.allclose(scores.sum(1), 1, atol=1e-5)
-                votes = np.stack([scores[saved["video"] == v].mean(0) for v in range(VIDEOS)])
-                order = np.argsort(-votes, axis=1, kind="stable")
+                order = np.argsort([-scores[saved["video"] == v].mean(0) for v in range(VIDEOS)], axis=1, kind="stable")
                 for k in (1, 5):
-                    hits = np.mean([truth[v] in order[v, :k] for v in range(VIDEOS)])
+                    hits = np.mean((order[:, :k] == truth[:, None]).any(1))
                     assert row["metrics"][f"test/video_hit{k}"] == pytest.approx(hits)
                 clip_hits = np.mean(scores.argmax(1) == saved["target"].argmax(1))
                 assert row["metrics"]["test/clip_hit1"] == pytest.approx(clip_hits)
@@ -108,19 +88,6 @@ class TestSweep:
         assert fused["parameters"] == spatial["parameters"] + temporal["parameters"]
         assert fused["macs_training"] == 3 * fused["macs_per_clip"] * 6 * 8
         assert records(place[0])["cnn_lstm"]["rows"][0]["clips_per_video"] == 2
-        decoded = {"scored": VIDEOS, "undecodable": 0, "truncated": 0, "padded_clips": 0}
-        assert record["videos"].items() >= {"expected": VIDEOS, **decoded}.items()
-
-    def test_wandb_is_told_what_the_record_says(self, place, swept):
-        """The offline log, read by W&B's own reader."""
-        record = records(place[0])["slow_fusion"]
-        (log,) = (place[0] / "results" / "wandb").glob(f"offline-run-*-{record['id']}")
-        words = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(log)]
-        environment = quiet_environment(place[0])
-        logged = json.loads(subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout)
-        for name, value in record["rows"][0]["metrics"].items():
-            assert logged["summary"].get(name) == (None if value is None else pytest.approx(value)), name
-        assert str(place[0]) not in json.dumps(logged["config"])
 
     def test_again_makes_only_what_is_not_finished(self, place, swept):
         folder, settings = place
@@ -156,8 +123,10 @@ def test_dry_run_lists_commands_and_touches_nothing(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("results", ["/proc/nowhere", "/sys"])  # one that cannot be made, one that takes no files
-@pytest.mark.parametrize("command", ["strategy=c3d", "--sweep fusion --jobs 1", "--table"])
+@pytest.mark.parametrize(
+    ("command", "results"),  # a folder that cannot be made, or one that takes no files
+    [("strategy=c3d", "/proc/nowhere"), ("--sweep fusion --jobs 1", "/sys"), ("--table", "/proc/nowhere")],
+)
 def test_a_folder_of_results_that_cannot_be_written_is_named_with_the_remedy(command, results, capsys):
     assert main([*command.split(), f"results={results}"]) == 1
     said = capsys.readouterr()
@@ -167,18 +136,8 @@ def test_a_folder_of_results_that_cannot_be_written_is_named_with_the_remedy(com
     assert said.out == ""
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["strategy=slow_fusion", "sampling.frames=4"], "slow_fusion needs sampling.frames >= 10, got 4"),
-        (["strategy=c3d", "dataset=ucf101", "data.root=/nowhere"], "data.root=/nowhere: no such folder; expected"),
-        (["strategy=c3d", "sampling.resize=[40,40]", "data.max_store=0.0001"], "raise data.max_store"),
-    ],
-)
-def test_bad_input_ends_with_one_message_and_code_1(place, words, message, capsys):
-    rest = [word for word in place[1] if word.split("=")[0] not in str(words)]
-    if any(word.startswith("dataset=") for word in words):
-        rest = [word for word in rest if not word.startswith("data.")]
-    assert main([*words, *rest, "wandb.mode=disabled"]) == 1
+def test_data_that_are_not_there_are_one_message_and_code_1(tmp_path, capsys):
+    words = ["strategy=c3d", "dataset=ucf101", "data.root=/nowhere", f"results={tmp_path}", "wandb.mode=disabled"]
+    assert main(words) == 1
     error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error
+    assert error.startswith("error: data.root=/nowhere: no such folder; expected") and "Traceback" not in error

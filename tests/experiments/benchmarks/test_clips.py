@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from datamodules.decode.frames import iter_frames
-from datamodules.decode.info import probe
 from experiments.benchmark import main
 from experiments.benchmarks import clips as benchmark
 from experiments.benchmarks.clips import frames_plan
@@ -95,20 +94,9 @@ def test_memory_counts_what_a_process_takes():
     assert len(taken) and 60 < after["own"] - before["own"] < 70 and 60 < after["resident"] - before["resident"] < 70
 
 
-def test_without_words_videos_are_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "GENERATED", (2, 3))
-    run, parts, counts = frames_plan([], tmp_path)
-    made = [probe(path) for path in tmp_path.glob("videos/*/*/*.mp4")]
-    assert [(info.frames, info.width, info.height) for info in made] == [(3, 320, 240)] * 2
-    assert run.data.folder() == tmp_path / "videos" and parts == list(benchmark.PARTS)
-    assert (run.sampling.frames, run.sampling.resize, run.sampling.crop) == (16, [128, 171], 112)
-    assert counts == {"batch": 16, "repeats": 5, "clips": 50000}
-
-
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["repeat=3"], "repeat: no such word. Did you mean repeats?"),
         (["parts=sources,lader"], "parts=lader: no such part. Did you mean loader"),
         (["data.encoding=jpeg"], "data.encoding: several are measured; leave it out"),
         (["dataset=folder"], "data.root is missing"),

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.benchmark import main
 from experiments.benchmarks import networks
 from experiments.benchmarks.bare_layers import bare_layers
-from experiments.benchmarks.networks import measure, name_of, network_runs, random_batch, training_step
+from experiments.benchmarks.networks import measure, name_of, network_runs, training_step
 from experiments.launch.processes import Ended
 from experiments.settings import presets
 from experiments.settings.compose import compose
@@ -56,18 +56,6 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
         assert found["Of bare layers"] == (f"{row['of_bare_layers']:.1%}" if name == "c3d" else "—")
 
 
-def test_the_numbers_of_a_row_agree():
-    (run,), _ = network_runs(["strategy=c3d", "batch=2", *TINY])
-    row = measure(3, run)
-    passes = [forward + backward for forward, backward, _ in row["steps"]]
-    assert row["batch_size"] == 2 and len(passes) == len(row["bare_steps"]) == 3
-    assert row["clips_per_second"] == pytest.approx(2 / sorted(map(sum, row["steps"]))[1])
-    assert row["giga_per_second"] == pytest.approx(3 * 2 * row["giga_multiply_adds"] / sorted(passes)[1])
-    # All of C3D's multiply-adds are those of its layers: a rate as a share is a ratio of times.
-    shares = [bare / network for bare, network in zip(row["bare_steps"], passes, strict=True)]
-    assert row["of_bare_layers"] == pytest.approx(sorted(shares)[1])
-
-
 def test_bare_layers_are_all_of_c3ds_convolutions_and_linear_layers():
     with torch.device("meta"):
         model = built("strategy=c3d")
@@ -88,9 +76,7 @@ def test_bare_layers_compute_what_the_network_does_in_its_type_and_memory_format
             torch.autograd.grad(output, [clip, weight], gradient)
         assert counter.get_total_flops() == 2 * 3 * 2 * layer.multiply_adds
         assert output.dtype == torch.bfloat16 and clip.shape[1:] == layer.input[1:]
-        # A kernel of one pixel or a single channel is contiguous either way.
-        if clip.ndim == 5 and min(clip.shape[1], clip[0, 0].numel()) > 1:
-            assert clip.is_contiguous(memory_format=torch.channels_last_3d)
+        assert clip.ndim != 5 or clip.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_a_step_trains_the_whole_network():
@@ -100,18 +86,7 @@ def test_a_step_trains_the_whole_network():
     assert not any(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
 
 
-def test_random_clips_are_those_of_the_data_module():
-    batch = random_batch(built("strategy=two_stream", "model.size=tiny"), 3, CPU)
-    assert {name: (tuple(value.shape), value.dtype) for name, value in batch.items()} == {
-        "rgb": ((3, 3, 1, 32, 32), torch.uint8),
-        "flow": ((3, 2, 10, 32, 32), torch.uint8),
-        "flow_mean": ((3, 2, 10), torch.float32),
-        "target": ((3, 101), torch.bool),
-    }
-    assert batch["target"].sum() == 3 and batch["rgb"].max() > 200
-
-
-@pytest.mark.parametrize(("fits", "expected"), [(7, {"batch_size": 5}), (1, {"batch_size": 1}), (0, None)])
+@pytest.mark.parametrize(("fits", "expected"), [(7, {"batch_size": 5}), (0, None)])
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch, fits, expected):
     def pretended(run, batch_size, repeats):
         if batch_size > fits:
@@ -135,47 +110,34 @@ def test_a_network_that_fails_costs_its_row_only(monkeypatch, tmp_path, capsys):
     assert "- lecture_3d, 32-true, channels last: its process ended with exit code -9; try a smaller batch=" in shown
 
 
-def test_without_words_every_network_is_measured_as_published():
+def test_words_choose_what_is_measured(monkeypatch):
+    """Without words, every network as published, a clip at a time; on a GPU, with the recipe's batch."""
     runs, repeats = network_runs(["trainer.accelerator=cpu"])
-    assert [run.strategy for run in runs] == presets.names("strategy")
-    assert {run.training.batch_size for run in runs} == {1} and repeats == 5
-    assert {run.model.size for run in runs} == {"published"}
-
-
-def test_every_combination_of_the_settings_that_are_compared():
+    assert [run.strategy for run in runs] == presets.names("strategy") and repeats == 5
+    assert {(run.training.batch_size, run.model.size) for run in runs} == {(1, "published")}
     words = ["strategy=c3d,slow_fusion", "trainer.precision=32-true,bf16-mixed", "trainer.channels_last=false"]
     runs, _ = network_runs([*words, "batch=3", *TINY])
     assert {run.training.batch_size for run in runs} == {3}
     assert [name_of(run) for run in runs] == [
         f"{strategy}, {precision}" for strategy in ("c3d", "slow_fusion") for precision in ("32-true", "bf16-mixed")
     ]
-
-
-def test_on_a_gpu_the_batch_is_the_recipes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     (run,), _ = network_runs(["strategy=two_stream"])
     assert run.training.batch_size == 256 and run.trainer.accelerator == "gpu"
-    (run,), _ = network_runs(["strategy=c3d", "trainer.accelerator=cpu"])
-    assert run.training.batch_size == 1
 
 
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
         (["stategy=c3d"], "stategy: no such word. Did you mean strategy?"),
-        (["strategy=c3d,slow_fusoin"], "strategy=slow_fusoin: no such preset. Did you mean slow_fusion"),
         (["strategy=c3d", "trainer.precision=32-true,8-true"], "trainer.precision=8-true: "),
         (["batch=0"], "batch=0: expected a whole number, 1 or more"),
         (["training.batch_size=8"], "training.batch_size: expected batch="),
+        (["trainer.accelerator=gpu"], "trainer.accelerator=gpu: PyTorch finds no GPU here"),
     ],
 )
-def test_mistakes_are_answered_in_one_line(words, answer, capsys):
+def test_mistakes_are_answered_in_one_line(words, answer, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["networks", *words]) == 1
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith(f"error: {answer}") and shown.err.count("\n") == 1
-
-
-def test_a_gpu_that_is_not_there(monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(["networks", "trainer.accelerator=gpu"]) == 1
-    assert capsys.readouterr().err.startswith("error: trainer.accelerator=gpu: PyTorch finds no GPU here")

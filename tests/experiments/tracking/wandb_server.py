@@ -25,7 +25,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
-import itertools
 import json
 import re
 import socket
@@ -35,8 +34,6 @@ from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, unquote
-
-import yaml
 
 ENTITY = "tester"
 
@@ -53,31 +50,16 @@ class Run:
     artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)
     exit_code: int | None = None
 
-    @property
-    def state(self) -> str:
-        """As the service names it."""
-        return {None: "running", 0: "finished"}.get(self.exit_code, "failed")
-
-
-@dataclass
-class Sweep:
-    """A grid, and the points that no agent has been given yet."""
-
-    config: dict[str, Any]
-    waiting: list[dict[str, Any]]
-
 
 class Server:
     """Listens on a port of this machine between `start` and `stop`; started again, on the same one."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
-        self.sweeps: dict[str, Sweep] = {}
         self.received: list[bytes] = []  # every byte but the Authorization header's
         self.keys: set[str] = set()  # what that one held
         self.unknown: list[str] = []
         self.dies_in: str | None = None  # a run, by the beginning of its id: no answer when its first rows arrive
-        self._commands = 0
         self._artifacts: dict[str, tuple[str, str]] = {}  # run and name
         self._lock = threading.Lock()
         self._port = 0
@@ -193,7 +175,7 @@ class Server:
                 if "config" in run.fields:
                     run.config = {name: item["value"] for name, item in json.loads(run.fields["config"]).items()}
                 bucket = {"id": given["name"], "name": given["name"], "project": project}
-                bucket |= {"displayName": run.fields.get("displayName"), "sweepName": run.fields.get("sweep")}
+                bucket["displayName"] = run.fields.get("displayName")
                 return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
             case "CreateRunFiles":
                 files = [{"name": name, **self._upload("run", given["run"], name)} for name in given["files"]]
@@ -222,22 +204,6 @@ class Server:
                 return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
             case "CommitArtifact":
                 return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": ""}}}
-            # -- sweeps
-            case "UpsertSweep":
-                config = yaml.safe_load(given["config"])
-                name = f"sweep{len(self.sweeps)}"
-                self.sweeps[name] = Sweep(config, grid(config))
-                return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
-            case "SweepWithRuns":
-                config = self.sweeps[given["sweep"]].config
-                sweep = {"id": given["sweep"], "name": given["sweep"], "state": "RUNNING", "config": yaml.dump(config)}
-                return {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}
-            case "CreateAgent":
-                return {"createAgent": {"agent": {"id": given["sweep"]}}}
-            case "Heartbeat":
-                busy = json.loads(given["runState"])
-                commands = [] if busy else [self._command(self.sweeps[given["id"]])]
-                return {"agentHeartbeat": {"agent": {"id": given["id"]}, "commands": json.dumps(commands)}}
         raise LookupError(f"unknown operation {operation}")
 
     def _bucket(self, name: str) -> dict[str, Any] | None:
@@ -259,14 +225,6 @@ class Server:
             "wandbConfig": json.dumps({"t": 1}),
         }
 
-    def _command(self, sweep: Sweep) -> dict[str, Any]:
-        """What an agent is told to do next: a point that nobody has, or to stop."""
-        if not sweep.waiting:
-            return {"type": "exit"}
-        self._commands += 1
-        point = {name: {"value": value} for name, value in sweep.waiting.pop(0).items()}
-        return {"type": "run", "run_id": f"agent{self._commands}", "program": sweep.config["program"], "args": point}
-
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
@@ -283,10 +241,3 @@ class _Http(ThreadingHTTPServer):
 
     def handle_error(self, *_: Any) -> None:
         pass  # a client that goes away
-
-
-def grid(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The points of a grid sweep; the settings of each in another order than a local sweep's."""
-    axes = {name: choice.get("values", [choice.get("value")]) for name, choice in sorted(config["parameters"].items())}
-    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    return [dict(reversed(point.items())) for point in points]

@@ -47,20 +47,17 @@ def toy_batches(model: VideoClassifier, count: int, classes: int = 2) -> list[di
     return batches
 
 
-def fit(
-    model: VideoClassifier, batches: list[dict[str, Tensor]], epochs: int, seed: int = 0, **resume: object
-) -> L.Trainer:
-    trainer = L.Trainer(max_epochs=epochs, callbacks=bookkeeping(seed), **QUIET)
-    trainer.fit(model, DataLoader(batches, batch_size=None), **resume)
+def fit(model: VideoClassifier, batches: list[dict[str, Tensor]], epochs: int, *first: L.Callback) -> L.Trainer:
+    trainer = L.Trainer(max_epochs=epochs, callbacks=[*first, *bookkeeping(0)], **QUIET)
+    trainer.fit(model, DataLoader(batches, batch_size=None))
     return trainer
 
 
-@pytest.mark.parametrize("preset", ["late_fusion", "c3d", "two_stream", "cnn_lstm"])
+@pytest.mark.parametrize("preset", ["late_fusion", "two_stream"])
 def test_a_separable_problem_is_learnt_in_a_few_steps(preset):
     recipe = {"optimizer": "adamw", "lr": 0.003, "steps": 30, "schedule": "cosine"}
     model = network(preset, crop=SIDE, training=recipe)
-    batches = toy_batches(model, 10)
-    trainer = fit(model, batches, 3)
+    trainer = fit(model, toy_batches(model, 10), 3)
     assert model.trained["clip_hit1"] == 1.0
     assert model.trained["per_class"][:2] == [1.0, 1.0]
     assert all(math.isnan(value) for value in model.trained["per_class"][2:])
@@ -121,17 +118,12 @@ class Poison(L.Callback):
                 (norm.running_var if self.what == "statistic" else model.head[-1].bias)[0] = math.inf
 
 
-def train_poisoned(model: VideoClassifier, what: str, at: int) -> None:
-    trainer = L.Trainer(max_epochs=2, callbacks=[Poison(what, at), *bookkeeping(0)], **QUIET)
-    trainer.fit(model, DataLoader(toy_batches(model, 3), batch_size=None))
-
-
-@pytest.mark.parametrize(("what", "at"), [("loss", 1), ("loss", 4), ("weight", 3), ("statistic", 4)])
+@pytest.mark.parametrize(("what", "at"), [("loss", 4), ("weight", 3), ("statistic", 1)])
 def test_a_training_that_diverges_stops_at_that_step(what, at):
     model = network("late_fusion", crop=SIDE, training={"lr": 0.05, "clip_norm": 3.0})
     found = f"loss is nan at step {at}" if what == "loss" else f"the weights are not finite after step {at}"
     with pytest.raises(ValueError, match=f"^{found}: lower training.lr .now 0.05., or lower training.clip_norm .now 3"):
-        train_poisoned(model, what, at)
+        fit(model, toy_batches(model, 3), 2, Poison(what, at))
     assert model.trainer.global_step == at
 
 

@@ -1,3 +1,5 @@
+"""The clocks of a training, with times that are given."""
+
 import torch
 
 from experiments.training.stopwatch import StepClock
