@@ -8,10 +8,10 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from datamodules.clips import ClipSpec
+from datamodules.clip_spec import ClipSpec
 from datamodules.errors import DataError
 
-PATIENCE = 300  # seconds to wait for a batch of a loading process
+PATIENCE = 120  # seconds to wait for a batch of a loading process
 PREFETCH = 2  # batches that each loading process has ready, torch's default
 SHARED_MEMORY = "/dev/shm"
 REMEDY = "set trainer.workers=0, take smaller batches, or give the container more of it (docker run --shm-size=8g)"

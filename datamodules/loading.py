@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from datamodules import clips as clip_rules
-from datamodules.clips import ClipSpec
+from datamodules.clip_spec import ClipSpec, snippet
 from datamodules.errors import DataError
 from datamodules.playback import path_seed, played
 from datamodules.processes import die_with_parent
@@ -51,7 +52,13 @@ class StoredClips(TorchDataset):
             if stored.frames and extent not in tried:
                 tried.add(extent)
                 try:
-                    clip_rules.clip_indices(self.spec, stored.frames, stored.rate, np.zeros(1, np.int64), stored.piece)
+                    clip_rules.clip_indices(
+                        self.spec,
+                        stored.frames,
+                        stored.rate,
+                        np.zeros((1, snippet(self.spec)[0]), np.int64),
+                        stored.piece,
+                    )
                 except DataError as error:
                     raise DataError(f"{video.path}: {error}") from None
 
@@ -140,7 +147,7 @@ class TestViews(StoredClips):
         self._last: tuple[int, clip_rules.Clips, list[list[Window]]] | None = None  # as views come in order
 
     def starts(self, stored: StoredVideo, rng: np.random.Generator | None) -> np.ndarray:
-        """First frames of a video's clips, (N,)."""
+        """First frames of the snippets of a video's clips, (N, K)."""
         return clip_rules.test_starts(self.spec, stored.frames, stored.rate, rng, stored.piece)
 
     def _clips(self, index: int) -> tuple[clip_rules.Clips, np.random.Generator]:
@@ -184,7 +191,12 @@ class TestViews(StoredClips):
 
 
 def start_loading(_: int) -> None:
-    """Let a loading process end with the process that started it, even if that was killed."""
+    """Let a loading process end with the process that started it, even if that was killed, and never before it.
+
+    A signal that stops a run reaches its loading processes too. The run still waits for their batch.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     die_with_parent()
 
 
