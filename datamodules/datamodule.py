@@ -31,8 +31,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from datamodules import clips as clip_rules
-from datamodules.clips import ClipSpec
+from datamodules.clip_spec import ClipSpec, check
 from datamodules.dataset_store import prepare_store, tracks
 from datamodules.datasets.base import Dataset
 from datamodules.epoch import TrainOrder, ViewShare
@@ -67,7 +66,7 @@ class VideoDataModule(L.LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
-        clip_rules.check(spec)
+        check(spec)
         self.dataset, self.spec, self.seed, self.workers = dataset, spec, seed, workers
         self.batch_size, self.test_batch_size = batch_size, test_batch_size
         self._store: FrameStore | None = None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datamodules.clips import ClipSpec
+from datamodules.clip_spec import ClipSpec
 from datamodules.datasets.base import Dataset
-from datamodules.errors import DataError
 from datamodules.known_bad import known_bad
 from datamodules.processes import Launcher, in_processes
 from datamodules.store.building import build_tracks
@@ -18,11 +17,6 @@ from datamodules.videos import Split
 def tracks(dataset: Dataset, spec: ClipSpec) -> list[Track]:
     """The tracks of a data set's frame store that clips of this specification need. Raises DataError."""
     sample = Sample(dataset.clips_per_video, dataset.clip_seconds) if dataset.clips_per_video else None
-    if sample and spec.span == "video":
-        raise DataError(
-            f"sampling.span=video spreads a clip over a whole video, of which data.clips_per_video={sample.clips} "
-            "stores pieces only; set data.clips_per_video=0 or sampling.span=fixed"
-        )
     height, width = spec.resize
     stored = {"quality": dataset.quality, "fps": dataset.store_fps, "sample": sample}
     needed = [Track(height, width, encoding=dataset.encoding, **stored)] if spec.frames else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning.pytorch.utilities import CombinedLoader
 
-from datamodules.clips import ClipSpec
+from datamodules.clip_spec import ClipSpec
 from datamodules.datamodule import VideoDataModule, whole_videos
 from datamodules.datasets.base import Dataset
 from datamodules.epoch import TrainOrder

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from datamodules.clips import ClipSpec
+from datamodules.clip_spec import ClipSpec
 
 Example = dict[str, np.ndarray | int | float | bool]
 

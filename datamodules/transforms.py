@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from datamodules.clips import scaled_side
+from datamodules.clip_spec import scaled_side
 from datamodules.flow import dequantise, quantise, resize, resize_flow
 from datamodules.store.reading import Jpegs
 

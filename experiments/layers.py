@@ -20,6 +20,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
+from datamodules.clip_spec import snippet
 from experiments.tables.text import aligned
 
 # Other imports are inside the functions, so that --help does not pay for them.
@@ -160,11 +161,12 @@ def _seconds(run: RunConfig, frames: int, flow: bool, own: Own) -> float:
     spec = run.sampling
     if not frames:
         return 0.0
+    snippets, part = snippet(spec)
     apart = 1 / spec.fps if spec.fps else spec.stride / own.video_fps
-    if spec.span == "video":
-        apart = own.video_frames / max(spec.frames, spec.flow_frames) / own.video_fps
-    last = 1 / spec.fps if spec.fps and spec.span == "fixed" else 1 / own.video_fps
-    return (frames - 2) * apart + 2 / own.video_fps if flow else (frames - 1) * apart + last
+    last = 2 / own.video_fps if flow else 1 / spec.fps if spec.fps else 1 / own.video_fps
+    count, own_count = (frames - 1, part.flow_frames) if flow else (frames, part.frames)  # of fields, or of frames
+    segments = -(-count // own_count) - 1  # so many that are seen whole, and some of the last one
+    return segments * own.video_frames / snippets / own.video_fps + (min(count, own_count) - 1) * apart + last
 
 
 def _layers_as_text(content: dict[str, Any]) -> list[Any]:
@@ -193,8 +195,9 @@ def _heading(content: dict[str, Any]) -> str:
     inputs = [_count(spec["frames"], "RGB frame")] if spec["frames"] else []
     inputs += [_count(spec["flow_frames"], "flow field")] if spec["flow_frames"] else []
     rate = f"a video of {content['video_fps']:g} frames per second (video_fps=)"
-    if spec["span"] == "video":
-        timing = f"spread over all {content['video_frames']} frames (video_frames=) of {rate}"
+    if spec["span"] == "segments":
+        snippets = spec["snippets"] or spec["frames"] or spec["flow_frames"]
+        timing = f"in {snippets} snippets over all {content['video_frames']} frames (video_frames=) of {rate}"
     elif spec["fps"]:
         timing = f"{spec['fps']:g} per second (sampling.fps)"
     else:

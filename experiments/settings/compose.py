@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from datamodules.clips import check
+from datamodules.clip_spec import check
 from datamodules.datasets import DATASETS
 from experiments.settings.presets import class_of, names, settings_of
 from experiments.settings.schema import RunConfig, defaults_of

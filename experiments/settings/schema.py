@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from datamodules.clips import ClipSpec
+from datamodules.clip_spec import ClipSpec, snippet
 from datamodules.datasets.base import Dataset
 from experiments.settings.beside import beside
 from experiments.settings.presets import class_of
@@ -175,9 +175,9 @@ class RunConfig:
     def clip_shape(self) -> ClipShape:
         """What the network needs to know of a clip."""
         clip = self.sampling
-        apart = clip.fps is not None or clip.stride > 1 or clip.span == "video"
+        apart = clip.fps is not None or clip.stride > 1 or clip.span == "segments"
         a_path = clip.flow_direction == "forward" and not apart
-        return ClipShape(clip.frames, clip.flow_frames, clip.crop, self.data.flow.bound, a_path)
+        return ClipShape(clip.frames, clip.flow_frames, clip.crop, self.data.flow.bound, a_path, snippet(clip)[0])
 
 
 def _check_ranges(data: Dataset, node: str) -> None:

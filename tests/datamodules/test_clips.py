@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from datamodules.clip_spec import check
 from datamodules.clips import (
     ClipSpec,
-    check,
     clip_indices,
     clip_span,
     test_starts,
@@ -23,7 +23,7 @@ C3D = ClipSpec(frames=16)
 TWO_STREAM = ClipSpec(frames=1, flow_frames=10, test_clips=25)
 LRCN = ClipSpec(frames=16, test_clips="all", test_step=8)
 LECTURE = ClipSpec(frames=16, fps=5)
-WHOLE = ClipSpec(frames=16, span="video", test_clips=1)
+WHOLE = ClipSpec(frames=16, span="segments", test_clips=1)
 STRATEGIES = {"single": SINGLE, "early": EARLY, "late": LATE, "c3d": C3D, "two_stream": TWO_STREAM, "lecture": LECTURE}
 BOTH = dataclasses.replace(TWO_STREAM, flow_direction="both")
 
@@ -69,31 +69,6 @@ def test_a_clip_from_frame_7_of_200(spec, fps, rgb, flow):
 
 
 @pytest.mark.parametrize(
-    ("spec", "frames", "rgb", "flow"),
-    [
-        (ClipSpec(frames=4, span="video"), 100, [0, 25, 50, 75], []),
-        (ClipSpec(frames=4, span="video"), 10, [0, 2, 5, 7], []),
-        (ClipSpec(frames=4, span="video"), 3, [0, 0, 1, 2], []),
-        (ClipSpec(frames=98, span="video"), 2, [0] * 49 + [1] * 49, []),  # 49 * (2 / 98) is below 1 as a float
-        (ClipSpec(frames=0, flow_frames=4, span="video"), 5, [], [0, 1, 2, 3]),
-        (ClipSpec(frames=0, flow_frames=8, span="video"), 5, [], [0, 0, 1, 1, 2, 2, 3, 3]),
-        (ClipSpec(frames=2, flow_frames=4, span="video"), 9, [0, 2], [0, 2, 4, 6]),
-    ],
-)
-def test_a_clip_that_spans_the_video(spec, frames, rgb, flow):
-    clips = clips_at(spec, frames, 0)
-    assert clips.rgb.tolist() == [rgb] and clips.flow.tolist() == [flow]
-    assert clips.padded.tolist() == [False]
-
-
-def test_a_spanning_test_clip_is_centred():
-    # 16 parts of 6.25 frames: the clip reaches from frame 0 to 93 and there is room for 6 more, 3 of them before it.
-    clips = evenly(WHOLE, 100)
-    offsets = [0, 6, 12, 18, 25, 31, 37, 43, 50, 56, 62, 68, 75, 81, 87, 93]
-    assert clips.rgb.tolist() == [[3 + i for i in offsets]]
-
-
-@pytest.mark.parametrize(
     ("spec", "frames", "starts"),
     [
         # even: the middle of part i of N is at frame (i + 1/2) n / N - 1/2, and the start (span - 1) / 2 before it
@@ -117,7 +92,7 @@ def test_a_spanning_test_clip_is_centred():
     ],
 )
 def test_where_test_clips_start(spec, frames, starts):
-    assert test_starts(spec, frames, 25.0, rng()).tolist() == starts
+    assert test_starts(spec, frames, 25.0, rng())[:, 0].tolist() == starts
 
 
 def test_two_stream_takes_250_fields_of_25_places():
@@ -247,24 +222,24 @@ def test_each_clip_says_whether_it_is_padded():
 def test_random_starts_are_uniform_over_the_places_that_fit(spec, frames, places):
     draws = 600 * places
     generator = rng()
-    starts = [int(train_starts(spec, frames, 25.0, generator)[0]) for _ in range(draws)]
+    starts = [int(train_starts(spec, frames, 25.0, generator)[0, 0]) for _ in range(draws)]
     counts = Counter(starts)
     assert sorted(counts) == list(range(places))
     assert all(abs(count - 600) < 5 * 600**0.5 for count in counts.values())
     again, other = rng(), rng(1)
-    assert starts == [int(train_starts(spec, frames, 25.0, again)[0]) for _ in range(draws)]
+    assert starts == [int(train_starts(spec, frames, 25.0, again)[0, 0]) for _ in range(draws)]
     if places > 1:
-        assert starts != [int(train_starts(spec, frames, 25.0, other)[0]) for _ in range(draws)]
+        assert starts != [int(train_starts(spec, frames, 25.0, other)[0, 0]) for _ in range(draws)]
 
 
 def test_random_test_starts_are_sorted_seeded_and_uniform():
     spec = dataclasses.replace(EARLY, test_clips=4000, test_sampling="random")
-    starts = test_starts(spec, 13, 25.0, rng())
+    starts = test_starts(spec, 13, 25.0, rng())[:, 0]
     assert (np.diff(starts) >= 0).all()
     assert sorted(Counter(starts.tolist())) == [0, 1, 2, 3]
     assert all(abs(count - 1000) < 150 for count in Counter(starts.tolist()).values())
-    assert np.array_equal(starts, test_starts(spec, 13, 25.0, rng()))
-    assert not np.array_equal(starts, test_starts(spec, 13, 25.0, rng(1)))
+    assert np.array_equal(starts, test_starts(spec, 13, 25.0, rng())[:, 0])
+    assert not np.array_equal(starts, test_starts(spec, 13, 25.0, rng(1))[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -283,7 +258,7 @@ def test_random_test_starts_are_sorted_seeded_and_uniform():
 )
 def test_where_test_clips_of_pieces_start(spec, count, starts):
     spec = dataclasses.replace(spec, test_clips=count, test_step=4)
-    assert test_starts(spec, 80, 25.0, rng(), 16).tolist() == starts
+    assert test_starts(spec, 80, 25.0, rng(), 16)[:, 0].tolist() == starts
     clips = clip_indices(spec, 80, 25.0, np.array(starts), 16)
     assert not clips.padded.any() and clips.rgb[:, 0].tolist() == starts
     assert (clips.rgb // 16 == clips.rgb[:, :1] // 16).all(), "within one piece"
@@ -296,7 +271,7 @@ def test_a_piece_is_to_its_clips_what_a_video_is(spec, length):
     """Also where clips are longer; the rows of 3 pieces lie one after another, of flow one fewer of each."""
     spec = dataclasses.replace(spec, test_clips="all", test_step=3)
     alone = clip_indices(spec, length, 25.0, test_starts(spec, length, 25.0, rng()))
-    starts = test_starts(spec, 3 * length, 25.0, rng(), length)
+    starts = test_starts(spec, 3 * length, 25.0, rng(), length)[:, 0]
     for ours, one, rows in zip(clip_indices(spec, 3 * length, 25.0, starts, length)[:5], alone[:5],
                                (length, max(length - 1, 1), max(length - 1, 1), 0, length), strict=True):  # fmt: skip
         assert np.array_equal(ours, np.concatenate([one, one + rows, one + 2 * rows] if rows else [one] * 3))
@@ -305,11 +280,11 @@ def test_a_piece_is_to_its_clips_what_a_video_is(spec, length):
 def test_random_clips_of_pieces_lie_in_one_and_anywhere_in_it():
     places = [piece + start for piece in (0, 12, 24) for start in (0, 1, 2)]
     generator = rng()
-    starts = Counter(int(train_starts(EARLY, 36, 25.0, generator, 12)[0]) for _ in range(9 * 400))
+    starts = Counter(int(train_starts(EARLY, 36, 25.0, generator, 12)[0, 0]) for _ in range(9 * 400))
     assert sorted(starts) == places and all(abs(count - 400) < 100 for count in starts.values())
     spec = dataclasses.replace(EARLY, test_clips=9 * 400, test_sampling="random")
-    tested = test_starts(spec, 36, 25.0, rng(), 12)
-    assert (np.diff(tested) >= 0).all() and np.array_equal(tested, test_starts(spec, 36, 25.0, rng(), 12))
+    tested = test_starts(spec, 36, 25.0, rng(), 12)[:, 0]
+    assert (np.diff(tested) >= 0).all() and np.array_equal(tested, test_starts(spec, 36, 25.0, rng(), 12)[:, 0])
     assert sorted(Counter(tested.tolist())) == places and min(Counter(tested.tolist()).values()) > 300
 
 
@@ -341,10 +316,6 @@ def test_check_accepts_every_protocol():
         ({"frames": 0}, "sampling.frames and sampling.flow_frames are both 0"),
         ({"flow_direction": "both"}, "sampling.flow_frames=0: with sampling.flow_direction=both half of them go back"),
         ({"flow_direction": "both", "flow_frames": 5}, "sampling.flow_frames=5: .*expected an even number from 2 on"),
-        (
-            {"flow_direction": "both", "flow_frames": 4, "span": "video"},
-            "sampling.span=video starts at the first frame",
-        ),
         ({"stride": 0}, "sampling.stride=0: expected 1 or more"),
         ({"train_clips": 0}, "sampling.train_clips=0: expected 1 or more"),
         ({"test_step": 0}, "sampling.test_step=0: expected 1 or more"),

@@ -28,7 +28,6 @@ from tests.datamodules.numbered import (
     built,
     epoch,
     equal,
-    make,
     opened,
     seen,
     shown,
@@ -237,12 +236,6 @@ def test_clips_longer_than_a_piece_are_padded_or_refused(root, tmp_path):
         DataError, match=r"a0\.avi: .*: a clip spans 7 frames, a piece of the video that is stored has 5"
     ):
         sampled(root, tmp_path, replace(EARLY, frames=3, stride=3, short="error"), test=[path])
-
-
-def test_no_clip_spans_a_video_of_which_pieces_are_stored(root):
-    message = r"sampling\.span=video .*, of which data\.clips_per_video=3 stores pieces only; set data\.clips_per"
-    with pytest.raises(DataError, match=message):
-        make(root, replace(EARLY, span="video"), clips_per_video=3).prepare_data()
 
 
 # -- labels

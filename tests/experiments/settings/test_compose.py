@@ -27,7 +27,8 @@ def test_every_strategy_preset_composes_and_builds(strategy):
             model = run.strategy_class(run.model, run.clip_shape(), 3, run.training)
         assert model.modalities == (("rgb", "flow") if run.sampling.flow_frames else ("rgb",))
         assert run.model.size == size
-    assert run.sampling.fps == (None if "trajectory" in strategy else 5) and run.sampling.test_clips == 10
+    own = "trajectory" in strategy or strategy == "tsn"  # whose clips need flow at neighbouring frames
+    assert run.sampling.fps == (None if own else 5) and run.sampling.test_clips == 10
 
 
 def test_every_data_set_has_a_preset():
@@ -59,7 +60,7 @@ def test_published_recipes_are_the_papers(strategy, dataset, expected):
     found = (training.batch_size, training.steps, training.lr, clip.test_clips, clip.test_sampling, clip.test_views)
     assert found == expected
     assert (training.optimizer, training.momentum) == ("sgd", 0.9)
-    assert training.init == ("torch" if strategy.startswith("snippets") else "gaussian")
+    assert training.init == ("torch" if strategy.startswith("snippets") else "paper")
 
 
 def test_every_network_has_a_preset_and_no_two_are_the_same_on_the_lectures_clip():
