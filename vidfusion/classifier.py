@@ -37,6 +37,7 @@ class ClipShape(NamedTuple):
     crop: int
     flow_bound: float
     flow_follows: bool = True
+    snippets: int = 1
 
 
 class VideoClassifier(L.LightningModule):
@@ -59,6 +60,7 @@ class VideoClassifier(L.LightningModule):
     order_matters: bool
     streams: ClassVar[tuple[str, ...]] = ()
     input_channels: tuple[int, ...] = (3,)
+    stream_weights: tuple[float, ...] | None = None
     clips_per_step: ClassVar[dict[str, int]] = {}
 
     def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
@@ -131,6 +133,8 @@ class VideoClassifier(L.LightningModule):
         scores = [logit.float().softmax(-1) for logit in streams]
         scores = [self.over_time(score) if score.ndim == 3 else score for score in scores]
         fused = torch.stack(scores).mean(0)
+        if self.stream_weights:
+            fused = sum(weight * score for weight, score in zip(self.stream_weights, scores, strict=True))
         return torch.stack([*(scores if self.streams else []), fused], 1)
 
     def over_time(self, scores: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vidfusion.nets.blocks import Classifier
+from vidfusion.nets.frame_net import Init
 from vidfusion.ranges import Ranged, number
 
 CLASSIFIER_SIGMA = 0.01  # of the weights drawn for the layer under the softmax
@@ -35,7 +36,7 @@ class TrainingConfig(Ranged):
     warmup:          steps of linear warm-up from 0
     label_smoothing: 0 to below 1
     clip_norm:       largest gradient norm (0: not limited)
-    init:            how weights are drawn: `torch` (PyTorch's defaults), `gaussian` (C3D's), `kaiming`
+    init:            how weights are drawn: `torch` (PyTorch's defaults), as the `paper` does, `kaiming`
     trained_layers:  train only the last so many layers with weights, of each stream (0: all; 1: the classifier)
     select:          test the `last` checkpoint, or the `best` on validation by Video Hit@1 (needs data.validation)
     """
@@ -58,7 +59,7 @@ class TrainingConfig(Ranged):
     warmup: int = number(0, least=0)
     label_smoothing: float = number(0.0, least=0, below=1)
     clip_norm: float = number(0.0, least=0)
-    init: Literal["torch", "gaussian", "kaiming"] = "torch"
+    init: Literal["torch", "paper", "kaiming"] = "torch"
     trained_layers: int = number(0, least=0)
     select: Literal["last", "best"] = "last"
 
@@ -69,31 +70,33 @@ class TrainingConfig(Ranged):
             raise ValueError("training.nesterov=true: Nesterov's form needs training.momentum above 0")
 
 
-def initialise(module: nn.Module, scheme: Literal["gaussian", "kaiming"], input_channels: Sequence[int]) -> None:
-    """Draw all weights anew. Norms keep their ones and zeros. `input_channels`: of the clips that the module sees.
+def initialise(module: nn.Module, scheme: Literal["paper", "kaiming"], init: Init, reads: Sequence[int]) -> None:
+    """Draw all weights anew. Norms keep their ones and zeros. `reads`: channels of the clips that the module sees.
 
-    gaussian: as C3D's Caffe release, which the papers before it leave open: convolutions of sigma 0.01 and bias 1, but
-              0 in those that read the input; fully connected layers of sigma 0.005 and bias 1, the classifier 0.01 and
-              0; LSTMs uniform in +-0.01 with bias 0 (LRCN's release)
-    kaiming:  He et al. 2015, fan-out, for convolutions and fully connected layers; the classifier sigma 0.01; bias 0;
-              LSTMs stay as they are
+    paper:   as the network's `init` says; LSTMs uniform in +-0.01 with bias 0 (LRCN's release)
+    kaiming: He et al. 2015, fan-out, for convolutions and fully connected layers; bias 0; LSTMs stay as they are
+
+    The classifier has sigma 0.01 and bias 0 in both.
     """
+    depth = 0  # of a convolution in its own trunk
     for layer in module.modules():
-        if isinstance(layer, nn.LSTM) and scheme == "gaussian":
+        if isinstance(layer, nn.LSTM) and scheme == "paper":
             for name, parameter in layer.named_parameters():
                 nn.init.uniform_(parameter, -0.01, 0.01) if "weight" in name else nn.init.zeros_(parameter)
         if not isinstance(layer, nn.Conv3d | nn.Linear):
             continue
+        convolution, bias = isinstance(layer, nn.Conv3d), 0.0
+        if convolution:
+            depth = 0 if layer.in_channels in reads else depth + 1
         if isinstance(layer, Classifier):
             nn.init.normal_(layer.weight, std=CLASSIFIER_SIGMA)
         elif scheme == "kaiming":
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         else:
-            nn.init.normal_(layer.weight, std=0.01 if isinstance(layer, nn.Conv3d) else 0.005)
+            nn.init.normal_(layer.weight, std=init.conv if convolution else init.fc)
+            bias = init.conv_bias[min(depth, len(init.conv_bias) - 1)] if convolution else init.fc_bias
         if layer.bias is not None:
-            reads_input = isinstance(layer, nn.Conv3d) and layer.in_channels in input_channels
-            ones = scheme == "gaussian" and not reads_input and not isinstance(layer, Classifier)
-            nn.init.constant_(layer.bias, float(ones))
+            nn.init.constant_(layer.bias, bias)
 
 
 def freeze_all_but_last(part: nn.Module, layers: int) -> None:

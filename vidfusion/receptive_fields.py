@@ -3,7 +3,8 @@
 One clip passes. So the shape of a tensor says where the clip's frames are: in a batch above 1, in a dimension of their
 own, or else in the channels. Known shapes: (N, C, T, H, W), (N, C, H, W), (N, T, F) and (N, F).
 
-A call that is not named here counts as working on each position by itself. A test compares strategies with gradients.
+A call that is not named here counts as one that mixes all positions, so that no field comes out too small. A test
+compares strategies with gradients.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ SIGNATURES = {
 REDUCTIONS = {"mean": "average pool", "amax": "max pool", "max": "max pool"}
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 MIXES = (*RECURRENT, "matmul", "__matmul__", "bmm", "einsum", "scaled_dot_product_attention")
+# Calls that work on each position by itself, or only give a tensor another shape.
+BY_ITSELF = {
+    *("add", "add_", "__add__", "__radd__", "sub", "__sub__", "__rsub__", "mul", "mul_", "__mul__", "__rmul__", "div"),
+    *("__truediv__", "neg", "clamp", "clip", "abs", "norm", "relu", "relu_", "leaky_relu", "gelu", "silu", "sigmoid"),
+    *("tanh", "softmax", "log_softmax", "dropout", "dropout3d", "batch_norm", "local_response_norm", "to", "float"),
+    *("contiguous", "clone", "detach", "cat", "stack", "flatten", "unflatten", "view", "reshape", "permute"),
+    *("transpose", "movedim", "squeeze", "unsqueeze", "expand", "chunk", "split"),
+}
 
 
 class Window(NamedTuple):
@@ -77,11 +86,13 @@ class Seen(NamedTuple):
     axes:       along t, h and w one line for each way from the clip
     modalities: `rgb`, `flow` or both
     window:     frames along the last dimension, if `unfold` has made it
+    pieces:     windows of the clip in the batch, of which the lines tell the first
     """
 
     axes: tuple[tuple[Line, ...], ...]
     modalities: frozenset[str]
     window: int = 0
+    pieces: int = 1
 
     @staticmethod
     def of_clip(modality: str, clip: Tensor) -> Seen:
@@ -98,7 +109,8 @@ class Seen(NamedTuple):
             lines = {line for axis in several for line in axis}
             axes.append(tuple(x for x in lines if not any(x != y and x.within(y) for y in lines)))
         modalities = frozenset().union(*(part.modalities for part in parts))
-        return Seen(tuple(axes), modalities, max(part.window for part in parts))
+        window, pieces = max(part.window for part in parts), max(part.pieces for part in parts)
+        return Seen(tuple(axes), modalities, window, pieces)
 
     @property
     def sizes(self) -> Vector:
@@ -129,6 +141,14 @@ class Seen(NamedTuple):
     def merged(self, *axes: int) -> Seen:
         """One position is left along some axes, which sees what all saw."""
         return self.changed(*axes, change=Line.merged)
+
+    def everything(self, *axes: int) -> Seen:
+        """Every position sees all that there is to be seen along some axes, or along all."""
+
+        def all_of(line: Line) -> Line:
+            return line._replace(start=line.low, field=line.high - line.low, jump=0)
+
+        return self.changed(*(axes or range(3)), change=all_of)
 
 
 class Work(NamedTuple):
@@ -174,6 +194,12 @@ def _after(name: str, args: Sequence[Any], kwargs: dict[str, Any], out: Tensor, 
     if name == "linear":
         rows = x.shape[:-1].numel()  # one for each moment, or one for all
         return seen.merged(1, 2) if rows == seen.sizes[0] else seen.merged(0, 1, 2), Work("linear")
+    if name == "unflatten" and x.shape[args[1]] == seen.sizes[0] > out.shape[args[1] % x.dim() + 1]:
+        count, length = out.shape[args[1] % x.dim() :][:2]
+        return seen.changed(0, change=lambda line: line._replace(size=length))._replace(pieces=count), None
+    if seen.pieces > 1 and name in (*MIXES, *REDUCTIONS):
+        kind = REDUCTIONS.get(name) or (name if name in RECURRENT else "linear")
+        return seen.everything(0)._replace(pieces=1), Work(kind)
     if name in MIXES:  # each position sees what all saw
         seen = seen.changed(0, 1, 2, change=lambda line: line.merged()._replace(jump=0, size=line.size))
         return seen, Work(name if name in RECURRENT else "linear")
@@ -186,20 +212,20 @@ def _after(name: str, args: Sequence[Any], kwargs: dict[str, Any], out: Tensor, 
     if name in REDUCTIONS and out.numel() < x.numel():
         dim = kwargs.get("dim", args[1] if len(args) > 1 else range(x.dim()))
         dims = {d % x.dim() for d in ([dim] if isinstance(dim, int) else dim)}
-        axes = [a for a, d in enumerate(_places(x.shape)) if d in dims and x.shape[d] == seen.sizes[a] > 1]
+        axes = [a for a, d in enumerate(_places(x.shape, seen)) if d in dims and x.shape[d] == seen.sizes[a] > 1]
         kernel = tuple(size if a in axes else 1 for a, size in enumerate(seen.sizes))
         return seen.merged(*axes), Work(REDUCTIONS[name], kernel) if axes else None
     if name == "__getitem__":
         return _part(args[1], x.shape, seen), None
-    return seen, None
+    return (seen if name in BY_ITSELF else seen.everything()), None
 
 
-def _places(shape: Sequence[int]) -> tuple[int, ...]:
+def _places(shape: Sequence[int], seen: Seen) -> tuple[int, ...]:
     """The dimensions along which t, and h and w if it has them, lie."""
     rank = len(shape)
     if rank < 4:
         return (rank - 2,)
-    return (2 if rank == 5 and shape[0] == 1 else 0, rank - 2, rank - 1)
+    return (2 if rank == 5 and (shape[0] == 1 or seen.pieces > 1) else 0, rank - 2, rank - 1)
 
 
 def _windows(name: str, args: Sequence[Any], kwargs: dict[str, Any], out: Tensor) -> list[Window]:
@@ -222,7 +248,7 @@ def _slid(
     name: str, windows: list[Window], before: torch.Size, after: torch.Size, seen: Seen
 ) -> tuple[Seen, Work | None]:
     """After windows along the last dimensions of a tensor of shape `before`."""
-    axes, place = range(3)[-len(windows) :], _places(before)[0]
+    axes, place = range(3)[-len(windows) :], _places(before, seen)[0]
     if "conv" in name and before[place] != seen.sizes[0]:
         seen = seen.merged(0)  # frames are in the channels, which a convolution sees all at once
     for axis, window, size in zip(axes, windows, after[-len(windows) :], strict=True):
@@ -238,7 +264,7 @@ def _slid(
 
 def _part(index: Any, shape: torch.Size, seen: Seen) -> Seen:
     """After an index into a tensor, which leaves no more to be seen than what the part sees."""
-    for axis, dim in enumerate(_places(shape)):
+    for axis, dim in enumerate(_places(shape, seen)):
         numbers = torch.arange(shape[dim], device="cpu").view([-1 if d == dim else 1 for d in range(len(shape))])
         kept = numbers.expand(shape)[index].unique().tolist()
         step = kept[1] - kept[0] if len(kept) > 1 else 1

@@ -51,7 +51,7 @@ def make_model(run: RunConfig, classes: Sequence[str], trained: bool = False) ->
     model = run.strategy_class(run.model, run.clip_shape(), len(classes), run.training)
     model.provenance = {"classes": list(classes), "pretrained": "none"}
     if run.training.init != "torch":
-        initialise(model, run.training.init, model.input_channels)
+        initialise(model, run.training.init, model.net.init, model.input_channels)
     if run.model.pretrained and not trained:
         load_imagenet(model, run.model.pretrained)
         model.provenance["pretrained"] = f"ImageNet ({model.net.backbone} {run.model.pretrained})"

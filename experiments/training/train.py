@@ -234,7 +234,7 @@ def _log(
 def _print_hits(record: Record) -> None:
     for row in record.rows:
         shown = {"Clip Hit@1": row.metrics["test/clip_hit1"], "Video Hit@1": row.metrics["test/video_hit1"]}
-        shown |= {family: part.video_hit1 for family, part in row.families.items()}
+        shown |= {f"within {family}": part.within_hit1 for family, part in row.families.items()}
         print(f"{row.name}: " + ", ".join(f"{name} {value:.1%}" for name, value in shown.items()), flush=True)
 
 

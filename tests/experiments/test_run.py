@@ -14,7 +14,10 @@ from experiments.run import main
 from experiments.settings.compose import compose
 from tests.factories import quiet_environment, record_in, small_run
 
-STRATEGIES = ["single_frame", "early_fusion", "late_fusion", "slow_fusion", "c3d", "two_stream", "cnn_lstm"]
+STRATEGIES = [
+    *("single_frame", "early_fusion", "late_fusion", "slow_fusion", "c3d", "two_stream", "cnn_lstm", "conv3d_lstm"),
+]
+STREAMS = ["two_stream_spatial", "two_stream_temporal", "cnn_lstm_rgb", "cnn_lstm_flow"]
 VIDEOS = 42  # of the test
 
 
@@ -44,20 +47,20 @@ def records(folder: Path) -> dict[str, dict]:
 
 @pytest.mark.slow
 class TestSweep:
-    def test_makes_a_record_of_every_strategy_and_three_rows_of_two_stream(self, place, swept):
+    def test_makes_a_record_of_every_strategy_and_a_row_of_every_stream(self, place, swept):
         found = records(place[0])
         assert sorted(found) == sorted(STRATEGIES)
         rows = [row["name"] for name in STRATEGIES for row in found[name]["rows"]]
-        assert sorted(rows) == sorted([*STRATEGIES, "two_stream_spatial", "two_stream_temporal"])
+        assert sorted(rows) == sorted([*STRATEGIES, *STREAMS])
         table = (place[0] / "results" / "table.md").read_text()
         assert all(f"| {row} " in table for row in ["chance", "cnn_average", *rows])
 
     def test_says_what_it_does_and_how_long_it_takes(self, swept):
-        commands = re.findall(r"^\[\d of 7\] python experiments/run.py (.*)$", swept, re.M)
+        commands = re.findall(r"^\[\d of 8\] python experiments/run.py (.*)$", swept, re.M)
         runs = [compose(shlex.split(command)) for command in commands]
         assert sorted(run.strategy for run in runs) == sorted(STRATEGIES)
         assert all((run.folder / "record.json").exists() for run in runs), "each command makes the same run"
-        assert "s left" in swept and "7 of 7 points of fusion are finished" in swept
+        assert "s left" in swept and "8 of 8 points of fusion are finished" in swept
         assert "Traceback" not in swept and "Warning" not in swept
 
     def test_records_count_what_the_scores_say(self, place, swept):
@@ -119,7 +122,7 @@ class TestSweep:
 
 def test_dry_run_lists_commands_and_touches_nothing(tmp_path, capsys):
     assert main(["--sweep", "fusion", "--dry-run", f"results={tmp_path}/results"]) == 0
-    assert capsys.readouterr().out.count("python experiments/run.py strategy=") == 7
+    assert capsys.readouterr().out.count("python experiments/run.py strategy=") == len(STRATEGIES)
     assert not (tmp_path / "results").exists()
 
 

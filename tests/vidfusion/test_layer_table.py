@@ -41,8 +41,8 @@ def test_multiply_adds_are_half_of_pytorchs_count_of_operations(preset):
 
 def test_an_lstm_multiplies_its_input_and_its_state_in_four_gates_at_every_step():
     model = network("cnn_lstm", frames=6)
-    inputs, hidden = model.lstm.input_size, model.lstm.hidden_size
-    assert multiply_adds(model)["lstm"] == 6 * 4 * hidden * (inputs + hidden)
+    inputs, hidden = model.rgb.lstm.input_size, model.rgb.lstm.hidden_size
+    assert multiply_adds(model)["rgb.lstm"] == 6 * 4 * hidden * (inputs + hidden)
 
 
 def test_counting_leaves_the_network_as_it_was():
@@ -152,7 +152,9 @@ CLIPS = {
     "slow_fusion": {"frames": 11},
     "c3d": {"frames": 20, "crop": 36},
     "two_stream": {"flow_frames": 3},
-    "cnn_lstm": {"frames": 3},
+    "cnn_lstm": {"frames": 3, "flow_frames": 3, "snippets": 3},
+    "conv3d_lstm": {"frames": 18, "snippets": 2},
+    "tsn": {"frames": 2, "flow_frames": 6, "snippets": 2},
     "snippets_pool": {"frames": 3},
     "lecture_early": {"frames": 4, "crop": 24},
 }
@@ -221,6 +223,11 @@ def test_receptive_fields_of_branching_networks_are_where_gradients_come_from(na
     modules = dict(model.named_modules())
     expected = {row.name: row.clipped for row in layer_table(model) if row.name in modules}
     assert extents_by_gradient(model, list(expected)) == expected
+
+
+def test_what_cannot_be_followed_sees_everything():
+    layers = layer_table(Net(lambda net, rgb: net.conv(rgb.roll(1, 2)), frames=4, crop=8, conv=nn.Conv3d(3, 2, 1)))
+    assert layers[0].clipped == (4, 8, 8)
 
 
 # -- what rows there are -----------------------------------------------------------------------------------------------

@@ -9,23 +9,31 @@ from torch import nn
 from tests.factories import network
 from vidfusion.optimisation import initialise
 
+# Standard deviations and biases of the layers: Krizhevsky et al. 2012, section 5, whose network Karpathy's is; C3D's
+# release; LRCN's; and of CNN-M, Gaussians and no more.
+PAPERS = {
+    "slow_fusion": ([0.01] * 8, [0, 1, 0, 1, 1, 1, 1, 0]),
+    "c3d": ([0.01] * 8 + [0.005] * 2 + [0.01], [0] + [1] * 9 + [0]),
+    "two_stream": ([0.01] * 16, [0] * 16),
+    "cnn_lstm": (([0.01] * 5 + [0.005, 0.01]) * 2, [0, 1, 0, 1, 1, 1, 0] * 2),
+}
 
-def test_gaussian_weights_are_c3ds():
-    model = network("c3d", "model.size=small", crop=32)
+
+@pytest.mark.parametrize("preset", PAPERS)
+def test_weights_are_drawn_as_each_paper_says(preset):
+    model = network(preset, "model.size=small" if preset == "c3d" else "model.size=published")
     torch.manual_seed(0)
-    initialise(model, "gaussian", model.input_channels)
+    initialise(model, "paper", model.net.init, model.input_channels)
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv3d | nn.Linear)]
-    biases = [set(layer.bias.tolist()) for layer in layers]
-    assert biases == [{0.0}] + [{1.0}] * (len(layers) - 2) + [{0.0}]
-    sigmas = [float(layer.weight.detach().std()) for layer in layers]
-    expected = [0.01] * 8 + [0.005] * 2 + [0.01]
-    assert sigmas == pytest.approx(expected, rel=0.06)
+    sigmas, biases = PAPERS[preset]
+    assert [layer.bias.unique().tolist() for layer in layers] == [[bias] for bias in biases]
+    assert [float(layer.weight.detach().std()) for layer in layers] == pytest.approx(sigmas, rel=0.06)
 
 
 def test_kaiming_weights_keep_the_size_of_gradients():
     model = network("two_stream")
     torch.manual_seed(0)
-    initialise(model, "kaiming", model.input_channels)
+    initialise(model, "kaiming", model.net.init, model.input_channels)
     conv = [layer for layer in model.temporal if isinstance(layer, nn.Conv3d)][1]
     fan_out = conv.out_channels * math.prod(conv.kernel_size)
     assert float(conv.weight.detach().std()) == pytest.approx(math.sqrt(2 / fan_out), rel=0.05)
@@ -36,8 +44,8 @@ def test_kaiming_weights_keep_the_size_of_gradients():
 
 def test_lstm_weights_are_lrcns():
     model = network("cnn_lstm")
-    initialise(model, "gaussian", model.input_channels)
-    for name, parameter in model.lstm.named_parameters():
+    initialise(model, "paper", model.net.init, model.input_channels)
+    for name, parameter in model.flow.lstm.named_parameters():
         largest = float(parameter.detach().abs().max())
         assert largest == 0 if "bias" in name else 0.0099 < largest <= 0.01
 

@@ -19,13 +19,15 @@ PRESETS = [name for name in names("strategy") if not name.startswith("two_stream
 every_preset = pytest.mark.parametrize("preset", PRESETS)
 every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 CLASSES = 5
+CLIPS = {"cnn_lstm": (16, 16, 16), "conv3d_lstm": (18, 0, 2), "tsn": (3, 6, 3)}  # frames, fields, snippets
 
 
 def of_registry(name: str, size: str = "tiny", **settings: object) -> VideoClassifier:
     """A strategy on a clip that suits it, without a preset."""
     kind = STRATEGIES[name]
     flow = "flow" in inspect.signature(kind.forward).parameters
-    clip = ClipShape(1 if flow else 16, 4 if flow else 0, kind.nets[size].crop, 20.0)
+    frames, fields, snippets = CLIPS.get(name, (1, 4, 1) if flow else (16, 0, 1))
+    clip = ClipShape(frames, fields, kind.nets[size].crop, 20.0, snippets=snippets)
     return kind(kind.Config(size=size, **settings), clip, CLASSES, TrainingConfig())
 
 
@@ -79,7 +81,7 @@ def test_learns_in_every_parameter(preset):
         assert tuple(logits) == model.streams
         assert all(isinstance(getattr(model, stream), nn.Module) for stream in model.streams)
     for logit in logits.values() if model.streams else [logits]:
-        assert logit.shape in ((2, CLASSES), (2, model.clip.frames, CLASSES))
+        assert logit.shape in ((2, CLASSES), (2, model.clip.frames, CLASSES), (2, model.clip.snippets, CLASSES))
     scores = model.probabilities(logits)
     assert scores.shape == (2, len(model.rows), CLASSES)
     torch.testing.assert_close(scores.sum(-1), torch.ones(2, len(model.rows)))
@@ -104,7 +106,7 @@ def test_every_size_takes_its_own_crop(preset, size):
 @every_strategy
 def test_too_few_frames_are_refused(name):
     least = STRATEGIES[name].least_frames
-    shape = of_registry(name).clip._replace(frames=least - 1)
+    shape = of_registry(name).clip._replace(frames=least - 1, snippets=1)
     with pytest.raises(ValueError, match=rf"^{name} needs sampling\.frames >= {least}, got {least - 1}$"):
         STRATEGIES[name](STRATEGIES[name].Config(), shape, CLASSES, TrainingConfig())
 
@@ -143,7 +145,7 @@ def test_dropout_is_the_networks_own_unless_set(name):
         ("single_frame_context", 487, 73_908_071, 0.368e9),
         ("c3d", 101, 78_409_573, 38.547e9),
         ("c3d_search", 101, 17_444_965, 19.26e9),
-        ("cnn_lstm", 101, 65_422_309, 19.11e9),
+        ("cnn_lstm", 101, 2 * 65_422_309, 2 * 19.11e9),
         ("two_stream", 101, 90_627_813 + 90_707_781, 1.664e9 + 2.614e9),
     ],
 )
@@ -218,12 +220,34 @@ def test_c3d_sees_every_frame_and_three_at_first():
 
 
 def test_cnn_lstms_answers_do_not_depend_on_later_frames():
-    model = exact("cnn_lstm", frames=6)
+    model = exact("cnn_lstm", frames=6, flow_frames=6)
+    clips = {name: clip.requires_grad_() for name, clip in clips_of(model, 1).items()}
+    for name, logits in model(**clips).items():
+        assert logits.shape == (1, 6, CLASSES)
+        for step in (0, 3, 5):
+            assert frames_seen(logits[:, step], clips[name]) == set(range(step + 1)), "and it remembers all before"
+
+
+def test_conv3d_lstm_sees_a_window_at_a_time_and_remembers_those_before():
+    model = exact("conv3d_lstm", frames=27, snippets=3)
     rgb = clips_of(model, 1)["rgb"].requires_grad_()
     logits = model(rgb)
-    assert logits.shape == (1, 6, CLASSES)
-    for step in (0, 3, 5):
-        assert frames_seen(logits[:, step], rgb) == set(range(step + 1)), "and it remembers all before"
+    for step in range(3):
+        assert frames_seen(logits[:, step], rgb) == set(range(9 * step + 9))
+
+
+def test_tsn_learns_the_mean_of_its_snippets_whatever_their_order():
+    model = exact("tsn", frames=3, flow_frames=6, snippets=3)
+    clips = clips_of(model)
+    parts = {"rgb": [clips["rgb"][:, :, k : k + 1] for k in range(3)]}
+    parts["flow"] = [clips["flow"][:, :, 2 * k : 2 * k + 2].transpose(1, 2).flatten(1, 2)[:, :, None] for k in range(3)]
+    with torch.no_grad():
+        logits = model(**clips)
+        for stream, snippets in parts.items():
+            expected = torch.stack([getattr(model, stream)(snippet) for snippet in snippets]).mean(0)
+            torch.testing.assert_close(logits[stream], expected)
+    fused = model.probabilities(logits)
+    torch.testing.assert_close(fused[:, 2], 0.4 * fused[:, 0] + 0.6 * fused[:, 1])  # section 4.2, 1 to 1.5
 
 
 def test_two_streams_do_not_see_each_other():

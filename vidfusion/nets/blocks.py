@@ -110,3 +110,11 @@ def classifier_head(
     """`fully_connected` layers and a `Classifier` on what the layers `below` make of a clip (C, T, H, W)."""
     layers, features = fully_connected(net, feature_shape(below, clip), keep_time)
     return nn.Sequential(*layers, Classifier(features, num_classes))
+
+
+def image_network(net: FrameNet, image: tuple[int, int, int, int], num_classes: int) -> nn.Sequential:
+    """A frame CNN with its classifier: images (N, C, 1, H, W), of which `image` is the shape of one -> logits."""
+    layers = frame_cnn(net, image[0])
+    head = classifier_head(layers, net, image, num_classes)
+    # A torchvision network stays whole, for its ImageNet weights.
+    return nn.Sequential(*([layers] if net.backbone else layers), *head)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from vidfusion.nets.frame_net import Conv, FrameNet
 from vidfusion.nets.karpathy import KARPATHY
 
-# CNN-M-2048 (Chatfield et al. 2014), as in Simonyan & Zisserman 2014, figure 1.
+# CNN-M-2048 (Chatfield et al. 2014), as in Simonyan & Zisserman 2014, figure 1. Flow enters as they store it in 8
+# bits: 127 for a displacement of 20 pixels.
 CNN_M_2048 = {
     "published": FrameNet(
         convs=(
@@ -19,6 +20,7 @@ CNN_M_2048 = {
         resize=(256, 340),
         crop=224,
         dropout=0.9,
+        flow_scale=127 / 20,
     ),
     "small": FrameNet(
         convs=(

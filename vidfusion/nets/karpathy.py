@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vidfusion.nets.frame_net import LRN, Conv, FrameNet
+from vidfusion.nets.frame_net import ALEXNET, LRN, Conv, FrameNet
 
 # Karpathy et al. 2014, section 3: the 170x170 net. Padding is not printed; valid conv1 and ceil pools give the 7x7x256
-# that the paper quotes. LRN with beta 0.5. Its dropout is not printed either; AlexNet's is used.
+# that the paper quotes. LRN with beta 0.5. Its dropout and initial weights are not printed either; AlexNet's are used.
 KARPATHY = {
     "published": FrameNet(
         convs=(
@@ -19,6 +19,7 @@ KARPATHY = {
         norm=LRN(beta=0.5),
         resize=(200, 200),
         crop=170,
+        init=ALEXNET,
     ),
     "small": FrameNet(
         convs=(
@@ -33,6 +34,7 @@ KARPATHY = {
         resize=(128, 128),
         crop=112,
         std=58.0,
+        init=ALEXNET,
     ),
     "tiny": FrameNet(
         convs=(

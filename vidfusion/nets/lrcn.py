@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidfusion.nets.frame_net import LRN, Conv, FrameNet
+from vidfusion.nets.frame_net import CAFFENET, LRN, Conv, FrameNet
 
 # The CaffeNet / Zeiler-Fergus hybrid of LRCN (Donahue et al. 2015), up to fc6.
 LRCN_HYBRID = FrameNet(
@@ -18,4 +18,6 @@ LRCN_HYBRID = FrameNet(
     resize=(240, 320),
     crop=227,
     dropout=0.9,
+    flow_scale=16.0,
+    init=CAFFENET,
 )

@@ -20,7 +20,7 @@ The first layer already sees motion over 3 frames, and the view widens to the wh
 `model.layout=search` is the smaller network of section 3.2, one convolution per stage, on which the paper compares
 temporal depths: all of 1, 3, 5 or 7, increasing 3 3 5 5 7, decreasing 7 5 5 3 3.
 
-Deviations: weights start as PyTorch's defaults draw them, unless `training.init=gaussian`. `tiny` is narrow, with
+Deviations: weights start as PyTorch's defaults draw them, unless `training.init=paper`. `tiny` is narrow, with
 BatchNorm everywhere and a global average head; `small` is half as wide on 64-pixel crops. With `model.backbone` the
 network is that backbone with its 3x3 kernels inflated to 3x3x3.
 """
@@ -36,7 +36,9 @@ from torch import Tensor, nn
 from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
 from vidfusion.nets.blocks import classifier_head, frame_cnn
 from vidfusion.nets.choice import Net, choose_net
-from vidfusion.nets.frame_net import PerChannel
+from vidfusion.nets.frame_net import Init, PerChannel
+
+RELEASED = Init(fc=0.005, conv_bias=(0.0, 1.0), fc_bias=1.0)  # Caffe release: biases of 1 but in the first layer
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class C3DNet:
     dropout: float = 0.5
     mean: PerChannel = 117.0  # one constant in the place of Sports-1M's mean volume, which cannot be distributed
     std: PerChannel = 1.0
+    init: Init = RELEASED
 
 
 NETS = {

@@ -3,10 +3,10 @@
     frame t -> GoogLeNet -> LSTM 1(t) -> ... -> LSTM 5(t) -> scores(t);   step t's loss and answer count t / T
 
 Published:
-    trunk        googlenet            1024x1x7x7      sees 1
-    fc6.0        average pool 1x7x7   1024x30         sees 1
-    lstm         lstm                 512x30          sees 30
-    classifier   linear               101x30          sees 30
+    reader.trunk        googlenet            1024x1x7x7      sees 1
+    reader.fc6.0        average pool 1x7x7   1024x30         sees 1
+    reader.lstm         lstm                 512x30          sees 30
+    reader.classifier   linear               101x30          sees 30
 
 Motion shows as in `cnn_lstm`, between frames a second apart. The four ways to answer are `model.answer`.
 
@@ -19,26 +19,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
+from vidfusion.classifier import ClipShape
 from vidfusion.nets.choice import torchvision_net
 from vidfusion.nets.frame_net import FrameNet
 from vidfusion.strategies import cnn_lstm
-from vidfusion.strategies.cnn_lstm import CNNLSTM, CNNLSTMConfig
+from vidfusion.strategies.cnn_lstm import FrameLSTM, LSTMConfig, OverTime
 
 GOOGLENET = torchvision_net("googlenet", "published", mean=127.5, std=127.5)
 NETS = {**cnn_lstm.NETS, "published": GOOGLENET}
+LSTMS = {"published": (512, 5), "small": (256, 3), "tiny": (64, 2)}  # cells, layers
 
 
 @dataclass
-class SnippetsLSTMConfig(CNNLSTMConfig):
+class SnippetsLSTMConfig(LSTMConfig):
     """As `cnn_lstm`'s, with the paper's choices."""
 
     gain: Literal["constant", "linear"] = "linear"
     answer: Literal["mean", "last", "max", "weighted"] = "weighted"
 
 
-class SnippetsLSTM(CNNLSTM):
+class SnippetsLSTM(OverTime):
     """Stacked LSTMs on a frame CNN; see the file's docstring."""
 
     Config = SnippetsLSTMConfig
     nets: ClassVar[dict[str, FrameNet]] = NETS
-    lstm_sizes: ClassVar[dict[str, tuple[int, int]]] = {"published": (512, 5), "small": (256, 3), "tiny": (64, 2)}
+    least_frames = 2
+    order_matters = True
+
+    def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
+        """A frame CNN, LSTMs one above the other, and a classifier at every step."""
+        hidden, layers = LSTMS[self.config.size]
+        self.reader = FrameLSTM(net, clip.crop, self.config.hidden or hidden, self.config.layers or layers, num_classes)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(N, 3, T, H, W) -> logits (N, T, C), one for each step."""
+        return self.reader(rgb)

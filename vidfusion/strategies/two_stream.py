@@ -36,11 +36,11 @@ from dataclasses import dataclass
 from typing import Literal, Optional
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
-from vidfusion.nets.blocks import classifier_head, frame_cnn
+from vidfusion.nets.blocks import image_network
 from vidfusion.nets.cnn_m import CNN_M_2048
 from vidfusion.nets.frame_net import FrameNet
 from vidfusion.optimisation import freeze_all_but_last
@@ -79,8 +79,8 @@ class TwoStream(VideoClassifier):
             conv1, conv2, *others = net.convs
             temporal = dataclasses.replace(net, convs=(conv1, dataclasses.replace(conv2, norm=False), *others))
         self.input_channels = (3, channels)
-        self.spatial = _network(spatial, (3, 1, clip.crop, clip.crop), num_classes)
-        self.temporal = _network(temporal, (channels, 1, clip.crop, clip.crop), num_classes)
+        self.spatial = image_network(spatial, (3, 1, clip.crop, clip.crop), num_classes)
+        self.temporal = image_network(temporal, (channels, 1, clip.crop, clip.crop), num_classes)
 
     def forward(self, rgb: Tensor, flow: Tensor) -> dict[str, Tensor]:
         """(N, 3, 1, H, W) and (N, 2, L, H, W) -> logits (N, C) of each stream."""
@@ -97,20 +97,13 @@ class TwoStream(VideoClassifier):
             inputs["flow"] = trajectory_stack(inputs["flow"])
         if self.config.mean_subtraction:
             inputs["flow"] = inputs["flow"] - batch["flow_mean"][..., None, None]
-        return inputs
+        return inputs | {"flow": inputs["flow"] * self.net.flow_scale}
 
     def freeze(self) -> None:
         """Leave of the spatial stream only the last layer to be trained, where that is asked for."""
         super().freeze()
         if self.config.spatial_training == "last_layer":
             freeze_all_but_last(self.spatial, 1)
-
-
-def _network(net: FrameNet, image: tuple[int, int, int, int], num_classes: int) -> nn.Sequential:
-    layers = frame_cnn(net, image[0])
-    head = classifier_head(layers, net, image, num_classes)
-    # A torchvision network stays whole, for its ImageNet weights.
-    return nn.Sequential(*([layers] if net.backbone else layers), *head)
 
 
 def _check(config: TwoStreamConfig, clip: ClipShape) -> None:

@@ -25,12 +25,14 @@ def rows(model: VideoClassifier) -> list[str]:
     A torchvision network is one line, and so is a module that no clip passes.
     """
     lines: list[list[str]] = []
-    side = model.clip.crop
+    table, side = layer_table(model), model.clip.crop
     for name, part in model.named_modules():
         if isinstance(part, TorchvisionTrunk):
-            lines.append([name, part.name, size(feature_shape(part, (3, 1, side, side))), "", "sees 1"])
+            shape = size(feature_shape(part, (part.in_channels, 1, side, side)))
+            last = [layer for layer in table if layer.name.startswith(f"{name}.")][-1]
+            lines.append([name, part.name, shape, "", f"sees {last.clipped[0]}"])
     trunks = tuple(f"{line[0]}." for line in lines)
-    for layer in layer_table(model):
+    for layer in table:
         if layer.kind == "norm" or layer.name.startswith(trunks):
             continue
         sees = f"sees {layer.clipped[0]}"

@@ -22,14 +22,15 @@ POOLINGS = ["conv", "late", "slow", "local", "time_conv"]
 )
 def test_published_lstms(preset, words, count, layers):
     model = network(preset, "model.size=published", *words, device="meta")
-    assert parameters(model.lstm) == count
-    assert model.lstm.num_layers == layers
+    part = model.flow if preset == "cnn_lstm" else model.reader
+    assert parameters(part.lstm) == count
+    assert part.lstm.num_layers == layers
 
 
 def test_every_lstm_layer_starts_with_open_forget_gates():
     model = network("snippets_lstm", "model.size=small")
     for layer in range(3):
-        bias = getattr(model.lstm, f"bias_ih_l{layer}")
+        bias = getattr(model.reader.lstm, f"bias_ih_l{layer}")
         assert torch.equal(bias[256:512], torch.ones(256)) and not torch.equal(bias[:256], torch.ones(256))
 
 

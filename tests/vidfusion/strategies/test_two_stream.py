@@ -58,7 +58,7 @@ def test_the_mean_of_the_whole_field_is_subtracted_after_the_path_was_followed()
 def test_a_path_leads_forwards_only():
     with pytest.raises(ValueError, match=r"model\.stacking=trajectory: .* do not follow each other"):
         network("two_stream_bidirectional", "model.stacking=trajectory")
-    for word in ("sampling.stride=2", "sampling.fps=5", "sampling.span=video"):
+    for word in ("sampling.stride=2", "sampling.fps=5", "sampling.span=segments"):
         with pytest.raises(ValueError, match=r"do not follow each other; expected sampling\.flow_direction=forward"):
             network("two_stream_trajectory", word)
 
