@@ -248,7 +248,7 @@ def record_of(strategy="slow_fusion", hit1=0.5, *, rows=(), code="c0de", fingerp
         protocol=Protocol("even", "center", "10 clips x 1 view"), videos=Videos(100, 100, 0, 0, 0),
         rows=[row if isinstance(row, RunRow) else row_of(row, hit1) for row in rows or (strategy,)],
         seconds={"train": 40.1, "waiting": 1.0, "test": 5.2, "flow": 0.0}, memory_mb=900, device="cpu", config={},
-        code=Code(code, "abc", {"torch": "2.14.1"}),
+        code=Code(code, "abc", {"torch": "2.14.1"}, shared=code),
         data=Data(fingerprint=fingerprint, files="aa11", classes=list(classes), families=FAMILIES, training_videos=60),
     )  # fmt: skip
     record = replace(record, **changes)

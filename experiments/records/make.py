@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from datamodules.datamodule import VideoDataModule
-from experiments.records.provenance import PACKAGES, code_hash, git_commit
+from experiments.records.provenance import PACKAGES, code_hash, git_commit, shared_code
 from experiments.records.record import Code, Data, Family, Metrics, Protocol, Record, RunRow, Videos
 from experiments.settings.compose import parse
 from experiments.settings.schema import RunConfig, is_place
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import multiply_adds, training_multiply_adds
-from vidfusion.metrics import HitAtK, PerClassHits
+from vidfusion.metrics import HitAtK, PerClassHits, hits_at_k
 from vidfusion.votes import Votes
 
 
@@ -62,7 +62,7 @@ def make_record(run: RunConfig, model: VideoClassifier, data: VideoDataModule, t
             "flow": data.store.flow_seconds if run.sampling.flow_frames else 0.0,
         },
         memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 2**20),
-        code=Code(code_hash(run), git_commit(), versions),
+        code=Code(code_hash(run), git_commit(), versions, shared_code()),
         data=Data(
             fingerprint=data.fingerprint(),
             fingerprints=data.fingerprints(),
@@ -173,9 +173,19 @@ def accuracies(
             videos=int(per_class.total[indices].sum()),
             video_hit1=_number(per_class.hits[indices].sum() / per_class.total[indices].sum()),
             train_clip_hit1=float(np.nanmean(train[indices])) if train.size else None,
+            within_hit1=within(videos.scores[:, row], videos.target, indices),
         )
         for family, indices in families.items()
     }
+
+
+def within(scores: torch.Tensor, target: torch.Tensor, classes: list[int]) -> float | None:
+    """The share of a family's videos whose best class among its own `classes` is right; scores and target (N, C).
+
+    A video without scores counts as wrong. None where the family has no video.
+    """
+    own = target[:, classes].any(1)
+    return _number(hits_at_k(scores[own][:, classes], target[own][:, classes], 1).double().mean())
 
 
 def _number(value: torch.Tensor) -> float | None:

@@ -6,7 +6,7 @@ import ast
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from experiments import ROOT
@@ -43,6 +43,11 @@ SHARED = _digests(
 )
 
 
+def shared_code() -> str:
+    """16 hex digits of the code that every run executes, whichever its strategy and data set."""
+    return _digest(SHARED)
+
+
 def code_hash(run: RunConfig) -> str:
     """16 hex digits of the code that a run executes, without comments, docstrings and layout.
 
@@ -50,8 +55,12 @@ def code_hash(run: RunConfig) -> str:
     """
     classes = [base for own in (run.strategy_class, *map(type, run.datasets())) for base in own.__mro__]
     files = {Path(getattr(sys.modules[base.__module__], "__file__", None) or "").resolve() for base in classes}
+    return _digest(SHARED | {path: OWN[path] for path in sorted(files & OWN.keys())})
+
+
+def _digest(files: Mapping[Path, bytes]) -> str:
     digest = hashlib.sha256(f"format {FORMAT}".encode())
-    for path, content in [*SHARED.items(), *((path, OWN[path]) for path in sorted(files & OWN.keys()))]:
+    for path, content in files.items():
         digest.update(path.relative_to(ROOT).as_posix().encode() + content)
     return digest.hexdigest()[:16]
 

@@ -72,11 +72,15 @@ class Videos:
 
 @dataclass
 class Family:
-    """Hits among the videos of one family of classes."""
+    """Hits among the videos of one family of classes.
+
+    `video_hit1` counts the best of all classes, `within_hit1` the best of the family's own, which old records lack.
+    """
 
     videos: Count
     video_hit1: Share | None
     train_clip_hit1: Share | None
+    within_hit1: Share | None = None
 
 
 @dataclass(kw_only=True)
@@ -96,11 +100,13 @@ class RunRow:
 
 @dataclass
 class Code:
-    """The code that made the run."""
+    """The code that made the run. `shared` is the part of it that no strategy or data set has for itself, which old
+    records and ensembles lack."""
 
     hash: str
     commit: str
     versions: dict[str, str]
+    shared: str | None = None
 
 
 @dataclass(kw_only=True)

@@ -3,69 +3,85 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from experiments.tables.baselines import Contest
 from experiments.tables.comparisons import Comparison, comparison_id
-from experiments.tables.rows import Row, baseline_of, compared_rows
 from experiments.tables.significance import LEVEL, holm
 from experiments.tables.wording import DASH, DIFFERENCE
 
 
 @dataclass(frozen=True)
-class Differences:
-    """What came of comparing the rows of a section with its baseline.
-
-    baseline: the label of the baseline; the section has none where nothing was compared
-    found:    by label of a row, the comparison
-    p_holm:   by label, p after Holm's correction, where there is a p
-    missing:  labels of rows that should have been compared and were not
-    """
+class Difference:
+    """How a row differs from its baseline: the baseline's label, the comparison, p after Holm's correction where there
+    is a p, and the number of comparisons that it corrects for."""
 
     baseline: str
-    found: dict[str, Comparison]
-    p_holm: dict[str, float]
+    compared: Comparison
+    p_holm: float | None
+    number: int
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What came of comparing the rows of a section with their baselines.
+
+    found:   by label of a row
+    missing: labels of rows that should have been compared and were not
+    """
+
+    found: dict[str, Difference]
     missing: list[str]
 
     def __bool__(self) -> bool:
         return bool(self.found)
 
     @property
+    def baselines(self) -> list[str]:
+        """The labels of the baselines, each once."""
+        return list(dict.fromkeys(difference.baseline for difference in self.found.values()))
+
+    @property
     def title(self) -> str:
         """The title of the column."""
-        return f"{DIFFERENCE} {self.baseline}"
+        return f"{DIFFERENCE} {self.baselines[0] if len(self.baselines) == 1 else 'its baseline'}"
 
     def text(self, label: str) -> str:
         """`+2.3 [0.4, 4.1] *` in percentage points: the difference, its interval and the mark of a small p."""
-        compared = self.found.get(label)
-        if compared is None:
+        if (found := self.found.get(label)) is None:
             return DASH
-        difference = _points(compared.difference)
+        compared, difference = found.compared, _points(found.compared.difference)
         if compared.low is None or compared.high is None:
             return f"{difference:+.1f}"
         interval = f"[{_points(compared.low):.1f}, {_points(compared.high):.1f}]"
-        return f"{difference:+.1f} {interval}" + " *" * (self.p_holm.get(label, 1.0) < LEVEL)
+        return f"{difference:+.1f} {interval}" + " *" * (found.p_holm is not None and found.p_holm < LEVEL)
 
     def csv(self, label: str) -> dict[str, object]:
         """The same, unrounded, for the CSV."""
-        compared = self.found.get(label)
-        if compared is None:
+        if (found := self.found.get(label)) is None:
             return {}
-        found = {key: getattr(compared, key) for key in ("difference", "low", "high", "p")}
-        found |= {"p_holm": self.p_holm.get(label), "clusters": compared.clusters, "method": compared.method}
-        return {"baseline": self.baseline} | found
+        line = {key: getattr(found.compared, key) for key in ("difference", "low", "high", "p")}
+        line |= {"p_holm": found.p_holm, "clusters": found.compared.clusters, "method": found.compared.method}
+        return {"baseline": found.baseline} | line
 
     def fact(self) -> str:
         """How the rows were compared, what that speaks of, and which rows were not compared."""
-        number = len(self.p_holm)
         text = f"{self.title}, the baseline fixed beforehand: of Video Hit@1, in percentage points"
-        if number:
-            text += f" [95 % interval]; * marks p < 0.05 by Holm's correction for {number} comparison"
-            text += "s" * (number > 1)
-        alike = defaultdict(list)
-        for label, compared in self.found.items():
-            alike[_how(compared, number)].append(label)
+        numbers = dict.fromkeys(found.number for found in self.found.values() if found.number)
+        if numbers:
+            counts = " and ".join(f"{number:,}" for number in numbers)
+            text += f" [95 % interval]; * marks p < 0.05 by Holm's correction for {counts} comparison"
+            text += "s" * (list(numbers) != [1])
         sentences = [text]
+        if len(self.baselines) > 1:
+            of = {
+                label: [row for row, found in self.found.items() if found.baseline == label] for label in self.baselines
+            }
+            sentences += [f"Baseline of {', '.join(rows)}: {label}" for label, rows in of.items()]
+        alike = defaultdict(list)
+        for label, found in self.found.items():
+            alike[_how(found.compared, found.number)].append(label)
         for how, labels in alike.items():
             sentences.append(how[0].upper() + how[1:] if len(alike) == 1 else f"{', '.join(labels)}: {how}")
         if self.missing:
@@ -73,17 +89,22 @@ class Differences:
         return f"{'. '.join(sentences)}."
 
 
-def differences_of(rows: list[Row], labels: list[str], comparisons: Mapping[str, Comparison]) -> Differences:
-    """The stored comparisons of these rows with their baseline."""
-    baseline = baseline_of(rows)
-    if baseline is None:
-        return Differences("", {}, {}, [])
-    ids = {labels[rows.index(row)]: comparison_id(row, baseline) for row in compared_rows(rows, baseline)}
-    found = {label: comparisons[name] for label, name in ids.items() if name in comparisons}
-    judged = {label: compared.p for label, compared in found.items() if compared.p is not None}
-    p_holm = dict(zip(judged, holm(list(judged.values())), strict=True))
-    missing = [label for label in ids if label not in found]
-    return Differences(labels[rows.index(baseline)], found, p_holm, missing)
+def differences_of(
+    labels: Mapping[int, str], contests: Iterable[Contest], comparisons: Mapping[str, Comparison]
+) -> Differences:
+    """The stored comparisons of these contests; `labels` are those of rows, by `id`."""
+    differences, missing = {}, []
+    for contest in contests:
+        ids = {labels[id(row)]: comparison_id(row, contest.baseline) for row in contest.rows}
+        found = {label: comparisons[name] for label, name in ids.items() if name in comparisons}
+        judged = {label: compared.p for label, compared in found.items() if compared.p is not None}
+        p_holm = dict(zip(judged, holm(list(judged.values())), strict=True))
+        baseline = labels[id(contest.baseline)]
+        differences |= {
+            label: Difference(baseline, compared, p_holm.get(label), len(judged)) for label, compared in found.items()
+        }
+        missing += [label for label in ids if label not in found]
+    return Differences(differences, missing)
 
 
 def _points(share: float) -> float:

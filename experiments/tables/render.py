@@ -11,7 +11,7 @@ from itertools import compress
 
 from datamodules.text import printable
 from experiments.tables.text import aligned
-from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS
+from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS, WITHIN
 
 COMMAND = "python experiments/run.py --table"
 TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
@@ -44,9 +44,9 @@ def to_markdown(sections: list[Section]) -> str:
 
 def summary(section: Section) -> str:
     """Video Hit@1, over all classes and in each family, as a small Markdown table for a README; and the protocol."""
-    kept = [name == "Strategy" or name.startswith(HIT) for name in section.columns]
+    kept = [name == "Strategy" or name.startswith((HIT, WITHIN)) for name in section.columns]
     columns, *rows = [list(compress(row, kept)) for row in (section.columns, *section.rows)]
-    columns = [name.removeprefix(f"{HIT}, ") for name in columns]
+    columns = [name.removeprefix(f"{HIT}, ").removeprefix(f"{WITHIN} ") for name in columns]
     facts = [fact for fact in section.facts if fact.startswith(("Test:", SEVERAL_SEEDS))]
     return "\n".join([*_grid(columns, rows), "", " ".join(map(_plain, ["In percent.", *facts]))])
 

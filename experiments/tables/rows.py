@@ -16,10 +16,9 @@ ORDER = (
     *("early_fusion", "late_fusion", "slow_fusion", "cnn_average", "c3d"),
     *("two_stream_spatial", "two_stream_temporal", "two_stream", "two_stream_svm"),
     *("two_stream_multi_task_spatial", "two_stream_multi_task_temporal"),
-    *("two_stream_multi_task", "two_stream_multi_task_svm", "cnn_lstm"),
+    *("two_stream_multi_task", "two_stream_multi_task_svm"),
+    *("cnn_lstm_rgb", "cnn_lstm_flow", "cnn_lstm", "conv3d_lstm", "tsn_rgb", "tsn_flow", "tsn"),
 )
-# The first of these that a section has is its baseline, whatever the results are.
-BASELINES = ("single_frame", "lecture_late", "two_stream")
 PACKAGES = ("torch", "opencv-python-headless", "av", "decord")  # whose versions a row does not mix without a mark
 COSTS = ("parameters", "macs_per_clip", "macs_training", "frames_per_clip", "frames_per_video")
 
@@ -68,11 +67,13 @@ class Row:
         """All numbers of each run, flat: metrics as fractions, `<family>/video_hit1`, costs, `seconds/*`."""
         found = []
         for record, row in self.runs:
+            # A stream is trained together with the others: time and memory are of them all.
+            whole = row is record.rows[-1]
             families = [(name, dataclasses.asdict(family)) for name, family in row.families.items()]
             numbers = row.metrics | {f"{name}/{key}": value for name, of in families for key, value in of.items()}
             numbers |= {key: getattr(row, key) for key in COSTS}
-            numbers |= {f"seconds/{key}": value for key, value in record.seconds.items()}
-            found.append(numbers | {"memory_mb": record.memory_mb})
+            numbers |= {f"seconds/{key}": value if whole else None for key, value in record.seconds.items()}
+            found.append(numbers | {"memory_mb": record.memory_mb if whole else None})
         return found
 
     def _means(self, key: str, over: str) -> list[float] | None:
@@ -108,16 +109,28 @@ def make_rows(records: list[Record]) -> list[Row]:
 
 
 def _rows_of(name: str, runs: list[tuple[Record, RunRow]]) -> list[Row]:
-    """One row for all seeds that were run on the same splits; of unlike runs of one point, one row each."""
-    splits_of = defaultdict(list)
-    for record, _ in runs:
-        splits_of[record.seed].append(str(record.split))
-    if any(len(splits) > len(set(splits)) for splits in splits_of.values()):
+    """A row for the most runs that have every one of their seeds on every one of their splits; then for the rest.
+
+    So a seed or split that is only half run changes no row. Of several runs of one point, each has a row.
+    """
+    points = {(run[0].seed, str(run[0].split)): run for run in runs}
+    if len(points) < len(runs):
         return [Row(name, [run]) for run in runs]
-    same_splits = defaultdict(list)
-    for run in runs:
-        same_splits[frozenset(splits_of[run[0].seed])].append(run)
-    return [Row(name, own) for own in same_splits.values()]
+    rows = []
+    while points:
+        splits_of = defaultdict(set)
+        for seed, split in points:
+            splits_of[seed].add(split)
+        blocks = {
+            frozenset(one & other): [seed for seed, splits in splits_of.items() if one & other <= splits]
+            for one in splits_of.values()
+            for other in splits_of.values()
+            if one & other
+        }
+        splits, seeds = max(blocks.items(), key=lambda block: (len(block[0]) * len(block[1]), len(block[1])))
+        block = [point for point in points if point[0] in seeds and point[1] in splits]
+        rows.append(Row(name, [points.pop(point) for point in block]))
+    return rows
 
 
 def section_groups(records: list[Record]) -> list[list[Record]]:
@@ -138,40 +151,3 @@ def section_groups(records: list[Record]) -> list[list[Record]]:
         else:
             groups += [[record for record in own if record.data.fingerprint == of] for of in sorted(versions)]
     return groups
-
-
-def baseline_of(rows: list[Row]) -> Row | None:
-    """The row that the others of a section are compared with. The results play no part in the choice.
-
-    Of several rows of its name it is the plainest: native clip, no pretraining, fewest settings given by hand. Of
-    equally plain ones it is the most complete.
-    """
-
-    def plainest(row: Row) -> tuple:
-        native, untrained = row.first.clip == "native", row.first.pretrained == "none"
-        return native, untrained, -len(row.first.given or []), len(row.splits), row.num_seeds
-
-    for name in BASELINES:
-        named = [row for row in rows if row.name == name and row.first.kind != "test"]
-        if named:
-            return max(named, key=plainest)
-    return None
-
-
-def compared_rows(rows: list[Row], baseline: Row) -> list[Row]:
-    """The rows of a section that are compared with its baseline: those of the same splits and data.
-
-    A test with other settings is no further system. It would only raise the number of comparisons.
-    """
-
-    def data(row: Row) -> set[tuple[str, str]]:
-        return {(str(record.split), record.data.fingerprint) for record in row.records}
-
-    return [row for row in rows if row is not baseline and row.first.kind != "test" and data(row) == data(baseline)]
-
-
-def pairs(records: list[Record]) -> list[tuple[Row, Row]]:
-    """Every row that is compared with the baseline of its section, and that baseline."""
-    sections = [make_rows(group) for group in section_groups(records)]
-    baselines = [(rows, baseline_of(rows)) for rows in sections]
-    return [(row, of) for rows, of in baselines if of is not None for row in compared_rows(rows, of)]

@@ -10,13 +10,23 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from itertools import chain
 
-from experiments.records.record import Record
+from experiments.records.record import Record, digest
+from experiments.tables.baselines import contests, given_words
 from experiments.tables.comparisons import Comparison
 from experiments.tables.differences import Differences, differences_of
 from experiments.tables.published import cited, literature_section
 from experiments.tables.render import HEAD, Section
 from experiments.tables.rows import Row, make_rows, mixed_versions, section_groups
-from experiments.tables.wording import DASH, SPLITS, count_text, percent_text, section_facts, splits_text
+from experiments.tables.wording import (
+    DASH,
+    SPLITS,
+    WITHIN,
+    count_text,
+    counted_within,
+    percent_text,
+    section_facts,
+    splits_text,
+)
 
 COST_COLUMNS = {
     "Parameters": "parameters",
@@ -39,7 +49,12 @@ def tables(
 
     `comparisons` are those of `read_comparisons`.
     """
-    sections = [_section(group, published, comparisons or {}) for group in section_groups(records)]
+    by_id = {record.id: record for record in records}
+    groups = section_groups(records)
+    titles = _titles(groups)
+    sections = [
+        _section(title, group, by_id, published, comparisons or {}) for title, group in zip(titles, groups, strict=True)
+    ]
     if not sections:
         sections.append(Section("No finished run yet", [EMPTY], [], []))
     shown = {"sports1m"} | {record.dataset for record in records}
@@ -47,10 +62,37 @@ def tables(
     return sections + [literature_section(name, [e for e in published if e["dataset"] == name]) for name in datasets]
 
 
-def _section(records: list[Record], published: list[dict], comparisons: Mapping[str, Comparison]) -> Section:
+def _titles(groups: list[list[Record]]) -> list[str]:
+    """A heading for each section; where two would be the same, with what sets them apart."""
+    titles = []
+    for records in groups:
+        first, splits = records[0], {str(record.split) for record in records}
+        titles.append(f"{first.dataset}, {splits_text(splits)}, recipe {first.recipe}, size {first.size}")
+    apart = (
+        lambda records: f"{records[0].num_classes} classes",
+        lambda records: f"test {records[0].protocol.text}",
+        lambda records: f"data {records[0].data.fingerprint}",
+        lambda records: f"classes {digest(records[0].data.classes)}",
+    )
+    full = []
+    for title, records in zip(titles, groups, strict=True):
+        alike = [group for group, of in zip(groups, titles, strict=True) if of == title]
+        marks = [tell(records) for tell in apart if len({tell(group) for group in alike}) > 1]
+        full.append(", ".join([title, *marks]))
+    return full
+
+
+def _section(
+    title: str,
+    records: list[Record],
+    by_id: Mapping[str, Record],
+    published: list[dict],
+    comparisons: Mapping[str, Comparison],
+) -> Section:
     first, rows = records[0], make_rows(records)
-    labels, splits = _labels(rows), {str(record.split) for record in records}
-    differences = differences_of(rows, labels, comparisons)
+    labels, splits = _labels(rows, by_id), {str(record.split) for record in records}
+    label_of = {id(row): label for row, label in zip(rows, labels, strict=True)}
+    differences = differences_of(label_of, contests(rows, by_id), comparisons)
     metrics, footnotes = _metric_columns(records), []
     columns = _columns(metrics, len(splits) > 1, differences)
     if theirs := [entry for entry in published if entry["dataset"] == first.dataset]:
@@ -65,8 +107,9 @@ def _section(records: list[Record], published: list[dict], comparisons: Mapping[
     lines = {"chance": chance}
     lines |= {label: _csv_row(row) | differences.csv(label) for row, label in zip(rows, labels, strict=True)}
 
-    title = f"{first.dataset}, {splits_text(splits)}, recipe {first.recipe}, size {first.size}"
-    facts = section_facts(records) + ([differences.fact()] if differences else [])
+    shared = sorted(set.intersection(*(set(given_words(row, by_id)) for row in rows)))
+    facts = section_facts(records) + ([f"Given by hand to all rows: {', '.join(shared)}."] if shared else [])
+    facts += [differences.fact()] if differences else []
     notes = [f"[{number}] {note}" for number, note in enumerate(footnotes, start=1)]
     for row, label in zip(rows, labels, strict=True):  # what an ensemble was fused from
         texts = dict.fromkeys(record.ensemble.text for record in row.records if record.ensemble)
@@ -81,7 +124,9 @@ def _metric_columns(records: list[Record]) -> dict[str, str]:
     if any(record.videos.undecodable for record in records):
         columns |= {f"Video Hit@{k}, scored only": f"test/scored_video_hit{k}" for k in (1, 5)}
     columns["Class accuracy"] = "test/class_accuracy"
-    columns |= {f"Video Hit@1, {family}": f"{family}/video_hit1" for family in records[0].families}
+    within = counted_within(records)
+    title, key = (WITHIN, "within_hit1") if within else ("Video Hit@1,", "video_hit1")
+    columns |= {f"{title} {family}": f"{family}/{key}" for family in records[0].families}
     return columns | {"Training Clip Hit@1": "train/clip_hit1"}
 
 
@@ -113,26 +158,39 @@ def _published(row: Row, entries: list[dict], footnotes: list[str]) -> str:
     return ", ".join(cited(entry, footnotes) for entry in same) or DASH
 
 
-def _labels(rows: list[Row]) -> list[str]:
+def _labels(rows: list[Row], by_id: Mapping[str, Record]) -> list[str]:
     """Row names, each with what sets it apart from other rows of the section."""
     splits = set.union(*(row.splits for row in rows))
+    given = [given_words(row, by_id) for row in rows]
+    apart = sorted({word for words in given for word in words} - set.intersection(*map(set, given)))
+    short = _short_words(apart)
     codes, selections = defaultdict(set), {row.first.selection for row in rows}
     for row in rows:
         codes[row.name].add(row.first.code.hash)
     labels = []
-    for row in rows:
+    for row, words in zip(rows, given, strict=True):
         first, marks = row.first, mixed_versions(row.records)
         marks += [f"clip={first.clip}"] if first.clip != "native" else []
         marks += [f"pretrained={first.pretrained}"] if first.pretrained != "none" else []
         marks += [first.selection] if len(selections) > 1 else []
+        marks += [short[word] for word in words if word in short and not first.test]
         marks += [f"code {first.code.hash}"] if len(codes[row.name]) > 1 else []
         marks += [f"{name}={value}" for name, value in first.test.changed.items()] if first.test else []
         marks += [f"{splits_text(row.splits)} only"] if row.splits != splits else []
         labels.append(f"{row.name} ({', '.join(marks)})" if marks else row.name)
+    # What else can differ is what presets held when the runs were made, or runs that were copied.
     return [
-        label if labels.count(label) == 1 else f"{label} (run {row.first.id})"
-        for label, row in zip(labels, rows, strict=True)
+        label if labels.count(label) == 1 else f"{label}, {labels[:place].count(label) + 1} of {labels.count(label)}"
+        for place, label in enumerate(labels)
     ]
+
+
+def _short_words(words: list[str]) -> dict[str, str]:
+    """`training.lr=0.1` as `lr=0.1`, unless another setting has the same last name."""
+    names = {word: word.partition("=")[0] for word in words}
+    last = {word: name.rpartition(".")[2] for word, name in names.items()}
+    alike = {tail: {names[word] for word in words if last[word] == tail} for tail in last.values()}
+    return {word: word.replace(names[word], last[word], 1) if len(alike[last[word]]) == 1 else word for word in words}
 
 
 def _chance(records: list[Record], keys: list[str]) -> dict[str, float | None]:
@@ -140,7 +198,9 @@ def _chance(records: list[Record], keys: list[str]) -> dict[str, float | None]:
     classes, families, named = records[0].num_classes, records[0].families, records[0].chance
     chance: dict[str, float | None] = dict.fromkeys(keys, 1 / classes)
     chance |= {key: 5 / classes if classes > 5 else None for key in keys if key.endswith("hit5")}
-    return chance | {f"{family}/video_hit1": named.get(family, 1 / count) for family, count in families.items()}
+    for family, count in families.items():
+        chance |= {f"{family}/{key}": named.get(family, 1 / count) for key in ("video_hit1", "within_hit1")}
+    return {key: chance[key] for key in keys}
 
 
 def _csv_row(row: Row) -> dict[str, object]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from datamodules.text import printable
 from experiments.records.files import writing_in
 from experiments.records.record import Ensemble, Record
+from experiments.tables.baselines import pairs
 from experiments.tables.comparisons import read_comparisons, update_comparisons
 from experiments.tables.ensembles import CODE, Named, alike_runs, ensemble_id, read_ensembles, score_files
 from experiments.tables.published import read_published
 from experiments.tables.recount import sound_records
 from experiments.tables.render import Section
-from experiments.tables.rows import pairs
 from experiments.tables.table import tables
 from experiments.tables.write import write_tables
 

@@ -10,7 +10,7 @@ from experiments.tables.rows import mixed_versions
 
 DASH = "—"
 # How some facts and columns begin; a summary for a README keeps these beside the hits.
-DIFFERENCE, SPLITS, SEVERAL_SEEDS = "Difference to", "Spread over splits", "With several seeds"
+DIFFERENCE, SPLITS, SEVERAL_SEEDS, WITHIN = "Difference to", "Spread over splits", "With several seeds", "Hit@1 within"
 
 
 def section_facts(records: list[Record]) -> list[str]:
@@ -20,6 +20,8 @@ def section_facts(records: list[Record]) -> list[str]:
     guess = "an even guess among all" + ", for a family among its own unless its data set says otherwise" * bool(
         families
     )
+    if counted_within(records):
+        guess += "; Hit@1 within a family is of its own videos and counts the best of its own classes"
     facts = [
         f"Test: {first.protocol.text}. Model tested: {_several(record.selection for record in records)}.",
         f"{first.num_classes} classes{': ' * bool(families)}{families}. Chance: {guess}.",
@@ -34,6 +36,12 @@ def section_facts(records: list[Record]) -> list[str]:
     if mixed := mixed_versions(records):
         facts.append(f"Versions differ between runs: {', '.join(mixed)}.")
     return [*facts, f"Commit {commit}; data {data}; device {device}. Hits and accuracy in percent."]
+
+
+def counted_within(records: list[Record]) -> bool:
+    """Whether all rows have hits among the families' own classes, which old records lack."""
+    families = [family for record in records for row in record.rows for family in row.families.values()]
+    return all(family.within_hit1 is not None or not family.videos for family in families)
 
 
 def _video_facts(records: list[Record]) -> list[str]:

@@ -69,6 +69,7 @@ def _numbers(record: Record) -> dict[str, float | int | str | None]:
         numbers |= {f"{prefix}{name}": value for name, value in row.metrics.items()}
         for family, part in row.families.items():
             numbers[f"{prefix}test/family/{family}_video_hit1"] = part.video_hit1
+            numbers[f"{prefix}test/family/{family}_within_hit1"] = part.within_hit1
         for name in ("parameters", "macs_per_clip", "macs_training", "frames_per_video"):
             numbers[f"{prefix}model/{name}"] = getattr(row, name)
     return numbers

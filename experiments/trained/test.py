@@ -142,7 +142,7 @@ def _write(trained: Trained, data: VideoDataModule, record: Record) -> None:
 def _numbers(row: RunRow) -> dict[str, float]:
     """What is printed of a row: the metrics of its test that say something, and each family's."""
     numbers = {name.removeprefix("test/"): value for name, value in row.metrics.items() if name.startswith("test/")}
-    numbers |= {family: part.video_hit1 for family, part in row.families.items()}
+    numbers |= {f"within {family}": part.within_hit1 for family, part in row.families.items()}
     return {name: value for name, value in numbers.items() if value is not None and not name.startswith("scored_")}
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from experiments.records.files import read_records
 from experiments.records.record import Ensemble, Fused, NetworkTest
+from experiments.tables.baselines import BASELINES, pairs
 from experiments.tables.comparisons import read_comparisons, update_comparisons
 from experiments.tables.render import to_latex, to_markdown
-from experiments.tables.rows import BASELINES, pairs
 from experiments.tables.significance import compare
 from experiments.tables.table import tables
 from experiments.tables.update import update
@@ -27,7 +27,7 @@ def make_run(results, name, right, *, groups=24, unscored=(), **changes):
     scores = np.full((*right.shape, 2, 3), 1 / 3)
     scores[:, :, 0] = np.eye(3)[np.where(right, np.arange(NUM_VIDEOS) % 2, 2)]
     scores[:, list(unscored)] = np.nan
-    changes = {"classes": ("a", "b", "c"), "families": {}, "code": name} | changes
+    changes = {"classes": ("a", "b", "c"), "families": {}} | changes
     return save_run(results, record_of(name, **changes), scores, SPLIT_LABELS, groups=groups)
 
 
@@ -131,19 +131,80 @@ def test_baseline_is_fixed_by_name_whatever_came_out(tmp_path):
     assert pairs([record for record in read_records(tmp_path)[0] if record.strategy == "c3d"]) == []
 
 
-@pytest.mark.parametrize(
-    ("odd", "seeds"),
-    [({"clip": "lecture"}, 3), ({"pretrained": "imagenet"}, 3), ({"given": ["model.backbone=resnet18"]}, 3), ({}, 1)],
-    ids=str,
-)
-def test_of_several_baselines_the_plainest_is_taken_and_then_the_most_complete(tmp_path, odd, seeds):
-    make_runs(tmp_path, {"single_frame": 0.5, "c3d": 0.5}, seeds=2)
-    for seed in range(seeds):
-        right = np.ones(NUM_VIDEOS, bool)
-        make_run(tmp_path, "single_frame", right, id=f"odd-{seed}", seed=seed, settings="odd", **odd)
-    found = pairs_of(tmp_path)
-    assert {baseline.first.settings for _, baseline in found} == {"single_frame-settings"}
-    assert {(row.name, row.first.settings) for row, _ in found} == {("single_frame", "odd"), ("c3d", "c3d-settings")}
+SIDE_RUNS = {
+    "fewer steps": {"given": ["training.steps=100"]},
+    "another rate, a sweep of its own": {"given": ["training.lr=0.0005"], "sweep": "mine"},
+    "another clip": {"clip": "lecture"},
+    "a pretrained one": {"given": ["model.backbone=resnet18"], "pretrained": "ImageNet"},
+    "other code": {"code": "d00d"},
+    "no sweep": {"sweep": ""},
+    "another split": {"split": 2},
+    "other data": {"fingerprint": "changed"},
+    "another recipe": {"recipe": "modern"},
+    "another test": {"kind": "test", "test": NetworkTest("any", "last.ckpt", {"sampling.test_clips": 3})},
+}
+
+
+@pytest.mark.parametrize("side", SIDE_RUNS)
+@pytest.mark.parametrize("names", [("single_frame",), ("slow_fusion",), ("single_frame", "slow_fusion")], ids=str)
+def test_a_later_run_changes_no_number_of_rows_that_it_is_not_part_of(tmp_path, side, names):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9, "early_fusion": 0.6}, seeds=3)
+    before = section_of(tmp_path)
+    lines = {tuple(line["runs"].split(",")): line for line in before.csv if "runs" in line}
+    for name in names:
+        settings = f"{name}-{side}"
+        make_run(tmp_path, name, np.zeros(NUM_VIDEOS, bool), id=settings, settings=settings, **SIDE_RUNS[side])
+    sections = update(tmp_path).sections
+    after = {tuple(line["runs"].split(",")): line for section in sections for line in section.csv if "runs" in line}
+    assert after.keys() > lines.keys()
+    for runs, line in lines.items():
+        place = ("splits", "strategy", "baseline")  # labels may have to say more
+        assert {k: v for k, v in after[runs].items() if k not in place} == {
+            k: v for k, v in line.items() if k not in place
+        }
+    ours = [section for section in sections if section.csv]
+    titles = [section.title for section in ours]
+    labels = [(section.title, row[0]) for section in ours for row in section.rows]
+    assert len(set(titles)) == len(titles) and len(set(labels)) == len(labels)
+    assert not any(record.id in label for record in read_records(tmp_path)[0] for _, label in labels)
+
+
+def test_side_runs_are_labelled_by_what_differs_and_compared_with_their_own_baseline(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9})
+    given = ["training.lr=0.0005", "training.steps=100"]
+    for name, rate in (("single_frame", 0.2), ("c3d", 0.3)):
+        right = np.arange(NUM_VIDEOS) < rate * NUM_VIDEOS
+        make_run(tmp_path, name, right, id=f"{name}-side", settings=f"{name}-side", given=given, sweep="")
+    section = section_of(tmp_path)
+    labels = [row[0] for row in section.rows]
+    assert labels[1:] == [
+        *("single_frame", "single_frame (lr=0.0005, steps=100)", "c3d", "c3d (lr=0.0005, steps=100)"),
+    ]
+    shown = cells(section)
+    assert shown["c3d (lr=0.0005, steps=100)"].startswith("+10.0") and shown["single_frame"] == "—"
+    assert "Baseline of c3d (lr=0.0005, steps=100): single_frame (lr=0.0005, steps=100)" in section.facts[-1]
+    assert "correction for 1 comparison;" not in section.facts[-1]
+
+
+def test_a_run_without_a_sweep_has_a_sweeps_baseline_and_moves_no_correction(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9})
+    before = {line["strategy"]: line for line in section_of(tmp_path).csv}
+    make_runs(tmp_path, {"slow_fusion": 0.8}, sweep="")
+    after = {line["strategy"]: line for line in section_of(tmp_path).csv}
+    assert after["slow_fusion"]["baseline"] == "single_frame"
+    assert after["slow_fusion"]["p_holm"] == after["slow_fusion"]["p"]  # a contest of one
+    assert after["c3d"] == before["c3d"]
+
+
+def test_half_a_seed_changes_no_row(tmp_path):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9}, seeds=3)
+    make_run(tmp_path, "single_frame", np.zeros(NUM_VIDEOS, bool), split=2)
+    rows = [(row[0], row[section_of(tmp_path).columns.index("Seeds")]) for row in section_of(tmp_path).rows[1:]]
+    assert rows == [
+        ("single_frame (split 1 only)", "3"),
+        ("single_frame (split 2 only)", "1"),
+        ("c3d (split 1 only)", "3"),
+    ]
 
 
 def test_tests_with_other_settings_are_neither_baseline_nor_compared(tmp_path):
@@ -191,11 +252,12 @@ def test_only_rows_of_the_same_splits_and_data_are_compared(tmp_path):
     make_runs(tmp_path, {"early_fusion": 0.5})
     make_run(tmp_path, "single_frame", np.ones(NUM_VIDEOS, bool), seed=9)  # less complete than the baseline
     make_run(tmp_path, "late_fusion", np.ones(NUM_VIDEOS, bool), dataset="zoo")
-    ((row, baseline),) = pairs_of(tmp_path)
-    assert (row.name, baseline.name, len(baseline.runs)) == ("c3d", "single_frame", 3)
+    found = {(row.name, baseline.name, len(baseline.runs)) for row, baseline in pairs_of(tmp_path)}
+    assert found == {("c3d", "single_frame", 3), ("early_fusion", "single_frame", 1)}
     shown = cells(section_of(tmp_path))
-    alone = {"single_frame (split 1 only)", "early_fusion (split 1 only)"}
-    assert {name for name, cell in shown.items() if cell == "—"} == {"chance", "single_frame"} | alone
+    assert {name for name, cell in shown.items() if cell == "—"} == {
+        *("chance", "single_frame", "single_frame (split 1 only)"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -67,12 +67,13 @@ def test_splits_are_averaged_before_seeds():
 def test_an_incomplete_split_set_is_labelled_and_not_averaged_in():
     (section,) = ours(record_of(hit1=0.2), record_of(hit1=0.4, split=2), record_of(hit1=0.9, seed=1))
     hits = column(section, "Video Hit@1")
-    assert (hits["slow_fusion"], hits["slow_fusion (split 1 only)"]) == ("30.0", "90.0")
+    # Of equally large blocks the one with more seeds, which a later split does not change.
+    assert hits["slow_fusion (split 1 only)"].startswith("55.0 ±") and hits["slow_fusion (split 2 only)"] == "40.0"
 
 
 def test_unlike_runs_of_one_point_stay_apart():
     (section,) = ours(record_of(id="one"), record_of(id="two"), record_of(id="three", seed=1))
-    assert {row[0] for row in section.rows[1:]} == {f"slow_fusion (run {name})" for name in ("one", "two", "three")}
+    assert {row[0] for row in section.rows[1:]} == {f"slow_fusion, {number} of 3" for number in (1, 2, 3)}
 
 
 def test_other_clips_pretraining_and_code_are_rows_of_their_own():
