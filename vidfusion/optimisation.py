@@ -155,7 +155,20 @@ def lr_factor(config: TrainingConfig, step: int) -> float:
     return 1.0
 
 
-def remedy(config: TrainingConfig) -> str:
+def highest_rate(config: TrainingConfig, square: float, classes: int) -> float | None:
+    """The learning rate above which SGD cannot hold a softmax classifier; None where nothing is known of it.
+
+    Near even probabilities its loss has a curvature of |features|^2 / classes along the features, `square` of which is
+    the squared norm. SGD with momentum m is stable up to 2 (1 + m) / curvature. So a paper's rate may hold for its
+    number of classes and not for fewer.
+    """
+    if config.optimizer != "sgd" or not 0 < square < math.inf:
+        return None
+    return 2 * (1 + config.momentum) * classes / square / max(config.head_lr_factor, 1e-12)
+
+
+def remedy(config: TrainingConfig, highest: float | None = None) -> str:
     """What to try against a training that diverges."""
     clipped = f"lower training.clip_norm (now {config.clip_norm:g})" if config.clip_norm else "set training.clip_norm"
-    return f"lower training.lr (now {config.lr:g}), or {clipped}"
+    hint = f"; at its start the classifier of this network held a rate of {highest:.2g} at most" if highest else ""
+    return f"lower training.lr (now {config.lr:g}), or {clipped}{hint}"

@@ -9,13 +9,14 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from experiments.training.stopwatch import StepClock
 from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import HitAtK, PerClassHits
-from vidfusion.optimisation import remedy
+from vidfusion.nets.blocks import Classifier
+from vidfusion.optimisation import highest_rate, remedy
 
 
 def bookkeeping(seed: int) -> list[Callback]:
@@ -26,6 +27,8 @@ def bookkeeping(seed: int) -> list[Callback]:
 class StopOnDivergence(Callback):
     """Raises ValueError at the step whose loss is not finite, or that leaves weights which are not.
 
+    It says the rate that the classifier would have held, by the features of the training's first batch.
+
     On a GPU a step is looked at when the next one is done, so that the processor need not wait for it.
     """
 
@@ -35,11 +38,19 @@ class StopOnDivergence(Callback):
         if not _norm(model).isfinite():
             source = model.config.weights or model.config.pretrained or "the last checkpoint"
             raise ValueError(f"the weights of {source} are not finite, so nothing can be trained on them; give others")
+        self.squares: list[float] = []  # of the features that each classifier reads
+        heads = [layer for layer in model.modules() if isinstance(layer, Classifier)]
+        self.hooks = [layer.register_forward_pre_hook(self._measure) for layer in heads]
+
+    def _measure(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.squares.append(float(inputs[0].detach().float().square().sum(-1).mean()))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, model: VideoClassifier, outputs: dict[str, Tensor], *_: Any
     ) -> None:
         """Note the step, and look at it or at the one before."""
+        while self.hooks:
+            self.hooks.pop().remove()
         before = self.last
         self.last = trainer.global_step, outputs["loss"].detach(), _norm(model)
         self._look(model, before if model.device.type == "cuda" else self.last)
@@ -48,13 +59,13 @@ class StopOnDivergence(Callback):
         """Look at the last step, before a checkpoint is written."""
         self._look(model, self.last)
 
-    @staticmethod
-    def _look(model: VideoClassifier, noted: tuple[int, Tensor, Tensor] | None) -> None:
+    def _look(self, model: VideoClassifier, noted: tuple[int, Tensor, Tensor] | None) -> None:
         if noted is None or (noted[1] + noted[2]).isfinite():
             return
         step, loss, _ = noted
         found = "the weights are not finite after" if loss.isfinite() else f"loss is {loss.item():g} at"
-        raise ValueError(f"{found} step {step}: {remedy(model.training_config)}")
+        highest = highest_rate(model.training_config, max(self.squares, default=0.0), model.num_classes)
+        raise ValueError(f"{found} step {step}: {remedy(model.training_config, highest)}")
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.factories import network
-from vidfusion.optimisation import initialise
+from vidfusion.optimisation import TrainingConfig, highest_rate, initialise, remedy
 
 # Standard deviations and biases of the layers: Krizhevsky et al. 2012, section 5, whose network Karpathy's is; C3D's
 # release; LRCN's; and of CNN-M, Gaussians and no more.
@@ -111,3 +111,27 @@ def test_weights_decay_and_biases_and_norms_do_not(preset, optimizer):
 def test_more_layers_than_there_are_cannot_be_trained():
     with pytest.raises(ValueError, match=r"training\.trained_layers=9: the network has 7 layers with weights"):
         network("late_fusion", training={"trained_layers": 9}).freeze()
+
+
+def test_a_classifier_holds_the_rate_that_a_diverged_run_is_told_and_no_much_higher_one():
+    classes, features = 7, torch.full((70, 64), 5.0)
+    features += torch.randn(features.shape, generator=torch.Generator().manual_seed(0)) / 10
+    target = torch.arange(70) % classes
+    config = TrainingConfig(momentum=0.9)
+    highest = highest_rate(config, float(features.square().sum(1).mean()), classes)
+
+    def loss_at(rate):
+        torch.manual_seed(0)
+        layer = nn.Linear(64, classes)
+        nn.init.normal_(layer.weight, std=1e-3)  # near even probabilities
+        sgd = torch.optim.SGD(layer.parameters(), lr=rate, momentum=config.momentum)
+        for _ in range(200):
+            loss = nn.functional.cross_entropy(layer(features), target)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+        return float(loss.detach())
+
+    assert loss_at(0.7 * highest) < math.log(classes) < 2 * math.log(classes) < loss_at(1.5 * highest)
+    assert f"a rate of {highest:.2g} at most" in remedy(config, highest)
+    assert highest_rate(TrainingConfig(optimizer="adamw"), 1.0, 7) is None
