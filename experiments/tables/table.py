@@ -72,7 +72,7 @@ def _titles(groups: list[list[Record]]) -> list[str]:
         lambda records: f"{records[0].num_classes} classes",
         lambda records: f"test {records[0].protocol.text}",
         lambda records: f"data {records[0].data.fingerprint}",
-        lambda records: f"classes {digest(records[0].data.classes)}",
+        lambda records: f"classes {digest([records[0].data.classes, records[0].data.families])}",
     )
     full = []
     for title, records in zip(titles, groups, strict=True):

@@ -52,16 +52,15 @@ def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folde
 
 
 def _named(sections: list[Section], private: bool) -> list[tuple[str, Section]]:
-    """Sections with their titles. Equal titles are numbered. A single section has the empty name.
+    """Sections with their titles. A single section has the empty name.
 
     Private ones are only numbered: a title may hold the name of the data set's folder.
     """
     if len(sections) == 1:
         return [("", sections[0])]
-    titles = ["section" if private else section.title for section in sections]
-    counts = [titles[:place].count(title) + 1 for place, title in enumerate(titles)]
-    names = [f"{title} ({count})" if count > 1 else title for title, count in zip(titles, counts, strict=True)]
-    return list(zip(names, sections, strict=True))
+    return [
+        (f"section {number}" if private else section.title, section) for number, section in enumerate(sections, start=1)
+    ]
 
 
 def _shares(section: Section, prefix: str) -> dict[str, float]:

@@ -185,7 +185,8 @@ def test_a_sweeps_report_arrives_once(place, ran):
     assert (run.exit_code, run.fields["jobType"], run.fields["groupName"]) == (0, "report", "toy")
     before = [record for record in read_records(place / "results")[0] if record.strategy != "c3d"]
     first, second = tables(before, [])  # with validation and without: not the same training videos
-    for section, name in ((first, first.title), (second, f"{second.title} (2)")):
+    for section in (first, second):
+        name = section.title
         shown = json.loads(run.files[run.summary[f"{name}/table"]["path"]])
         assert shown["columns"] == section.columns and shown["data"] == section.rows
         for row in section.csv:

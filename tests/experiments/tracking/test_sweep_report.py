@@ -56,9 +56,9 @@ def test_a_report_of_several_sections_keeps_them_apart(tmp_path):
     (back,) = read_runs(tmp_path)
     shares = {key: value for key, value in back.summary.items() if key.endswith("c3d/test/video_hit1")}
     assert shares == {
-        "section/c3d/test/video_hit1": 0.75,
-        "section (2)/c3d/test/video_hit1": 0.5,
-        "section (3)/c3d/test/video_hit1": 0.25,
+        "section 1/c3d/test/video_hit1": 0.75,
+        "section 2/c3d/test/video_hit1": 0.5,
+        "section 3/c3d/test/video_hit1": 0.25,
     }
     assert back.history == [] and not back.kinds & {"artifact", "files"}  # a private one
 
