@@ -70,14 +70,17 @@ class TrainingConfig(Ranged):
             raise ValueError("training.nesterov=true: Nesterov's form needs training.momentum above 0")
 
 
-def initialise(module: nn.Module, scheme: Literal["paper", "kaiming"], init: Init, reads: Sequence[int]) -> None:
+def initialise(module: nn.Module, scheme: Literal["paper", "kaiming"], init: Init | None, reads: Sequence[int]) -> None:
     """Draw all weights anew. Norms keep their ones and zeros. `reads`: channels of the clips that the module sees.
 
-    paper:   as the network's `init` says; LSTMs uniform in +-0.01 with bias 0 (LRCN's release)
+    paper:   as the network's `init` says; LSTMs uniform in +-0.01 with bias 0 (LRCN's release). Where there is no
+             `init`, as in sizes that are no paper's, nothing is drawn anew.
     kaiming: He et al. 2015, fan-out, for convolutions and fully connected layers; bias 0; LSTMs stay as they are
 
     The classifier has sigma 0.01 and bias 0 in both.
     """
+    if scheme == "paper" and init is None:
+        return
     depth = 0  # of a convolution in its own trunk
     for layer in module.modules():
         if isinstance(layer, nn.LSTM) and scheme == "paper":
@@ -93,6 +96,7 @@ def initialise(module: nn.Module, scheme: Literal["paper", "kaiming"], init: Ini
         elif scheme == "kaiming":
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         else:
+            assert init is not None
             nn.init.normal_(layer.weight, std=init.conv if convolution else init.fc)
             bias = init.conv_bias[min(depth, len(init.conv_bias) - 1)] if convolution else init.fc_bias
         if layer.bias is not None:

@@ -21,13 +21,24 @@ PAPERS = {
 
 @pytest.mark.parametrize("preset", PAPERS)
 def test_weights_are_drawn_as_each_paper_says(preset):
-    model = network(preset, "model.size=small" if preset == "c3d" else "model.size=published")
+    model = network(preset, "model.size=published")
     torch.manual_seed(0)
     initialise(model, "paper", model.net.init, model.input_channels)
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv3d | nn.Linear)]
     sigmas, biases = PAPERS[preset]
     assert [layer.bias.unique().tolist() for layer in layers] == [[bias] for bias in biases]
     assert [float(layer.weight.detach().std()) for layer in layers] == pytest.approx(sigmas, rel=0.06)
+    for lstm in (layer for layer in model.modules() if isinstance(layer, nn.LSTM)):  # LRCN's release
+        for name, parameter in lstm.named_parameters():
+            largest = float(parameter.detach().abs().max())
+            assert largest == 0 if "bias" in name else 0.0099 < largest <= 0.01
+
+
+def test_sizes_that_are_no_papers_keep_pytorchs_weights():
+    model = network("slow_fusion", "model.size=small")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    initialise(model, "paper", model.net.init, model.input_channels)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_kaiming_weights_keep_the_size_of_gradients():
@@ -40,14 +51,6 @@ def test_kaiming_weights_keep_the_size_of_gradients():
     assert float(model.temporal[-1].weight.detach().std()) == pytest.approx(0.01, rel=0.15)
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm3d)]
     assert norms and all(torch.equal(norm.weight, torch.ones_like(norm.weight)) for norm in norms)
-
-
-def test_lstm_weights_are_lrcns():
-    model = network("cnn_lstm")
-    initialise(model, "paper", model.net.init, model.input_channels)
-    for name, parameter in model.flow.lstm.named_parameters():
-        largest = float(parameter.detach().abs().max())
-        assert largest == 0 if "bias" in name else 0.0099 < largest <= 0.01
 
 
 def test_learning_rates_of_the_classifier_and_of_biases_have_their_own_factors():

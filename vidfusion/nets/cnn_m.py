@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidfusion.nets.frame_net import Conv, FrameNet
+from vidfusion.nets.frame_net import Conv, FrameNet, Init
 from vidfusion.nets.karpathy import KARPATHY
 
 # CNN-M-2048 (Chatfield et al. 2014), as in Simonyan & Zisserman 2014, figure 1. Flow enters as they store it in 8
@@ -21,6 +21,7 @@ CNN_M_2048 = {
         crop=224,
         dropout=0.9,
         flow_scale=127 / 20,
+        init=Init(),
     ),
     "small": FrameNet(
         convs=(

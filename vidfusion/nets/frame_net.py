@@ -61,7 +61,8 @@ class FrameNet:
     `norm` an LRN where `Conv.norm` says so, or `batch`: BatchNorm after every convolution instead. `pooling` takes the
     `max` or the `average`. `fc` widths of the fully connected layers, each with ReLU and dropout; none means global
     average pooling. `resize` height and width of stored frames and `crop` side of the input, pixels. Pixels enter as
-    (value - mean) / std, and flow as `flow_scale` for a displacement of one pixel. `init` tells how weights are drawn.
+    (value - mean) / std, and flow as `flow_scale` for a displacement of one pixel. `init` is how the paper
+    draws weights (None: as PyTorch does).
     A `backbone` is a torchvision network's name, whose layers stand in the place of `convs`.
     """
 
@@ -75,5 +76,5 @@ class FrameNet:
     mean: PerChannel = 117.0
     std: PerChannel = 1.0
     flow_scale: float = 1.0
-    init: Init = field(default_factory=Init)
+    init: Init | None = None
     backbone: str = ""

@@ -34,7 +34,6 @@ KARPATHY = {
         resize=(128, 128),
         crop=112,
         std=58.0,
-        init=ALEXNET,
     ),
     "tiny": FrameNet(
         convs=(

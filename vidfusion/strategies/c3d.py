@@ -55,11 +55,13 @@ class C3DNet:
     dropout: float = 0.5
     mean: PerChannel = 117.0  # one constant in the place of Sports-1M's mean volume, which cannot be distributed
     std: PerChannel = 1.0
-    init: Init = RELEASED
+    init: Init | None = None
 
 
 NETS = {
-    "published": C3DNet(((64,), (128,), (256, 256), (512, 512), (512, 512)), (4096, 4096), (128, 171), 112),
+    "published": C3DNet(
+        ((64,), (128,), (256, 256), (512, 512), (512, 512)), (4096, 4096), (128, 171), 112, init=RELEASED
+    ),
     "small": C3DNet(((32,), (64,), (128, 128), (256, 256), (256, 256)), (1024, 1024), (72, 96), 64, std=58.0),
     "tiny": C3DNet(((8,), (16,), (32, 32), (48, 48), (48, 48)), (), (36, 36), 32, "batch", dropout=0, std=58.0),
 }
