@@ -92,7 +92,7 @@ def test_trees_on_disk_are_those_of_the_readers(name):
 
 
 def test_the_test_command_is_the_one_that_ci_runs():
-    assert re.findall(r"^```bash test\n(.*)\n```$", README, re.M) == ["pip install -e '.[test]' && pytest"]
+    assert re.findall(r"^```bash test\n(.*)\n```$", README, re.M) == ["pip install -e '.[test]' && pytest -n auto"]
 
 
 REFERENCE = ROOT / "results" / "reference"
