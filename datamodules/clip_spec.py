@@ -7,6 +7,8 @@ from typing import Literal, Optional, Union
 
 from datamodules.errors import DataError
 
+MOST = 1_000_000  # of frames, clips and the like; more is a slip of the keyboard
+
 
 @dataclass
 class ClipSpec:
@@ -81,16 +83,16 @@ def snippet(spec: ClipSpec) -> tuple[int, ClipSpec]:
 def check(spec: ClipSpec) -> None:
     """Raise DataError if a spec describes no clip."""
     for name, least in (("frames", 0), ("flow_frames", 0), ("stride", 1), ("train_clips", 1), ("test_step", 1)):
-        if getattr(spec, name) < least:
-            raise DataError(f"sampling.{name}={getattr(spec, name)}: expected {least} or more")
+        if not least <= getattr(spec, name) <= MOST:
+            raise DataError(f"sampling.{name}={getattr(spec, name)}: expected {least} to {MOST:,}")
     if spec.frames + spec.flow_frames == 0:
         raise DataError("sampling.frames and sampling.flow_frames are both 0: a clip needs frames or flow")
     _check_direction(spec)
     _check_snippets(spec)
-    if spec.fps is not None and not 0 < spec.fps < float("inf"):
-        raise DataError(f"sampling.fps={spec.fps}: expected a number of frames per second above 0")
-    if spec.test_clips != "all" and not (isinstance(spec.test_clips, int) and spec.test_clips > 0):
-        raise DataError(f"sampling.test_clips={spec.test_clips}: expected a number from 1 on, or `all`")
+    if spec.fps is not None and not 0.001 <= spec.fps <= 10_000:
+        raise DataError(f"sampling.fps={spec.fps}: expected 0.001 to 10,000 frames per second")
+    if spec.test_clips != "all" and not (isinstance(spec.test_clips, int) and 0 < spec.test_clips <= MOST):
+        raise DataError(f"sampling.test_clips={spec.test_clips}: expected 1 to {MOST:,}, or `all`")
     _check_crops(spec)
 
 
@@ -127,7 +129,11 @@ def _check_crops(spec: ClipSpec) -> None:
     if not 0 < spec.crop <= min(spec.resize):
         raise DataError(f"sampling.crop={spec.crop}: expected 1 to {min(spec.resize)}, the stored frame's smaller side")
     for scale in spec.crop_scales:
-        if not (0 < scale < float("inf") and 1 <= scaled_side(spec.crop, scale) <= min(spec.resize)):
+        if not (
+            isinstance(scale, int | float)
+            and 0 < scale < float("inf")
+            and 1 <= scaled_side(spec.crop, scale) <= min(spec.resize)
+        ):
             raise DataError(
                 f"sampling.crop_scales={list(spec.crop_scales)}: {scale} times sampling.crop={spec.crop} is no side of "
                 f"1 to {min(spec.resize)} pixels, the stored frame's smaller side"

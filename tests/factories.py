@@ -130,17 +130,18 @@ def write_clip(
     return path
 
 
-def remuxed(source: Path, target: Path, *, skip: int = 0, sound: float = 0.0) -> Path:
+def remuxed(source: Path, target: Path, *, skip: int = 0, sound: float = 0.0, lost: int | None = None) -> Path:
     """The packets of a video in another file, as `ffmpeg -c copy` writes them.
 
-    skip: frames before which an edit list cuts, as after `-ss`; sound: seconds of silence beside the video
+    skip: frames before which an edit list cuts, as after `-ss`; sound: seconds of silence beside the video; lost: the
+    number of a packet that is not written
     """
     options = {"avoid_negative_ts": "disabled"} if skip else {}
     with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
         video = new.add_stream_from_template(old.streams.video[0])
         audio = new.add_stream("aac", rate=44100) if sound else None
-        for packet in old.demux(video=0):
-            if packet.dts is not None:
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.dts is not None and number != lost:
                 shift = round(skip / 25 / packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, video
                 new.mux(packet)

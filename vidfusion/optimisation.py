@@ -43,11 +43,11 @@ class TrainingConfig(Ranged):
 
     NODE: ClassVar[str] = "training"
 
-    steps: int = number(1000, least=1)
+    steps: int = number(1000, least=1, below=1e12)
     multiply_adds: float = number(0.0, least=0)
-    batch_size: int = number(32, least=1)
+    batch_size: int = number(32, least=1, below=1e6)
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = number(0.01, above=0)
+    lr: float = number(0.01, above=0, below=1000)
     head_lr_factor: float = number(1.0, least=0)
     bias_lr_factor: float = number(1.0, least=0)
     momentum: float = number(0.9, least=0, below=1)

@@ -23,7 +23,7 @@ class Range:
 
     def __str__(self) -> str:
         if self.above > -math.inf:
-            return f"a finite number above {self.above:g}"
+            return f"a finite number above {self.above:g}" + (f", below {self.below:g}" * (self.below < math.inf))
         if self.least == -math.inf:
             return "a finite number"
         return f"{self.least:g} or more" + (f", below {self.below:g}" if self.below < math.inf else "")

@@ -9,8 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 
+from datamodules.decode.images import images_in
 from datamodules.decode.opening import decode_error, first_line, opened, other_size
 from datamodules.decode.pictures import AS_STORED, Orientation, orientation
+
+PICTURE_A_PACKET = ("h264", "hevc")  # codecs that show a picture for each packet, if none it refers to is lost
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def probe(path: Path, each_frame: Callable[[], object] = lambda: None) -> VideoI
             raise decode_error(path, f"{first_line(error)}{after}") from error
         if first is None:
             raise decode_error(path, "its video stream holds no frame")
+        if (images := len(images_in(path))) > len(pts):
+            raise decode_error(path, f"{len(pts)} of its {images} images are pictures")
         info = packets.info(pts, corrupt, orientation(first))
         return replace(info, header_frames=0, fps=0.0, times=None) if path.is_dir() else info  # images say no rate
 
@@ -144,7 +149,8 @@ class Packets:
         if kinds & {"matroska", "flv"} and fps:
             # A broken download ends early in all tracks. Sound or subtitles may well be longer than the picture.
             length = (self.container.duration or 0) / av.time_base
-            return max(frames, round(frames * length / max(self.end, 1 / fps)))
+            whole = self.number - self.discarded if self.stream.codec_context.name in PICTURE_A_PACKET else 0
+            return max(frames, whole, round(frames * length / max(self.end, 1 / fps)))
         return promised
 
     def _sound_times(self, pts: Sequence[int | None]) -> np.ndarray | None:

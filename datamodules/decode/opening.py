@@ -7,8 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
+from av.stream import Disposition
+from PIL import ExifTags, Image
 
-from datamodules.decode.images import images_in, sequence
+from datamodules.decode.images import images_in, is_image, sequence
 from datamodules.errors import DecodeError
 
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")  # how texts begin that FFmpeg follows to other files
@@ -27,15 +29,28 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
             name, options = sequence(path)
         except ValueError as error:
             raise decode_error(path, str(error)) from None
+    _refuse_turned(path)
     try:
         with av.open(name, format="image2" if options else None, options=options) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise decode_error(path, "it has no video stream")
+            if stream.disposition & Disposition.attached_pic:
+                raise decode_error(path, "its only picture is a cover")
             stream.codec_context.thread_count = 1
             yield container, stream
     except av.FFmpegError as error:
         raise decode_error(path, first_line(error)) from error
+
+
+def _refuse_turned(path: Path) -> None:
+    """Raise DecodeError for images that EXIF asks to turn: PyAV gives them as they are stored."""
+    image, orientation = next(iter(images_in(path)), path), 1
+    if is_image(image.name):
+        with suppress(OSError, SyntaxError, ValueError), Image.open(image) as picture:  # else the decoder says it
+            orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation != 1:
+        raise decode_error(path, f"{image.name} is stored turned or mirrored (EXIF orientation {orientation})")
 
 
 def openable_name(path: Path) -> str:

@@ -28,7 +28,10 @@ def orientation(frame: av.VideoFrame) -> Orientation:
 
     The matrix takes a pixel at (x, y) to (ax + cy, bx + dy) (ISO/IEC 14496-12, clause 6.2.2).
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # side data that PyAV has no name for: the EXIF of images, which `opened` looks at
+        data = None
     if data is None:
         return AS_STORED
     a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()

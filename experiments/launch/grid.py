@@ -36,7 +36,8 @@ def read_points(name: str, overrides: Sequence[str], only: Sequence[str] = ()) -
         key, values = _kept(name, axes, word)
         axes[key] = values
     keys = sorted(axes)
-    return _compose([dict(zip(keys, values, strict=True)) for values in itertools.product(*map(axes.get, keys))])
+    points = _compose([dict(zip(keys, values, strict=True)) for values in itertools.product(*map(axes.get, keys))])
+    return list({point.folder: point for point in points}.values())  # seed=7 and seed=07 are one run
 
 
 def read_axes(path: Path) -> dict[str, list[str]]:

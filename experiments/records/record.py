@@ -236,12 +236,21 @@ class Record:
             if found != FORMAT:
                 raise ValueError(f"it has record format {found!r}, this code reads format {FORMAT}")
             record = _reader().validate_python(plain)
+            record.check()
             record.digest, record.file_digest = digest(plain), hashlib.sha256(content).hexdigest()[:16]
             return record
         except FileNotFoundError:
             raise
         except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no record: {first_problem(error)}") from None
+
+    def check(self) -> None:
+        """Raise ValueError where parts of the record contradict each other."""
+        if self.num_classes != len(self.data.classes):
+            raise ValueError(f"num_classes is {self.num_classes}, and it names {len(self.data.classes)} classes")
+        for kind, part in (("test", self.test), ("ensemble", self.ensemble)):
+            if self.kind == kind and part is None:
+                raise ValueError(f"its kind is {kind}, and it has no part `{kind}`")
 
     def write(self, path: Path) -> None:
         """Write the record as JSON, whole or not at all."""

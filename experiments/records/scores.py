@@ -76,6 +76,8 @@ def _fit_together(saved: Scores) -> bool:
         and video.shape == clip.shape == center.shape == (num_clips,)
         and target.shape == (num_clips, num_classes)
         and target.dtype == torch.bool
+        and scores.is_floating_point()
+        and not scores.isinf().any()
         and torch.equal(video.unique_consecutive(), torch.arange(len(saved.videos), dtype=video.dtype))
         and (saved.clusters is None or len(saved.clusters) == len(saved.videos))
     )

@@ -31,8 +31,10 @@ SENDS_LESS = ("wandb.private=true", "wandb.mode=disabled", "wandb.mode=offline")
 # Of settings of data sets, each of which has some of these.
 DATA_RANGES = {
     "split": Range(least=1), "validation": Range(least=0, below=1), "folds": Range(least=0), "fold": Range(least=0),
-    "max_store": Range(least=0), "quality": Range(least=1, below=101), "store_fps": Range(above=0),
-    "image_fps": Range(above=0), "data_seed": Range(least=0), "size": Range(least=1), "frames": Range(least=1),
+    "max_store": Range(least=0), "quality": Range(least=1, below=101),
+    "store_fps": Range(least=0.001, below=10_000),
+    "image_fps": Range(least=0.001, below=10_000), "data_seed": Range(least=0), "size": Range(least=1),
+    "frames": Range(least=1),
     "fps": Range(above=0), "clips_per_video": Range(least=0), "clip_seconds": Range(least=0),
 }  # fmt: skip
 
@@ -75,10 +77,10 @@ class TrainerConfig(Ranged):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = number(1, least=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    threads: int = number(1, least=1)
+    threads: int = number(1, least=1, below=10_000)
     channels_last: bool = True
     compile: bool = False
-    workers: int = number(0, least=0)
+    workers: int = number(0, least=0, below=10_000)
     test_batch_size: int = number(64, least=1)
     checkpoint_minutes: float = number(10.0, above=0)
 

@@ -59,6 +59,9 @@ def check_hits(path: Path, record: Record) -> None:
     said = (record.videos.expected, record.videos.scored)
     if record.kind != "ensemble" and (total, scored) != said:
         raise ValueError(f"{path}: {total} videos, {scored} of them scored; the record says {said[0]} and {said[1]}")
+    known = saved.votes.scores[~saved.votes.scores.isnan()]
+    if record.kind != "ensemble" and known.numel() and not (known.min() >= -TIE and known.max() <= 1 + 1e-3):
+        raise ValueError(f"{path}: scores from {known.min():g} to {known.max():g} are no probabilities")
     for row in record.rows:
         share, scores = row.metrics.get("test/video_hit1"), videos.scores[:, saved.place(row.name)]
         if share is None:  # with a single class there is nothing to guess

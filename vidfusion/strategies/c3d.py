@@ -110,7 +110,7 @@ class C3D(VideoClassifier):
     def network(cls, config: C3DConfig) -> Net:
         """The table of the layout and size."""
         depths = config.temporal_depths
-        if len(depths) != 5 or any(depth < 1 or depth % 2 == 0 for depth in depths):
+        if len(depths) != 5 or any(not isinstance(depth, int) or depth < 1 or depth % 2 == 0 for depth in depths):
             raise ValueError(f"model.temporal_depths={depths}: expected five odd numbers, one for each stage")
         if config.backbone and (config.layout, config.pool5, depths) != ("c3d", "ceil", [3] * 5):
             raise ValueError(

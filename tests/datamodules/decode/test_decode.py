@@ -13,7 +13,7 @@ from datamodules.decode.info import VideoInfo, probe, read_header
 from datamodules.decode.random_access import seeks_exactly
 from datamodules.decode.seek import frame_index, seek_frames
 from datamodules.errors import DecodeError
-from tests.factories import REAL, sequence, write_clip
+from tests.factories import REAL, remuxed, sequence, write_clip
 
 DATA = REAL / "data"
 
@@ -200,3 +200,11 @@ def test_a_playlist_is_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(DecodeError, match=rf"{name}: cannot be decoded: it is a playlist"):
         probe(tmp_path / name)
+
+
+def test_a_lost_key_packet_in_matroska_is_not_passed_over(tmp_path):
+    whole = write_clip(tmp_path / "whole.mp4", 29, "libx264", settings={"g": "12"})
+    info = probe(remuxed(whole, tmp_path / "whole.mkv"))
+    assert info.frames == 29 and not info.truncated
+    info = probe(remuxed(whole, tmp_path / "lost.mkv", lost=0))
+    assert info.frames < 20 and info.truncated, info

@@ -64,6 +64,31 @@ def test_images_of_several_kinds_or_sizes_are_refused(tmp_path):
         probe(tmp_path / "v")
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_images_with_exif_are_read_and_turned_ones_refused(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x10F] = "Camera"
+    for orientation in (None, 1, 2, 6):
+        folder = tmp_path / str(orientation)
+        folder.mkdir()
+        if orientation:
+            exif[0x112] = orientation
+        for number, picture in enumerate(scrolling(3)):
+            Image.fromarray(picture).save(folder / f"{number}.{suffix}", exif=exif)
+        if orientation in (None, 1):
+            assert probe(folder).frames == len(list(iter_frames(folder))) == 3
+        else:
+            with pytest.raises(DecodeError, match=rf"0\.{suffix} is stored turned or mirrored .EXIF orientation"):
+                probe(folder)
+
+
+def test_an_image_that_is_none_does_not_shorten_the_video(tmp_path):
+    write_images(tmp_path / "v", scrolling(5))
+    (tmp_path / "v" / "frame_000003.png").write_bytes(b"")
+    with pytest.raises(DecodeError, match="v: cannot be decoded"):
+        probe(tmp_path / "v")
+
+
 def test_the_digest_changes_with_any_image(tmp_path):
     write_images(tmp_path / "v", scrolling(3))
     before = content_digest(tmp_path / "v")

@@ -55,6 +55,7 @@ def test_words_that_name_several_values_are_axes():
     assert sorted(found) == sorted(expected) and len(found) == 8
     assert len({run.id for run in runs}) == 8
     assert len({run.settings_hash for run in runs}) == 2, "seeds and splits are one row"
+    assert [run.seed for run in read_points("fusion", ["strategy=c3d", "seed=07,7"])] == [7], "one run, once"
 
 
 def test_every_point_is_the_run_that_its_command_makes():

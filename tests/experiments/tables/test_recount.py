@@ -48,9 +48,23 @@ def with_scores(saved, clips, scores):
         lambda saved: {"target": saved["target"][:-1]},
         lambda saved: {"video": saved["video"][::-1]},
         lambda saved: {"scores": np.array([{}], dtype=object)},
+        lambda saved: {"scores": saved["scores"] * 100},
+        lambda saved: {"scores": saved["scores"].astype(complex)},
+        lambda saved: with_scores(saved, slice(1), np.inf),
         None,
     ],
-    ids=["one video turned", "one without scores", "another row", "shape", "order", "pickle", "cut short"],
+    ids=[
+        "one video turned",
+        "one without scores",
+        "another row",
+        "shape",
+        "order",
+        "pickle",
+        "percent",
+        "complex",
+        "infinite",
+        "cut short",
+    ],
 )
 def test_a_run_that_its_scores_contradict_is_named_and_left_out(tmp_path, change, capsys):
     record, good = make_run(tmp_path, "c3d"), make_run(tmp_path, "slow_fusion")
