@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def read_points(name: str, overrides: Sequence[str], only: Sequence[str] = ()) -
         axes[key] = values
     keys = sorted(axes)
     points = _compose([dict(zip(keys, values, strict=True)) for values in itertools.product(*map(axes.get, keys))])
-    return list({point.folder: point for point in points}.values())  # seed=7 and seed=07 are one run
+    return list({repr(replace(point, overrides=[])): point for point in points}.values())  # seed=7 and seed=07 are one
 
 
 def read_axes(path: Path) -> dict[str, list[str]]:
