@@ -59,7 +59,7 @@ class ClipSpec:
     train_clips: int = 1
     balanced: bool = False
     train_labels: Literal["all", "one"] = "all"
-    test_clips: Union[int, str] = 10  # noqa: UP007
+    test_clips: Union[int, str] = 10  # noqa: UP007 - as above
     test_step: int = 8
     test_sampling: Literal["even", "random"] = "even"
     test_views: Literal["center", "flip", "3crop", "4crop", "10crop"] = "center"

@@ -97,3 +97,13 @@ def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name, where):
     path.write_text(json.dumps(plain))
     records, (problem,) = read_records(tmp_path)
     assert records == [] and "should match pattern" in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"num_classes": 9}, "num_classes is 9, and it names 6 classes"), ({"kind": "test"}, "it has no part `test`")],
+)
+def test_a_record_that_contradicts_itself_is_refused(tmp_path, changes, said):
+    path = save_record(tmp_path, record_of(**changes)) / "record.json"
+    with pytest.raises(ValueError, match=f"is no record: .*{said}"):
+        Record.read(path)
