@@ -2,7 +2,6 @@
 
 import pickle
 import tracemalloc
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 
 from datamodules.errors import DataError
 from datamodules.store import building
-from datamodules.videos import VideoArray
 from tests.datamodules.numbered import (
     BROKEN,
     CROP,
@@ -52,29 +50,6 @@ def test_batches_have_the_documented_shapes_and_types(root):
     assert "flow" not in next(iter(opened(root).train_dataloader()))
     assert "rgb" not in next(iter(opened(root, replace(FLOW, frames=0)).train_dataloader()))
     assert (data.num_classes, data.lists.classes) == (2, ("jump", "walk"))
-
-
-def test_videos_in_an_array_give_the_same_clips(root, monkeypatch):
-    spec, settings = replace(FLOW, test_views="4crop", test_sampling="random"), {"validation": 0.5, "workers": 1}
-    lists = opened(root, spec, **settings)
-    read = Chosen.read
-
-    def in_arrays(self):
-        found = read(self)
-        found.train, found.test = VideoArray.of(found.train), VideoArray.of(found.test)
-        return found
-
-    monkeypatch.setattr(Chosen, "read", in_arrays)
-    arrays = opened(root, spec, **settings)
-    for clips in (arrays.train_clips, arrays.validation_views, arrays.test_views):
-        assert isinstance(clips.videos, VideoArray) and len(clips.videos) >= 4
-    assert equal(epoch(arrays.train_dataloader(), 1), epoch(lists.train_dataloader(), 1))
-    assert equal(list(arrays.val_dataloader()), list(lists.val_dataloader()))
-    assert equal(list(arrays.test_dataloader()), list(lists.test_dataloader()))
-    assert arrays.fingerprint() == lists.fingerprint()
-    skipping = opened(root, train=[*TRAIN, "train/broken.avi"], undecodable="skip")
-    assert isinstance(skipping.train_clips.videos, VideoArray)
-    assert [video.path for video in skipping.train_clips.videos] == TRAIN
 
 
 def test_clips_survive_the_way_to_a_spawned_worker(root):
@@ -120,18 +95,6 @@ def test_validation_holds_out_whole_groups(root):
     assert shown_paths(data.val_dataloader()) == dict.fromkeys(held_out, 3)
     assert equal(list(data.val_dataloader()), list(opened(root, validation=0.5, seed=7).val_dataloader()))
     assert opened(root).val_dataloader() == []
-
-
-def test_every_training_video_is_validated_in_one_fold(root):
-    scored_once = Counter()
-    for fold in (0, 1):
-        data = opened(root, folds=2, fold=fold)
-        train = {video.path for video in data.train_clips.videos}
-        scored = set(shown_paths(data.val_dataloader()))
-        assert train | scored == set(TRAIN) and not train & scored and len(train) == 4
-        scored_once.update(scored)
-    assert scored_once == dict.fromkeys(TRAIN, 1)
-    assert opened(root, folds=2, fold=0).fingerprint() != data.fingerprint()
 
 
 def test_setup_opens_what_prepare_data_built(root, monkeypatch):

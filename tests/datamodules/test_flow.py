@@ -93,12 +93,6 @@ def test_quantise_keeps_zero_mirrors_and_half_a_step():
     np.testing.assert_array_equal(quantise(dequantise(stored, bound), bound), stored)
 
 
-def test_tvl1_without_contributed_modules_says_what_to_install(monkeypatch):
-    monkeypatch.delattr(cv2, "optflow", raising=False)
-    with pytest.raises(DataError, match=r"data\.flow\.method=tvl1 needs cv2\.optflow.*opencv-contrib-python-headless"):
-        FlowEstimator(FlowConfig(method="tvl1"))
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -110,8 +104,3 @@ def test_tvl1_without_contributed_modules_says_what_to_install(monkeypatch):
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(DataError, match=message):
         FlowConfig(**settings)
-
-
-def test_frames_too_small_for_flow_are_refused():
-    with pytest.raises(DataError, match="at least 12x12 pixels, these are 40x11"):
-        FlowEstimator(FlowConfig())(np.zeros((11, 40, 3), np.uint8))

@@ -75,13 +75,6 @@ def test_test_clips_show_the_frames_asked_for(root):
     assert (data.test_views.num_clips, data.test_views.padded_clips, data.num_test_batches) == (12, 3, 5)
 
 
-def test_windows_of_every_view(root):
-    data = opened(root, replace(EARLY, frames=1, test_clips=1, test_views="10crop"), test_batch_size=10)
-    batch = next(iter(data.test_dataloader()))
-    places = [(0, 0), (0, 32), (4, 0), (4, 32), (2, 16)]
-    assert [seen(view).window for view in batch["rgb"]] == [Window(*p, m) for m in (False, True) for p in places]
-
-
 def cut_out(fields, means, window):
     """What a window of flow fields (L, H, W, 2) should be in a batch, with the fields' means (L, 2)."""
     cut = fields[:, window.top : window.top + CROP, window.left : window.left + CROP].astype(int)
@@ -192,50 +185,22 @@ def test_training_clips_lie_in_the_stored_pieces(root, tmp_path):
     assert firsts == {path: set(piece_starts(path)) for path in TRAIN}
 
 
-def test_training_clips_begin_anywhere_in_a_piece(root, tmp_path):
-    data = sampled(root, tmp_path, replace(EARLY, frames=3), train=["train/d1.avi"], batch_size=1)
-    firsts = {clip.frames[0] for number in range(80) for clip in shown(epoch(data.train_dataloader(), number))}
-    assert firsts == {start + place for start in piece_starts("train/d1.avi") for place in range(3)}
-
-
-@pytest.mark.parametrize(
-    ("count", "places", "padded"),
-    [
-        (2, [(0, 1), (2, 1)], 2),
-        (3, [(0, 1), (1, 1), (2, 1)], 3),
-        ("all", [(p, s) for p in range(3) for s in (0, 1)], 1),
-    ],
-)
-def test_test_clips_are_spread_over_the_stored_pieces(root, tmp_path, count, places, padded):
-    data = sampled(root, tmp_path, replace(EARLY, test_clips=count, test_step=1))
+def test_test_clips_are_spread_over_the_stored_pieces(root, tmp_path):
+    data = sampled(root, tmp_path, replace(EARLY, test_clips="all", test_step=1))
     expected, centers = [], []
     for path in TEST:
         if FRAMES[path] < 5:  # one piece as a whole, of 3 frames: the clip begins again
-            number = 1 if count == "all" else count
-            expected += [(path, [0, 1, 2, 0])] * number
-            centers += [1.5 / 25] * number
+            expected.append((path, [0, 1, 2, 0]))
+            centers.append(1.5 / 25)
             continue
-        for piece, place in places:
+        for piece, place in [(p, s) for p in range(3) for s in (0, 1)]:
             first = piece_starts(path)[piece] + place
             expected.append((path, [first, first + 1, first + 2, first + 3]))
             centers.append((5 * piece + place + 1.5) / 25)  # within what is stored
     batches = list(data.test_dataloader())
     assert [seen(view)[:2] for view in views(batches)] == expected
     assert np.allclose([float(center) for center in views(batches, "center")], centers)
-    assert (data.test_views.num_clips, data.test_views.padded_clips) == (len(expected), padded)
-
-
-def test_clips_longer_than_a_piece_are_padded_or_refused(root, tmp_path):
-    path = "test/e1.avi"
-    for short, expected in (("loop", [0, 3, 1]), ("hold", [0, 3, 4])):
-        data = sampled(root, tmp_path, replace(EARLY, frames=3, stride=3, short=short), test=[path])
-        clips = [seen(view).frames for view in views(data.test_dataloader())]
-        assert clips == [[start + place for place in expected] for start in piece_starts(path)]
-        assert data.test_views.padded_clips == 3
-    with pytest.raises(
-        DataError, match=r"a0\.avi: .*: a clip spans 7 frames, a piece of the video that is stored has 5"
-    ):
-        sampled(root, tmp_path, replace(EARLY, frames=3, stride=3, short="error"), test=[path])
+    assert (data.test_views.num_clips, data.test_views.padded_clips) == (len(expected), 1)
 
 
 # -- labels
@@ -302,41 +267,11 @@ def test_augmentation_is_seeded_and_of_training_only(root, settings):
         assert len(maps) >= 5
 
 
-def test_scaled_crops_show_the_stored_square(root):
-    data = opened(root, replace(FLOW, crop_scales=[0.75], train_clips=4), batch_size=8)
-    places = set()
-    for key in [(0, video, draw) for video in range(8) for draw in range(4)]:
-        example = data.train_clips[key]
-        red, green, blue = (channel[0].astype(int) for channel in example["rgb"])
-        rows, columns = green[:, 16] / 7, blue[16] / 3  # of the stored frame that the crop's middle row and column show
-        mirrored = columns[0] > columns[-1]
-        assert rows[-1] - rows[0] == pytest.approx(23, abs=1) and abs(columns[-1] - columns[0]) == pytest.approx(
-            23, abs=1
-        )
-        top, left = round(rows[0] - 0.2), round(min(columns) - 0.2)
-        places.add((min(top, 12), min(left, 40)))
-        middle = red[0, 0] // 6
-        means = data.store.flow(TRAIN[key[1]])[1]
-        assert np.allclose(example["flow_mean"][1], means[middle : middle + 5, 1] * 32 / 24, rtol=1e-5)
-        sign = -1 if mirrored else 1
-        assert np.allclose(example["flow_mean"][0], sign * means[middle : middle + 5, 0] * 32 / 24, rtol=1e-5)
-    assert places == {(0, 0), (0, 40), (12, 0), (12, 40), (6, 20)}
-
-
-@pytest.mark.parametrize("settings", [{"mirror": True}, {"mirror": False}])
-def test_no_mirror_image_where_left_and_right_matter(root, settings):
-    for kind in ("flip", "4crop", "10crop"):
-        spec = replace(EARLY, frames=1, train_clips=25, test_clips=2, test_views=kind)
-        data = opened(root, spec, batch_size=50, **settings)
-        train, test = (
-            [seen(view).window.mirrored for view in views(loader)]
-            for loader in (data.train_dataloader(), data.test_dataloader())
-        )
-        assert len(train) == 200
-        if settings["mirror"]:
-            assert 65 < sum(train) < 135 and 2 * sum(test) == len(test)
-        else:
-            assert not any(train) and not any(test)
+def test_no_mirror_image_where_left_and_right_matter(root):
+    spec = replace(EARLY, frames=1, train_clips=5, test_views="flip")
+    data = opened(root, spec, batch_size=40, mirror=False)
+    for loader in (data.train_dataloader(), data.test_dataloader()):
+        assert not any(seen(view).window.mirrored for view in views(loader))
 
 
 def test_random_test_clips_depend_on_the_video_alone(root):

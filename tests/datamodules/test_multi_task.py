@@ -3,17 +3,15 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-import av
-import lightning as L
 import numpy as np
 import pytest
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.clips import ClipSpec
 from datamodules.datasets.folder import Folder
 from datamodules.errors import DataError
 from datamodules.multi_task import MultiTaskDataModule
+from tests.datamodules.recorder import fit
+from tests.factories import write_manifest, write_video
 
 SPEC = ClipSpec(frames=2, test_clips=1, resize=[36, 36], crop=32)
 FIRST = {"a": ("jump", "train"), "b": ("jump", "train"), "c": ("walk", "train"), "d": ("walk", "test")}
@@ -22,18 +20,9 @@ LETTERS = [*FIRST, *SECOND]  # the n-th video is grey of value 30 n
 
 
 def write_videos(root, videos):
-    root.mkdir()
-    lines = ["path,label,group,split"]
-    for name, (label, split) in videos.items():
-        lines.append(f"{name}.avi,{label},{name},{split}")
-        with av.open(str(root / f"{name}.avi"), "w") as container:
-            stream = container.add_stream("ffv1", rate=25)
-            stream.height, stream.width, stream.pix_fmt = 36, 36, "bgr0"
-            picture = np.full((36, 36, 3), 30 * LETTERS.index(name), np.uint8)
-            for _ in range(6):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode())
-    (root / "manifest.csv").write_text("\n".join(lines))
+    write_manifest(root, *(f"{name}.avi,{label},{name},{split}" for name, (label, split) in videos.items()))
+    for name in videos:
+        write_video(root / f"{name}.avi", np.full((6, 36, 36, 3), 30 * LETTERS.index(name), np.uint8), codec="ffv1")
 
 
 @pytest.fixture(scope="module")
@@ -109,38 +98,15 @@ def test_processes_share_both_data_sets(root):
         assert [key for keys in zip(*parts, strict=True) for key in keys] == list(alone[name].sampler)
 
 
-class Recorder(L.LightningModule):
-    """Keeps what each epoch shows."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.seen = {}
-
-    def training_step(self, batch, _):
-        self.seen.setdefault(self.current_epoch, []).append(tuple(shown([batch], name)[0] for name in batch))
-        return self.weight.sum()
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::UserWarning:torch")
 def test_a_resumed_training_draws_what_an_uninterrupted_one_does(root, tmp_path):
-    spec, seen = replace(SPEC, train_clips=4), []
+    seen = []
     for checkpoint in (None, tmp_path / "epoch=1.ckpt"):
-        model = Recorder()
-        trainer = L.Trainer(
-            max_epochs=4,
-            accelerator="cpu",
-            use_distributed_sampler=False,
-            callbacks=[ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+        data = make(root, spec=replace(SPEC, train_clips=4), batch_size=1)
+        epochs = fit(data, tmp_path, {"max_epochs": 4}, {"save_on_train_epoch_end": True}, checkpoint)
+        seen.append(
+            {number: [shown(batches, name) for name in ("main", "second")] for number, batches in epochs.items()}
         )
-        trainer.fit(model, datamodule=make(root, spec=spec, batch_size=1), ckpt_path=checkpoint, weights_only=False)
-        seen.append(model.seen)
     assert len(seen[0]) == 4 and seen[1] == {number: seen[0][number] for number in (2, 3)}
 
 

@@ -1,11 +1,9 @@
 """Clips of `span=segments`: one snippet from each of K equal parts of the video (Wang et al. 2016)."""
 
 import numpy as np
-import pytest
 
-from datamodules.clip_spec import ClipSpec, check, snippet
+from datamodules.clip_spec import ClipSpec
 from datamodules.clips import clip_indices, test_starts, train_starts
-from datamodules.errors import DataError
 
 CROP = {"resize": [8, 8], "crop": 8, "span": "segments"}
 
@@ -58,23 +56,3 @@ def test_stored_pieces_are_one_video_and_no_snippet_crosses_them():
         clips = clip_indices(spec, 50, 25.0, starts, piece=10)
         assert (clips.rgb.reshape(4, 3) // 10 == clips.rgb.reshape(4, 3)[:, :1] // 10).all()
         assert (np.diff(starts) > 0).all()
-
-
-def test_a_fixed_clip_is_one_snippet():
-    spec = ClipSpec(frames=16)
-    assert snippet(spec) == (1, spec)
-
-
-@pytest.mark.parametrize(
-    ("settings", "found"),
-    [
-        ({"frames": 4, "flow_frames": 6}, "sampling.snippets=4"),
-        ({"frames": 5, "snippets": 3}, "a number that divides both"),
-        ({"frames": 4, "span": "fixed", "snippets": 2}, "sampling.span=fixed"),
-        ({"frames": 4, "test_clips": "all"}, "sampling.test_clips=all"),
-        ({"frames": 2, "flow_frames": 4, "snippets": 2, "flow_direction": "both"}, "flow_direction=both"),
-    ],
-)
-def test_what_makes_no_snippets_is_refused(settings, found):
-    with pytest.raises(DataError, match=found):
-        check(ClipSpec(**{**CROP, **settings}))

@@ -69,17 +69,6 @@ def test_a_mirrored_flow_stays_in_range():
     assert cut.ravel().tolist() == [255, 0]  # which JPEG can make of a 1
 
 
-def test_mirroring_twice_changes_nothing():
-    frames, fields, means = FRAMES[:, :CROP, :CROP], FIELDS[:, :CROP, :CROP], MEANS
-    window, all_frames, all_fields = Window(0, 0, True), np.arange(len(frames)), np.arange(len(fields))
-    once = cut_rgb(frames, all_frames, window, CROP)
-    assert not np.array_equal(once, frames.transpose(3, 0, 1, 2))
-    assert np.array_equal(cut_rgb(once.transpose(1, 2, 3, 0), all_frames, window, CROP).transpose(1, 2, 3, 0), frames)
-    flow, mean = cut_flow(fields, means, all_fields, window, CROP)
-    flow, mean = cut_flow(flow.transpose(1, 2, 3, 0), mean.T, all_fields, window, CROP)
-    assert np.array_equal(flow.transpose(1, 2, 3, 0), fields) and np.array_equal(mean.T, means)
-
-
 def test_the_store_is_not_written_to():
     fields, means, frames = FIELDS.copy(), MEANS.copy(), FRAMES.copy()
     for array in (fields, means, frames):
@@ -144,21 +133,6 @@ def test_4crop_has_the_center_and_a_random_place(mirror):
 def test_views_of_a_frame_that_is_the_crop():
     assert view_windows("10crop", CROP, CROP, CROP, False, rng()) == [Window(0, 0, False)] * 5
     assert random_window(CROP, CROP, CROP, False, rng()) == Window(0, 0, False)
-
-
-def test_random_windows_are_uniform():
-    generator = rng()
-    counts = Counter(random_window(HEIGHT, WIDTH, CROP, True, generator) for _ in range(7200))
-    every = {Window(top, left, mirrored) for top in range(4) for left in range(9) for mirrored in (False, True)}
-    assert set(counts) == every
-    assert all(abs(count - 100) < 50 for count in counts.values())
-
-
-def test_without_mirroring_the_crops_are_the_same():
-    with_mirror, without = rng(), rng()
-    for _ in range(200):
-        window = random_window(HEIGHT, WIDTH, CROP, True, with_mirror)
-        assert random_window(HEIGHT, WIDTH, CROP, False, without) == window._replace(mirrored=False)
 
 
 # -- crops of several scales

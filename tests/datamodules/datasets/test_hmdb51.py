@@ -60,14 +60,6 @@ def test_lists_elsewhere(tmp_path, folder):
     assert make(tmp_path / "b", lists=folder).read() == make(tmp_path / "a").read()
 
 
-def test_lists_named_by_the_setting(tmp_path):
-    data = make(tmp_path / "root", lists="../lists")
-    with pytest.raises(DataError, match=r"no official lists .*testTrainMulti_7030_splits, .*splits; .*data.lists"):
-        data.read()
-    data.lists = str(tmp_path / "lists")
-    assert len(data.read().train) == 4
-
-
 def test_splits_and_files_of_all(tmp_path):
     make(tmp_path)
     extra = name("Third", "kick")

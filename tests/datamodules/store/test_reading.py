@@ -198,15 +198,6 @@ def test_a_sample_decodes_no_more_than_it_takes(tmp_path, monkeypatch, breaks_of
         assert videos[0] == videos[1] and videos[0][0]["error"] is None
 
 
-def test_what_the_videos_are_lies_in_one_array(folder):
-    store = opened(folder, RGB)
-    assert list(store.videos) == sorted(FILES) and len(store.videos) == 4
-    assert "a.avi" in store.videos and "b.avi" not in store.videos
-    index = np.load(folder / RGB.name / "index.npy", mmap_mode="r")
-    assert index["frames"].tolist() == index["rows"].tolist() == [1, 30, 0, 41]
-    assert index["start"].tolist() == [0, 1, 31, 31]
-
-
 def test_known_bad_files_are_as_if_they_did_not_decode(root, tmp_path, monkeypatch):
     opened_files = []
     for module, name in ((building, "probe"), (size, "read_header"), (building, "pick_frames")):
