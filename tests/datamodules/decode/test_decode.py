@@ -13,7 +13,8 @@ from datamodules.decode.info import VideoInfo, probe, read_header
 from datamodules.decode.random_access import seeks_exactly
 from datamodules.decode.seek import frame_index, seek_frames
 from datamodules.errors import DecodeError
-from tests.factories import REAL, remuxed, sequence, write_clip
+from tests.datamodules.decode.files import remuxed, sequence
+from tests.factories import REAL, write_clip
 
 DATA = REAL / "data"
 

@@ -8,7 +8,8 @@ from datamodules.decode import info as info_module
 from datamodules.decode.frames import iter_frames
 from datamodules.decode.info import VideoInfo, probe, read_header
 from datamodules.decode.seek import frame_index
-from tests.factories import remuxed, sequence, write_clip
+from tests.datamodules.decode.files import remuxed, sequence
+from tests.factories import write_clip
 
 MUXED = {".avi": "mpeg4", ".mp4": "libx264", ".mkv": "libx264", ".webm": "libvpx", ".flv": "libx264"}
 

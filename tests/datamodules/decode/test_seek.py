@@ -9,7 +9,8 @@ import pytest
 from datamodules.decode.info import probe
 from datamodules.decode.seek import frame_index, seek_frames
 from datamodules.errors import DecodeError
-from tests.factories import sequence, write_clip
+from tests.datamodules.decode.files import sequence
+from tests.factories import write_clip
 
 
 def write_gops(path, parameters="keyint=10:bframes=3", **options):

@@ -18,13 +18,9 @@ from datamodules.errors import DataError, DecodeError
 from datamodules.files import file_digest
 from datamodules.known_bad import check_file, known_bad
 from experiments.check import main
-from tests.factories import SOUND, four_videos, scrolling, write_video
+from tests.datamodules.doctor.clips import SOUND, four_videos, write_clip
 
 ROOT = Path(__file__).parents[3]
-
-
-def write_clip(path, frames=5, codec="mpeg4", size=(64, 96), seed=0, **more):
-    write_video(path, scrolling(frames, *size, seed), codec=codec, **more)
 
 
 def test_sound(tmp_path, capfd):

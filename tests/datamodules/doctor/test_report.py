@@ -14,7 +14,8 @@ from datamodules.doctor.report import report
 from datamodules.doctor.summary import summary
 from datamodules.doctor.survey import survey_lists
 from datamodules.videos import Listing, Video
-from tests.factories import SOUND, four_videos, touch
+from tests.datamodules.doctor.clips import SOUND, four_videos
+from tests.factories import touch
 
 PROBLEM = "1 problem of the lists"
 

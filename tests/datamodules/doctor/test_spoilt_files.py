@@ -17,9 +17,10 @@ from datamodules.doctor.report import report
 from datamodules.files import file_digest
 from datamodules.known_bad import check_file
 from experiments.check import main
-from tests.factories import scrolling, write_video
+from tests.datamodules.doctor.clips import write_clip
 
 FRAMES = 40
+QUARTER_TURN = (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
 CUTS = [5, 30, 50, 60, 70, 80, 90, 95, 98]
 NAMES = [
     "sp ace 'quoted\" ha#sh",
@@ -28,10 +29,6 @@ NAMES = [
     "esc\x1b[2Jape",
     "-%03d br[ack]et",
 ]
-
-
-def write_clip(path, frames=5, codec="mpeg4", size=(64, 96), seed=0, **more):
-    write_video(path, scrolling(frames, *size, seed), codec=codec, **more)
 
 
 def spoil(folder: Path) -> None:
@@ -55,7 +52,7 @@ def spoil(folder: Path) -> None:
         write_clip(folder / name, 20, "mpeg2video", size)
     (folder / "sizes.mpg").write_bytes((folder / "small.mpg").read_bytes() + (folder / "large.mpg").read_bytes())
     write_clip(folder / "slow.avi", 3, rate=1)
-    write_clip(folder / "rotated.mp4", 10, "libx264", rotation=90)
+    write_clip(folder / "rotated.mp4", 10, "libx264", matrix=QUARTER_TURN)
     for seed, name in enumerate(NAMES):
         write_clip(folder / f"{name}.avi", seed=seed)
     write_clip(Path(os.fsdecode(bytes(folder) + b"/latin\xe9.avi")), seed=99)

@@ -22,7 +22,8 @@ from datamodules.store.building import build_store, build_tracks
 from datamodules.store.reading import open_store
 from datamodules.store.shards import StoredVideo
 from datamodules.store.tracks import Sample, Track
-from tests.factories import in_this_process, write_clip
+from tests.datamodules.store.builders import in_turn
+from tests.factories import write_clip
 
 SIZE = 24, 32
 FLOW = FlowConfig(preset="ultrafast", bound=4.0)
@@ -39,7 +40,7 @@ FILES = {"a.avi": 1, "b ö#[x].avi": 30, "bad.avi": 0, "c.avi": 41}
 
 
 def build(root: Path, stores: Path, tracks=TRACKS, **settings) -> Path:
-    settings = {"workers": 1, "max_store": 1.0, "launcher": in_this_process} | settings
+    settings = {"workers": 1, "max_store": 1.0, "launcher": in_turn} | settings
     return build_tracks(root, list(FILES), stores, "test", tracks, **settings)
 
 
@@ -183,7 +184,7 @@ def test_a_sample_decodes_no_more_than_it_takes(tmp_path, monkeypatch, breaks_of
 
     monkeypatch.setattr(building, "seek_frames", seek_frames)
     monkeypatch.setattr(building, "probe", probe)
-    settings = {"workers": 1, "max_store": 1.0, "launcher": in_this_process}
+    settings = {"workers": 1, "max_store": 1.0, "launcher": in_turn}
     folder = build_tracks(tmp_path / "root", ["a.mp4"], tmp_path / "sought", "test", tracks, **settings)
     assert bool(probed) == breaks_off
     monkeypatch.setattr(building, "frame_index", lambda _: None)
