@@ -57,11 +57,11 @@ def prepare_tracks(
     return folder, len(set(files))
 
 
-def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: Split | None = None) -> FrameStore:
+def prepare_store(dataset: Dataset, tracks: list[Track], workers: int, lists: Split) -> FrameStore:
     """A data set's frame store with at most one track of each kind, built if necessary."""
     folder, _ = prepare_tracks(dataset, tracks, workers, max_store=dataset.max_store, lists=lists)
     store = open_store(folder, tracks, _condemned(dataset))
-    store.rates = (lists or dataset.read()).rates
+    store.rates = lists.rates
     return store
 
 

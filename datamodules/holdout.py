@@ -37,11 +37,11 @@ def hold_out(
     return hold_out_fold(videos, data.folds, data.fold)
 
 
-def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tuple[Sequence[Video], Sequence[Video]]:
+def hold_out_groups(videos: Sequence[Video], share: float) -> tuple[Sequence[Video], Sequence[Video]]:
     """Split a training list into (train, validation) by whole groups, both in the list's order. Raises DataError.
 
     Every class gives `share` of its groups, rounded, but at least one and never its last. A group of several classes is
-    held out only if each of them can spare it. The groups with the smallest hash of (seed, group) are held out first,
+    held out only if each of them can spare it. The groups with the smallest hash are held out first,
     so the order of the list does not matter.
     """
     if not 0 <= share < 1:
@@ -52,7 +52,7 @@ def hold_out_groups(videos: Sequence[Video], share: float, seed: int = 0) -> tup
     num_groups = Counter(label for own in labels for label in own)
     spare = {label: min(total - 1, max(1, round(share * total))) for label, total in num_groups.items()}
     held_out = np.zeros(len(names), bool)
-    for group in _by_hash(names, seed):
+    for group in _by_hash(names):
         if all(spare[label] > 0 for label in labels[group]):
             held_out[group] = True
             for label in labels[group]:
@@ -110,8 +110,8 @@ def _groups(videos: Sequence[Video]) -> tuple[list[bytes], np.ndarray, list[list
     return list(numbers), group_of, [labels[start:end] for start, end in pairwise(starts)]
 
 
-def _by_hash(groups: Sequence[bytes], seed: int = 0) -> list[int]:
+def _by_hash(groups: Sequence[bytes]) -> list[int]:
     """Indices of the groups in an order that does not depend on that of the list."""
-    digests = b"".join(sha256(b"%d %s" % (seed, group)).digest() for group in groups)
+    digests = b"".join(sha256(b"0 %s" % group).digest() for group in groups)
     words = np.frombuffer(digests, ">u8").reshape(-1, 4).astype(np.uint64)
     return np.lexsort(words.T[::-1]).tolist()

@@ -36,7 +36,7 @@ class MultiTaskDataModule(VideoDataModule):
         settings = {"batch_size": batch_size, "test_batch_size": test_batch_size, "workers": workers}
         super().__init__(dataset, spec, seed=seed, **settings)
         self.second = VideoDataModule(second, spec, seed=seed + OWN_DRAWS, **settings)
-        self._second_clips: TrainClips | None = None
+        self.second_clips: TrainClips | None = None  # of all its videos, after `setup`
 
     def prepare_data(self) -> None:
         """Make or check the videos of both data sets, and build what is missing of their frame stores."""
@@ -53,22 +53,16 @@ class MultiTaskDataModule(VideoDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Open both stores."""
         super().setup(stage)
-        if self._second_clips is None:
-            check_apart(self, self.second)
-            self.second.setup()
-            self._second_clips = self._clips_of_all_videos()
-
-    def _clips_of_all_videos(self) -> TrainClips:
-        second, lists = self.second, self.second.lists
-        both = VideoArray.of([*lists.train, *lists.test])
-        whole = whole_videos(second.dataset, both, second.store)
-        return TrainClips(whole, second.store, self.spec, second.num_classes, second.dataset.mirror, second.seed)
-
-    @property
-    def second_clips(self) -> TrainClips:
-        """Clips of all videos of the second data set, after `setup`."""
-        assert self._second_clips is not None, "setup() opens the stores"
-        return self._second_clips
+        if self.second_clips is not None:
+            return
+        second = self.second
+        check_apart(self, second)
+        second.setup()
+        both = VideoArray.of([*second.lists.train, *second.lists.test])
+        self.second_clips = TrainClips(
+            whole_videos(second.dataset, both, second.store),
+            second.store, self.spec, second.num_classes, second.dataset.mirror, second.seed,
+        )  # fmt: skip
 
     def train_dataloader(self) -> CombinedLoader:
         """Random clips of both, equally many batches; the second data set's videos come round as often as it takes."""

@@ -76,7 +76,8 @@ class Folder(Dataset):
     def remarks(self, split: Split) -> list[str]:
         """How far the manifest separates groups."""
         if self._manifest():
-            return [count_shared_groups(split)]
+            train, test = ({video.group for video in videos} for videos in (split.train, split.test))
+            return [f"{len(train & test)} of {len(test)} test groups recur in training"]
         return ["no manifest: every file is a group of its own"]
 
     def report(self, split: Split, stored: Mapping[str, StoredVideo]) -> None:
@@ -138,9 +139,3 @@ def list_folders(root: Path, layout: str) -> tuple[list[Row], list[str]]:
                 raise DataError(f"{folder}: found 0 videos, expected some; fill or remove it")
     notes = not_taken(misplaced, "they are not in train/<class>, test/<class> or val/<class>")
     return rows, notes + not_taken(others, "they are no videos")
-
-
-def count_shared_groups(split: Split) -> str:
-    """How far the manifest separates groups."""
-    train, test = ({video.group for video in videos} for videos in (split.train, split.test))
-    return f"{len(train & test)} of {len(test)} test groups recur in training"

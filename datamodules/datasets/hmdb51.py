@@ -74,8 +74,14 @@ data/hmdb51/                             data.root
         return Listing(classes, splits, unused, FIVE_TYPES)
 
     def remarks(self, split: Split) -> list[str]:
-        """How far the official split separates sources."""
-        return [count_shared_sources(split)]
+        """How far the official split separates sources. Within a class it does; across classes films recur."""
+        groups = [{video.group for video in videos} for videos in (split.train, split.test)]
+        own_class = len(groups[0] & groups[1])
+        train, test = ({group.partition("/")[2] for group in side} for side in groups)
+        return [
+            f"{len(train & test)} of {len(test)} test sources (name prefixes) recur in training; "
+            f"{own_class} of {len(groups[1])} do so within their class"
+        ]
 
     def cluster(self, video: Video) -> str:
         """The source over all classes: its clips of another class show the same people and places."""
@@ -90,14 +96,3 @@ def read_video(where: str, line: str, name: str, label: int) -> tuple[int, Video
         raise DataError(f"{where}: found {line!r}, expected '<source>_{name}_<f|h|l|u>_..._<number>.avi <0|1|2>'")
     source = parts["source"].removesuffix(f"_{name}")
     return int(match["flag"]), Video(f"{name}/{match['name']}", (label,), f"{name}/{source}")
-
-
-def count_shared_sources(split: Split) -> str:
-    """How far the official split separates sources. Within a class it does; across classes films recur."""
-    train_groups = {video.group for video in split.train}
-    test_groups = {video.group for video in split.test}
-    train, test = ({group.partition("/")[2] for group in groups} for groups in (train_groups, test_groups))
-    return (
-        f"{len(train & test)} of {len(test)} test sources (name prefixes) recur in training; "
-        f"{len(train_groups & test_groups)} of {len(test_groups)} do so within their class"
-    )

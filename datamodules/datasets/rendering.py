@@ -1,4 +1,4 @@
-"""Scenes -> frames, true flow and video files."""
+"""Scenes -> frames and video files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import numpy as np
 from datamodules.datasets.scenes import SHAPES, Scene
 
 ENCODER = {"preset": "ultrafast", "qp": "22", "g": "1", "threads": "1"}
-
-
 TABLE_REACH = 1.5
 
 
@@ -27,10 +25,8 @@ def _distances(shape: str) -> np.ndarray:
 def _around(scene: Scene, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The torus around the shape: a tile of one period with the shape near its middle.
 
-    Returns
-        rotation (2, 2) from the tile's axes to the shape's,
-        centre (2,) of the shape in the tile, and
-        rows (size, 1) and columns (size,) of the tile that the frame's rows and columns show.
+    Returns the rotation (2, 2) from the tile's axes to the shape's, and the shape's centre (2,) in the tile. Then the
+    tile's rows (size, 1) and columns (size,) that the frame shows.
     """
     corner, centre = np.divmod(scene.positions[t] + scene.camera[t], 1)
     middle = np.array(scene.period) // 2
@@ -84,19 +80,6 @@ def render(scene: Scene, noise: bool = True) -> np.ndarray:
 def _noise() -> np.ndarray:
     """A strip of sensor noise long enough that frames cut from anywhere in it look unrelated: int8, sigma 4."""
     return np.round(4 * np.random.default_rng(0).standard_normal(1 << 21)).astype(np.int8)
-
-
-def true_flow(scene: Scene, t: int) -> np.ndarray:
-    """Where each pixel of frame `t` goes in frame `t + 1`: (size, size, 2) float32, x and y in pixels.
-
-    A pixel belongs to the shape if the shape covers at least half of it.
-    """
-    rotation, centre, rows, columns = _around(scene, t)
-    tile = np.stack(np.meshgrid(*map(np.arange, scene.period)), axis=-1) - centre
-    turned = tile @ rotation.T @ _around(scene, t + 1)[0]
-    pan = scene.camera[t + 1] - scene.camera[t]
-    motion = (turned - tile)[rows, columns] + pan + scene.positions[t + 1] - scene.positions[t]
-    return np.where(coverage(scene, t)[..., None] >= 0.5, motion, pan).astype(np.float32)
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from datamodules.datasets.base import Dataset
-from datamodules.datasets.official_lists import existing_root, find_lists, read_lines
+from datamodules.datasets.official_lists import find_lists, read_lines
 from datamodules.errors import DataError
 from datamodules.files import write_csv
 from datamodules.videos import Ragged, Split, VideoArray, label_sets
@@ -65,7 +65,7 @@ data/sports1m/                           data.root
 
     def read(self) -> Split:
         """Parse the lists of one split and keep the videos that are there. Raises DataError."""
-        root = existing_root(self.folder(), self.LAYOUT)
+        root = self.folder()
         folder = find_lists(root, self.LAYOUT, self.lists, "labels.txt", ["sports-1m-dataset"])
         classes = read_classes(folder / "labels.txt")
         train, test = (read_list(folder / name, len(classes)) for name in self._list_names())

@@ -1,15 +1,15 @@
 """Reading a frame store, whose arrays are memory-mapped.
 
-    <stores>/<name>-<key>/rgb-36x36/00012.npy             uint8 (rows, H, W, 3): the frames of 16 videos
-                                    00012.json            which rows are whose, and what each video is
-                                    index.npy  shards.npy what the .json of all shards say, to be memory-mapped
-                          rgb-36x36-jpeg95/00012.jpegs    the same as JPEG files, one after another
-                                           00012.offsets.npy  int64: where each begins, and the end of the last
-                          flow-36x36-dis-medium-b4/00012.npy        uint8 (rows, H, W, 2), see flow.quantise
-                                                   00012.means.npy  float32 (rows, 2)
-                          backward_flow-36x36-dis-medium-b4/        the same of backward flow
-                          listing                         a digest of the videos' sizes and times, see `listing_of`
-                          lock                            empty; see `jobs.claim`
+    <stores>/<name>-<key>/rgb-36x36/00012.npy             uint8 (rows, H, W, 3): the frames of 16 videos.
+                                    00012.json            which rows are whose; what each video is.
+                                    index.npy  shards.npy what all the .json say. They are memory-mapped.
+                          rgb-36x36-jpeg95/00012.jpegs    the same as JPEG files, one after another.
+                                           00012.offsets.npy  int64, where each begins and the last ends.
+                          flow-36x36-dis-medium-b4/00012.npy        uint8 (rows, H, W, 2), see flow.quantise.
+                                                   00012.means.npy  float32 (rows, 2).
+                          backward_flow-36x36-dis-medium-b4/        the same of backward flow.
+                          listing                         a digest of the videos' sizes and times, see `listing_of`.
+                          lock                            empty, see `jobs.claim`.
 
 A shard counts only once its .json is there, which is written last. So whatever stops a build, whole shards remain. The
 index is derived from the shards. It counts only while their files have the sizes that it says, so shards made in
@@ -111,8 +111,8 @@ class FrameStore:
         """Flow of a video: fields (n, H, W, 2), to be indexed, and their means.
 
         Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i. It is uint8,
-        as `flow.quantise` gives it. There is one field less than frames, but one without motion for a single frame; so
-        in each piece where a sample is stored.
+        as `flow.quantise` gives it. There is one field less than frames, but one without motion for a single frame. The
+        same holds for each piece where a sample is stored.
 
         The means, float32 (n, 2), are the mean displacement (x, y) of each whole field before it was quantised, in
         pixels of the stored frame. Mean subtraction needs them (Simonyan & Zisserman, NIPS 2014, section 3.1).
@@ -143,8 +143,7 @@ class FrameStore:
 class Jpegs:
     """Rows stored as JPEG: like a read-only array uint8 (n, H, W, C), of which an index decodes the rows it names.
 
-    `offsets` in the file: where each JPEG begins, and the end of the last; a row has one of three colours, or two of
-    one.
+    `offsets` in the file: where each JPEG begins, and the end of the last. A row is one JPEG in colour or two in grey.
     """
 
     dtype = np.dtype(np.uint8)

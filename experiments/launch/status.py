@@ -1,11 +1,11 @@
 """Where each point of a sweep stands. The state follows from what lies in the point's folder alone.
 
-running       `lock` is held by a living process
-failed        error.txt says why
-finished      record.json, made by this code of these data, as far as these are here
-stale         record.json or unfinished/last.ckpt made by other code or of other data
-interrupted   unfinished/last.ckpt of this code and these data, also where there is an earlier record
-to do         none of these
+running       `lock` is held by a living process.
+failed        error.txt says why.
+finished      record.json, made by this code of these data, as far as these are here.
+stale         record.json or unfinished/last.ckpt made by other code or of other data.
+interrupted   unfinished/last.ckpt of this code and these data, also where there is an earlier record.
+to do         none of these.
 """
 
 from __future__ import annotations

@@ -13,5 +13,5 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data") / "clips"
     numbered.write(root)
     dataset = Folder(root=str(root), stores=str(root.parent / "stores"))
-    prepare_store(dataset, tracks(dataset, numbered.FLOW), workers=1)
+    prepare_store(dataset, tracks(dataset, numbered.FLOW), 1, dataset.read())
     return root
