@@ -2,14 +2,14 @@
 
 A batch is a dict of N views. A view is one crop of one clip. A training clip has one view, without the entries from
 `video` on. In training with `train_labels=one` there is also `drawn`.
-    rgb        (N, 3, T, H, W) uint8
+    rgb        (N, 3, T, H, W) uint8.
     flow       (N, 2, L, H, W) uint8, 128 is no motion. With `flow_direction=both` the first L / 2 fields lead forward
                from the clip's middle frame. The others lead backward from it.
-    flow_mean  (N, 2, L) mean displacement of each whole field, pixels
-    target     (N, C) bool, the true labels
-    drawn      (N, C) bool, the one of them that is trained on
-    video      (N,) index into the videos of the split
-    clip       (N,) number of the clip in its video
+    flow_mean  (N, 2, L) mean displacement of each whole field, pixels.
+    target     (N, C) bool, the true labels.
+    drawn      (N, C) bool, the one of them that is trained on.
+    video      (N,) index into the videos of the split.
+    clip       (N,) number of the clip in its video.
     center     (N,) float32, middle of the clip in seconds. In frames, if the file does not say its rate. If a video is
                stored in pieces, seconds count over the stored pieces only.
     valid      (N,) false for a test video that cannot be decoded. Its frames are zeros, and it counts as wrong.

@@ -70,6 +70,15 @@ def seen(view: torch.Tensor) -> Seen:
     return Seen(NAMES[video], frames, window)
 
 
+def cut_out(fields, means, window):
+    """What a window of flow fields (L, H, W, 2) should be in a batch, with the fields' means (L, 2)."""
+    cut = fields[:, window.top : window.top + CROP, window.left : window.left + CROP].astype(int)
+    x, y = cut[..., 0], cut[..., 1]
+    if window.mirrored:
+        x, y = 256 - x[:, :, ::-1], y[:, :, ::-1]
+    return np.stack([x, y]), (means * [-1 if window.mirrored else 1, 1]).T.astype(np.float32)
+
+
 def write(root: Path) -> None:
     """Write the videos without loss, and their manifest."""
     for number, path in enumerate(NAMES):
