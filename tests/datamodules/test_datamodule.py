@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.datamodule import VideoDataModule
+from datamodules.datasets.folder import Folder
 from datamodules.errors import DataError
 from datamodules.store import building
 from tests.datamodules.numbered import (
@@ -25,6 +27,7 @@ from tests.datamodules.numbered import (
     opened,
     shown_paths,
 )
+from tests.factories import touch
 
 
 def test_batches_have_the_documented_shapes_and_types(root):
@@ -50,6 +53,17 @@ def test_batches_have_the_documented_shapes_and_types(root):
     assert "flow" not in next(iter(opened(root).train_dataloader()))
     assert "rgb" not in next(iter(opened(root, replace(FLOW, frames=0)).train_dataloader()))
     assert (data.num_classes, data.lists.classes) == (2, ("jump", "walk"))
+
+
+def test_one_class_is_refused_before_anything_is_decoded(tmp_path):
+    touch(tmp_path, "one/train/walk/a.avi", "one/test/walk/b.avi")
+    data = VideoDataModule(
+        Folder(root=str(tmp_path / "one"), stores=str(tmp_path / "stores")),
+        EARLY, batch_size=2, test_batch_size=2, workers=0, seed=0,
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"one: all videos are of the class 'walk', expected 2 classes"):
+        data.prepare_data()
+    assert not (tmp_path / "stores").exists()
 
 
 def test_clips_survive_the_way_to_a_spawned_worker(root):

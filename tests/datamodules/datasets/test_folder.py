@@ -8,7 +8,7 @@ import pytest
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.ucf101 import UCF101
 from datamodules.errors import DataError
-from datamodules.holdout import hold_out, hold_out_groups
+from datamodules.holdout import hold_out
 from tests.factories import REAL, touch
 
 WEIZMANN = REAL / "data" / "weizmann"
@@ -76,12 +76,6 @@ def test_manifest_is_looked_up_here_then_in_the_root(tmp_path, monkeypatch):
         ("run,bob,test,41", "run", r"manifest.csv:3: the column 'group' is empty"),
         ("run/bob.avi", "run/cy.avi", r"1 of 4 listed videos are missing, first run/cy.avi"),
         ("run/bob.avi", '"run/bo\nb.avi"', r"manifest.csv: a value goes on over a line end"),
-        ("run/bob.avi", "../bob.avi", "listed path '../bob.avi' leaves data.root"),
-        ("run/bob.avi", "/bob.avi", "listed path '/bob.avi' leaves data.root"),
-        ("run/bob.avi", "run/ann.avi", "1 videos are in both the train and the test list, first run/ann.avi"),
-        ("bend/bob.avi,bend", "run/bob.avi,bend", "the test list has run/bob.avi 2 times"),
-        (",test", ",train", "the test list has 0 videos"),
-        (",train", ",test", "the train list has 0 videos"),
     ],
 )
 def test_bad_manifests(tmp_path, old, new, message):
@@ -97,13 +91,6 @@ def test_empty_manifest(tmp_path):
 def test_groups_on_both_sides_are_counted(tmp_path):
     lists = make(tmp_path, MANIFEST.replace("run,bob,test", "run,ann,test")).read()
     assert lists.notes == ["1 of 2 test groups recur in training"]
-
-
-def test_there_is_one_split(tmp_path):
-    data = make(tmp_path, MANIFEST)
-    data.split = 2
-    with pytest.raises(DataError, match=r"data\.split=2: the lists have the splits 1;"):
-        data.read()
 
 
 FILES = ("train/run/a.avi", "train/run/b.MP4", "train/bend/c.webm", "test/run/a.avi", "test/bend/d.mkv")
@@ -199,7 +186,6 @@ def test_a_long_manifest_is_read_in_linear_time(tmp_path):
         (FILES[:3], "found neither manifest.csv nor the folder 'test'"),
         ((*FILES, "test/walk/readme.txt"), r"walk: found 0 videos, expected some; fill or remove it"),
         ((*FILES, "test/walk/a.avi"), "1 classes have no training video, first walk"),
-        (("train/readme.txt", "test/run/a.avi"), "the train list has 0 videos"),
     ],
 )
 def test_bad_folders(tmp_path, files, message):
@@ -213,5 +199,3 @@ def test_weizmann():
     assert (len(lists.train), len(lists.test), len(lists.classes), len(lists.files)) == (60, 30, 10, 90)
     train, test = ({video.group for video in videos} for videos in (lists.train, lists.test))
     assert (len(train), len(test), len(train & test)) == (6, 3, 0)
-    remaining, validation = hold_out_groups(lists.train, 0.2)
-    assert (len(remaining), len(validation)) == (50, 10)  # one person of six, in all ten classes

@@ -4,7 +4,6 @@ import pytest
 
 from datamodules.datasets.ucf101 import UCF101
 from datamodules.errors import DataError
-from datamodules.holdout import hold_out_groups
 from tests.factories import REAL
 
 LISTS = REAL / "lists" / "ucf101"
@@ -88,11 +87,9 @@ def test_either_capitals_of_handstand_pushups_on_disk(tmp_path, on_disk):
     ("changed", "message"),
     [
         ({"train": TRAIN.replace("c01.avi 3", "c01.avi 2")}, r"trainlist01.txt:5: class id 2, .* gives Typing id 3"),
-        ({"train": TRAIN.replace("c01.avi 3", "c01.avi 9")}, r"trainlist01.txt:5: class id 9, .* gives Typing id 3"),
         ({"train": TRAIN.replace("Typing/", "Reading/")}, r"trainlist01.txt:5: 'Reading' is none of the 3 classes"),
         ({"test": "v_Biking_g01_c01.avi\n"}, r"testlist01.txt:1: found 'v_Biking_g01_c01.avi', expected 'Class/v_"),
         ({"test": "Biking/v_Biking.avi\n"}, r"testlist01.txt:1: found 'Biking/v_Biking.avi', expected 'Class/v_"),
-        ({"test": "Biking/../../v_Biking_g01_c01.avi\n"}, "leaves data.root"),
         ({"test": "Biking/v_Biking_g09_c01.avi\n"}, r"1 of 5 listed videos are missing, first Biking/v_Biking_g09_c01"),
         ({"test": "\r\n"}, "split 1: the test list has 0 videos"),
         ({"train": ""}, "split 1: the train list has 0 videos"),
@@ -105,20 +102,6 @@ def test_either_capitals_of_handstand_pushups_on_disk(tmp_path, on_disk):
 def test_errors(tmp_path, changed, message):
     with pytest.raises(DataError, match=message):
         make(tmp_path, **changed).read()
-
-
-def test_missing_files_of_the_lists(tmp_path):
-    data = make(tmp_path)
-    (tmp_path / "ucfTrainTestlist/testlist01.txt").unlink()
-    with pytest.raises(DataError, match=r"testlist01.txt: no such file"):
-        data.read()
-
-
-def test_unknown_split(tmp_path):
-    data = make(tmp_path)
-    data.split = 2
-    with pytest.raises(DataError, match=r"data.split=2: the lists have the splits 1;"):
-        data.read()
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +129,3 @@ def test_official_lists(real, split, counts):
     members = [name for family in lists.families.values() for name in family]
     assert [len(family) for family in lists.families.values()] == [20, 16, 5, 10, 50]
     assert sorted(members) == sorted(lists.classes)
-
-
-def test_validation_of_the_official_lists(real):
-    lists = UCF101(root=str(real), lists=str(LISTS)).read()
-    train, validation = hold_out_groups(lists.train, 0.1)
-    assert len({video.group for video in validation}) == 101 * 2  # of 18 groups per class
-    assert len(train) + len(validation) == 9537

@@ -62,11 +62,9 @@ def test_labels_out_of_range(tmp_path, monkeypatch):
     assert survey.labels(survey.entries["b.avi"]) == ["2"]
 
 
-def test_every_split_is_checked(tmp_path, monkeypatch):
+def test_every_split_is_checked(tmp_path):
     """UCF101's splits share their files; HMDB51's leave some unused, and share sources across classes."""
-    for name in ("Archery/v_Archery_g01_c01.avi", "Archery/v_Archery_g02_c01.avi"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "Archery/v_Archery_g01_c01.avi", "Archery/v_Archery_g02_c01.avi")
     (tmp_path / "classInd.txt").write_text("1 Archery\n")
     for number, (train, test) in enumerate([("g01", "g02"), ("g02", "g01")], start=1):
         (tmp_path / f"trainlist0{number}.txt").write_text(f"Archery/v_Archery_{train}_c01.avi 1\n")
@@ -77,21 +75,12 @@ def test_every_split_is_checked(tmp_path, monkeypatch):
     root = tmp_path / "hmdb"
     names = ["film_run_f_nm_np1_ba_goo_0.avi", "other_run_f_nm_np1_ba_goo_0.avi", "third_run_f_nm_np1_ba_goo_0.avi"]
     walk = "film_walk_f_nm_np1_ba_goo_0.avi"
-    for folder, files in (("run", names), ("walk", [walk])):
-        (root / folder).mkdir(parents=True)
-        for name in files:
-            (root / folder / name).touch()
+    touch(root, *(f"run/{name}" for name in names), f"walk/{walk}")
     (root / "run_test_split1.txt").write_text(f"{names[0]} 1\n{names[1]} 2\n{names[2]} 0\n")
     (root / "walk_test_split1.txt").write_text(f"{walk} 2\n")
-    data = HMDB51(root=str(root), stores=str(tmp_path / "stores"))
-    monkeypatch.setattr(
-        check_module, "examine_all", lambda files, *_: ((path, Finding("undecodable")) for path in files)
-    )
-    sound = {f"run/{name}": root / "run" / name for name in names[:2]} | {f"walk/{walk}": root / "walk" / walk}
-    sound = {path: Finding("ok", sha256="0", modified=file.stat().st_mtime_ns) for path, file in sound.items()}
-    touch(tmp_path, "stores/hmdb-check.csv")
-    monkeypatch.setattr(check_module, "_read_table", lambda _: sound)
-    survey, findings = check(data, 1)
+    data = HMDB51(root=str(root))
+    survey = survey_lists(data)
+    findings = dict.fromkeys(survey.entries, Finding("ok")) | {f"run/{names[2]}": Finding("undecodable")}
     lines, reasons = report(data, survey, findings)
     assert survey.entries["run/" + names[2]].sides == {}
     assert any("1 of 2 test sources (name prefixes) recur in training; 0 of 2 do so within" in line for line in lines)
