@@ -23,10 +23,10 @@ class Recorder(L.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def fit(data, folder, limits, saving, checkpoint=None):
-    """The batches of each epoch; `folder` then has a checkpoint `epoch=N.ckpt` of each."""
+def fit(data, folder, checkpoint=None):
+    """The batches of each of 4 epochs; `folder` then has a checkpoint `epoch=N.ckpt` of each."""
     model = Recorder()
-    keep = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, **saving)
-    trainer = L.Trainer(**QUIET | {"enable_checkpointing": True}, **limits, callbacks=[keep])
+    keep = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+    trainer = L.Trainer(**QUIET | {"enable_checkpointing": True}, max_epochs=4, callbacks=[keep])
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     return model.batches

@@ -195,7 +195,7 @@ def test_each_clip_says_whether_it_is_padded():
 
 @pytest.mark.parametrize(
     ("spec", "frames", "places"),
-    [(SINGLE, 6, 6), (EARLY, 16, 7), (LATE, 18, 3), (TWO_STREAM, 14, 4), (EARLY, 10, 1), (C3D, 5, 1)],
+    [(SINGLE, 6, 6), (LATE, 18, 3), (TWO_STREAM, 14, 4), (C3D, 5, 1)],
 )
 def test_random_starts_are_uniform_over_the_places_that_fit(spec, frames, places):
     draws = 600 * places

@@ -103,7 +103,7 @@ def test_a_resumed_training_draws_what_an_uninterrupted_one_does(root, tmp_path)
     seen = []
     for checkpoint in (None, tmp_path / "epoch=1.ckpt"):
         data = make(root, spec=replace(SPEC, train_clips=4), batch_size=1)
-        epochs = fit(data, tmp_path, {"max_epochs": 4}, {"save_on_train_epoch_end": True}, checkpoint)
+        epochs = fit(data, tmp_path, checkpoint)
         seen.append(
             {number: [shown(batches, name) for name in ("main", "second")] for number, batches in epochs.items()}
         )

@@ -7,7 +7,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from datamodules.datasets import moving_shapes
 from datamodules.datasets.moving_shapes import MovingShapes, write_lists
@@ -131,9 +130,3 @@ def test_other_settings_never_share_a_folder():
 def test_bad_settings_are_named(small, change, message):
     with pytest.raises(DataError, match=message):
         replace(small, **change).prepare(workers=1)
-
-
-def test_is_a_structured_config():
-    node = OmegaConf.merge(OmegaConf.structured(MovingShapes), OmegaConf.from_dotlist(["clips.order=4", "size=48"]))
-    data = OmegaConf.to_object(node)
-    assert isinstance(data, MovingShapes) and data.clips["order"] == 4 and not data.mirror and data.flow.bound == 4

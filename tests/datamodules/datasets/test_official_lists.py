@@ -1,7 +1,6 @@
 """What every data set shares: reading lists, finding their files, checking both."""
 
 import pytest
-from omegaconf import OmegaConf
 
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.hmdb51 import HMDB51
@@ -15,17 +14,6 @@ from tests.factories import touch
 
 def videos(*paths, labels=(0,)):
     return [Video(path, labels, path) for path in paths]
-
-
-@pytest.mark.parametrize("kind", [UCF101, HMDB51, Sports1M, Folder])
-def test_data_sets_are_structured_configs(kind):
-    merged = OmegaConf.merge(OmegaConf.structured(kind), {"root": "somewhere", "split": 2, "flow": {"bound": 10}})
-    data = OmegaConf.to_object(merged)
-    assert type(data) is kind
-    assert (data.root, data.split, data.flow.bound, data.mirror) == ("somewhere", 2, 10.0, True)
-    assert "LAYOUT" not in merged and kind.LAYOUT.splitlines()[0].endswith(("data.root", "either"))
-    with pytest.raises(Exception, match="rooot"):
-        OmegaConf.merge(OmegaConf.structured(kind), {"rooot": "x"})
 
 
 @pytest.mark.parametrize("kind", [UCF101, HMDB51, Sports1M, Folder])

@@ -11,7 +11,6 @@ from datamodules.datasets.rendering import coverage, render
 from datamodules.datasets.scenes import (
     CLASSES,
     LAG,
-    SEQUENCES,
     SHAPES,
     Scene,
     draw_scene,
@@ -160,23 +159,6 @@ def test_both_jumps_have_the_same_bag_of_frames(seed, late):
     assert frame_bag(left, 2) != frame_bag(right, 2)
 
 
-def seen_steps(groups: range) -> tuple[np.ndarray, np.ndarray]:
-    """How far the shape is seen to move right from each frame to the next, (videos, 19), and whether it jumps right."""
-    scenes = [make_scene(0, "shift", n, g, c, 32, 20) for n, g, c in product(SHIFTS, groups, range(10))]
-    both = np.stack([scene.visible[1:] & scene.visible[:-1] for scene in scenes])
-    steps = np.stack([np.diff(scene.positions + scene.camera, axis=0)[:, 0] for scene in scenes])
-    return both * steps, np.repeat([False, True], len(scenes) // 2)
-
-
-def test_weights_for_each_time_know_jumps_only_when_they_were_and_shared_weights_at_any_time():
-    steps, right = seen_steps(range(8, 20))
-    weights = np.linalg.lstsq(steps, right - 0.5, rcond=None)[0]
-    for groups, score in [(range(20, 26), 1), (range(1, 8), 1 / 2)]:
-        steps, right = seen_steps(groups)
-        assert ((steps @ weights > 0) == right).mean() == pytest.approx(score, abs=0.02)
-        assert ((steps.sum(axis=1) > 0) == right).all()
-
-
 @pytest.mark.parametrize("late", [False, True])
 def test_a_jump_backwards_is_the_opposite_jump_in_the_other_half(late):
     left, right = draw("shift", "ShiftJumpLeft", 3, 20, late), draw("shift", "ShiftJumpRight", 3, 20, not late)
@@ -237,14 +219,6 @@ def test_direction_is_unambiguous_over_15_frames(name):
         scene = draw("motion", name, seed)
         assert abs(scene.positions[15:] - scene.positions[:-15]).max() < 64 / 2
         assert abs(scene.angles[15:] - scene.angles[:-15]).max() < np.pi
-
-
-def test_families_share_no_shape_and_order_pairs_neither():
-    shapes = {family: {shape for shape, _ in classes.values()} for family, classes in CLASSES.items()}
-    del shapes["camouflage"]  # it has the shape of `motion`, which it is a harder form of
-    assert sum(map(len, shapes.values())) == len(set.union(*shapes.values()))
-    assert SEQUENCES["LeftThenRight"] == SEQUENCES["RightThenLeft"] != SEQUENCES["MoveThenRest"]
-    assert SEQUENCES["MoveThenRest"] == SEQUENCES["RestThenMove"]
 
 
 def test_turning_shape_has_no_symmetry():

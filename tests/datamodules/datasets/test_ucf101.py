@@ -50,18 +50,6 @@ def test_small_lists(tmp_path):
     }
 
 
-def test_lists_in_the_root_or_anywhere(tmp_path):
-    expected = make(tmp_path / "a").read()
-    assert make(tmp_path / "b", lists=".").read() == expected
-    data = make(tmp_path / "c", lists="../lists")
-    with pytest.raises(
-        DataError, match=r"no official lists \(trainlist\*\.txt\) in .*c, .*ucfTrainTestlist; .*data.lists"
-    ):
-        data.read()
-    data.lists = str(tmp_path / "lists")
-    assert data.read() == expected
-
-
 def test_files_are_those_of_all_splits(tmp_path):
     make(tmp_path)
     train, test = TRAIN.replace("Biking/v_Biking_g03_c01.avi 1 \r\n", ""), TEST

@@ -136,31 +136,21 @@ def test_flow_comes_back_as_it_was_computed(folder, native, track):
     assert abs(still[:] - 128.0).max() <= 1 and (means == 0).all()
 
 
-def test_a_lower_frame_rate_takes_the_nearest_frames(folder, native):
-    store = opened(folder, SLOW, Track(*SIZE, FLOW, fps=10.0))
+@pytest.mark.parametrize("part", [{"fps": 10.0}, {"sample": PIECES}], ids=["lower rate", "pieces"])
+def test_a_part_of_the_frames_is_stored_with_the_flow_between_them(folder, root, native, part):
+    """Which frames these are is tested with the tracks."""
+    track = replace(RGB, **part)
+    store = opened(folder, track, Track(*SIZE, FLOW, **part))
     for name, frames in native.items():
-        times = np.arange(len(frames)) / 25
-        wanted = [i / 10 for i in range(100) if round(i / 10 * 25 + 1e-9) < len(frames)]
-        nearest = [max(np.flatnonzero(np.isclose(abs(times - t), abs(times - t).min()))) for t in wanted]
+        numbers, length = track.frames_of(name, info.probe(root / name))
         video = store.videos[name]
-        assert video == StoredVideo(len(nearest), len(frames), 10.0, decoded=len(frames) if len(frames) > 1 else None)
-        np.testing.assert_array_equal(store.rgb(name), [resize(frames[i], *SIZE) for i in nearest])
-        fields = np.stack(true_fields([frames[i] for i in nearest]))
-        assert abs(dequantise(store.flow(name)[0], 4.0) - fields.clip(-4, 4)).max() < 4 / 250
-    assert store.settings["rgb"]["fps"] == 10.0
-
-
-def test_a_sample_stores_pieces_of_each_video(folder, native):
-    store = opened(folder, replace(RGB, sample=PIECES), Track(*SIZE, FLOW, sample=PIECES))
-    for name, frames in native.items():
-        starts, length = PIECES.pieces(name, len(frames), 25.0)
-        video = store.videos[name]
-        assert (length, len(starts)) == ((6, 3) if len(frames) > 6 else (1, 1))
-        assert (video.piece, video.frames, video.decoded or video.frames) == (length, len(starts) * length, len(frames))
-        pieces = [frames[start : start + length] for start in starts]
-        np.testing.assert_array_equal(store.rgb(name), [resize(f, *SIZE) for piece in pieces for f in piece])
+        assert (video.frames, video.decoded or video.frames) == (len(numbers), len(frames))
+        assert (video.fps, video.piece) == ((10.0, None) if "fps" in part else (25.0, length))
+        np.testing.assert_array_equal(store.rgb(name), [resize(frames[number], *SIZE) for number in numbers])
+        pieces = [[frames[number] for number in piece] for piece in numbers.reshape(-1, length)]
         fields = np.concatenate([true_fields(piece) for piece in pieces])
         assert abs(dequantise(store.flow(name)[0], 4.0) - fields.clip(-4, 4)).max() < 4 / 250
+    assert store.settings["rgb"].get("fps") == part.get("fps")
 
 
 @pytest.mark.parametrize("breaks_off", [False, True])
