@@ -58,13 +58,13 @@ class Seen(NamedTuple):
 
 
 def seen(view: torch.Tensor) -> Seen:
-    """What a view (3, T, crop, crop) shows, after checking its every pixel."""
-    red, green, blue = view.numpy().astype(int)
+    """What a view (T, crop, crop, 3) shows, after checking its every pixel."""
+    red, green, blue = view.numpy().astype(int).transpose(3, 0, 1, 2)
     video = green[0, 0, 0] % 7 * 3 + blue[0, 0, 0] % 3
     window = Window(green[0, 0, 0] // 7, blue[0, 0].min() // 3, bool(blue[0, 0, 0] > blue[0, 0, -1]))
     frames = (red[:, 0, 0] // 6).tolist()
     step = -1 if window.mirrored else 1
-    for shown, frame in zip(view.numpy().transpose(1, 2, 3, 0), frames, strict=True):
+    for shown, frame in zip(view.numpy(), frames, strict=True):
         cut = picture(video, frame)[window.top : window.top + CROP, window.left : window.left + CROP][:, ::step]
         assert np.array_equal(shown, cut)
     return Seen(NAMES[video], frames, window)

@@ -164,7 +164,8 @@ def test_a_condemned_file_is_never_opened(tmp_path):
     for path in ("b.avi", "c.avi"):
         with pytest.raises(DecodeError, match=f"{path}: it hung"):
             module.store.rgb(path)
-    valid = {module.test_views[key]["video"]: module.test_views[key]["valid"] for key in range(len(module.test_views))}
+    views = module.test_views.__getitems__(range(len(module.test_views)))
+    valid = dict(zip(views["video"].tolist(), views["valid"].tolist(), strict=True))
     assert valid == {0: False, 1: True}  # c.avi counts, as wrong
 
 
