@@ -95,6 +95,26 @@ def test_two_frames_of_motion_tell_all():
     assert accuracy(velocity, "motion", tuple(CLASSES["motion"]))[0] > 0.95
 
 
+def turning(scene: Scene, t: int) -> np.ndarray:
+    """How fast the shape moves, and to which side it turns between three frames."""
+    first, second = np.diff(scene.positions[t : t + 3], axis=0)
+    return np.array([np.hypot(*first), np.sign(first[0] * second[1] - first[1] * second[0])])
+
+
+def frames_15_apart(scene: Scene, t: int) -> np.ndarray:
+    return np.concatenate([one_frame(scene, t), one_frame(scene, t + 15)])
+
+
+@pytest.mark.parametrize("describe", [one_frame, background, frames_15_apart])
+def test_frames_15_apart_of_fine_motion_tell_nothing(describe):
+    score, margin = accuracy(describe, "fine", tuple(CLASSES["fine"]))
+    assert abs(score - 1 / 4) < margin
+
+
+def test_three_frames_of_fine_motion_tell_all():
+    assert accuracy(turning, "fine", tuple(CLASSES["fine"]))[0] > 0.95
+
+
 @pytest.mark.parametrize("names", ORDER_PAIRS)
 @pytest.mark.parametrize("describe", [one_frame, background, window])
 def test_up_to_16_frames_of_order_tell_nothing(names, describe):
@@ -264,6 +284,7 @@ def test_direction_is_unambiguous_over_15_frames(name):
 def test_families_share_no_shape_and_order_pairs_neither():
     shapes = {family: {shape for shape, _ in classes.values()} for family, classes in CLASSES.items()}
     del shapes["camouflage"]  # it has the shape of `motion`, which it is a harder form of
+    del shapes["shift"]  # a data set of its own, with the shape of `fine`
     assert sum(map(len, shapes.values())) == len(set.union(*shapes.values()))
     assert SEQUENCES["LeftThenRight"] == SEQUENCES["RightThenLeft"] != SEQUENCES["MoveThenRest"]
     assert SEQUENCES["MoveThenRest"] == SEQUENCES["RestThenMove"]
