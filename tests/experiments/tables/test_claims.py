@@ -39,9 +39,8 @@ def test_every_claim_is_about_rows_that_its_sweeps_fill():
 
 def test_claims_about_generated_videos_are_left_out_on_others(capsys):
     points = read_points("claims", ["dataset=ucf101"])
-    assert {run.dataset for run in points} == {
-        "ucf101"
-    } and "claims: shift is about generated" in capsys.readouterr().err
+    assert {run.dataset for run in points} == {"ucf101"}
+    assert "claims: shift is about generated" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
