@@ -2,10 +2,10 @@
 
 A batch is a dict of N views. A view is one crop of one clip. A training clip has one view, without the entries from
 `video` on. In training with `train_labels=one` there is also `drawn`.
-    rgb        (N, 3, T, H, W) uint8.
-    flow       (N, 2, L, H, W) uint8, 128 is no motion. With `flow_direction=both` the first L / 2 fields lead forward
+    rgb        (N, T, H, W, 3) uint8, as the frames lie in the store.
+    flow       (N, L, H, W, 2) uint8, 128 is no motion. With `flow_direction=both` the first L / 2 fields lead forward
                from the clip's middle frame. The others lead backward from it.
-    flow_mean  (N, 2, L) mean displacement of each whole field, pixels.
+    flow_mean  (N, L, 2) mean displacement of each whole field, pixels.
     target     (N, C) bool, the true labels.
     drawn      (N, C) bool, the one of them that is trained on.
     video      (N,) index into the videos of the split.
@@ -38,7 +38,7 @@ from datamodules.epoch import TrainOrder, ViewShare
 from datamodules.errors import DataError
 from datamodules.holdout import hold_out
 from datamodules.loader import PATIENCE, Loader, check_shared_memory
-from datamodules.loading import StoredClips, TestViews, TrainClips, collate, start_loading
+from datamodules.loading import StoredClips, TestViews, TrainClips, start_loading
 from datamodules.processes import available_cores
 from datamodules.store.key import store_folder
 from datamodules.store.reading import FrameStore
@@ -163,7 +163,7 @@ class VideoDataModule(L.LightningDataModule):
             dataset,
             batch_size=batch_size,
             sampler=sampler,
-            collate_fn=collate,
+            collate_fn=_as_it_is,
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
             **processes if self.workers else {},
@@ -206,6 +206,10 @@ class VideoDataModule(L.LightningDataModule):
     def fingerprints(self) -> list[str]:
         """Of what each data set contributes: here there is one."""
         return [self.fingerprint()]
+
+
+def _as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return batch
 
 
 def whole_videos(dataset: Dataset, videos: Sequence[Video], store: FrameStore) -> Sequence[Video]:

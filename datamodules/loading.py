@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from datamodules import clips as clip_rules
 from datamodules.clip_spec import ClipSpec, snippet
 from datamodules.errors import DataError
-from datamodules.playback import path_seed, played
+from datamodules.playback import path_seed, play
 from datamodules.processes import die_with_parent
 from datamodules.store.reading import FrameStore
 from datamodules.store.shards import StoredVideo
@@ -30,7 +31,7 @@ from datamodules.videos import Video
 
 COLOUR_VIDEOS = 500  # training videos from which the principal components of colours are computed, at most
 
-Example = dict[str, np.ndarray | int | float | bool]
+Batch = dict[str, np.ndarray]
 
 
 class StoredClips(TorchDataset):
@@ -62,33 +63,38 @@ class StoredClips(TorchDataset):
                 except DataError as error:
                     raise DataError(f"{video.path}: {error}") from None
 
-    def _target(self, labels: Sequence[int]) -> np.ndarray:
-        target = np.zeros(self.num_classes, dtype=bool)
-        target[list(labels)] = True
-        return target
+    def __getitems__(self, keys: Sequence) -> dict[str, torch.Tensor]:
+        """A batch of views, as `datamodule.py` describes it: each is cut straight into the batch's memory."""
+        batch = self._batch(len(keys))
+        for place, key in enumerate(keys):
+            self._fill({name: values[place : place + 1] for name, values in batch.items()}, key)
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
 
-    def _cut(self, path: str, clips: clip_rules.Clips, number: int, window: Window) -> Example:
-        """The window of clip `number` of a video."""
-        example: Example = {}
+    def _batch(self, count: int) -> Batch:
+        """Room for `count` views."""
+        side = (self.spec.crop, self.spec.crop)
+        batch: Batch = {"target": np.zeros((count, self.num_classes), bool)}
         if self.spec.frames:
-            example["rgb"] = cut_rgb(self.store.rgb(path), clips.rgb[number], window, self.spec.crop)
+            batch["rgb"] = np.zeros((count, self.spec.frames, *side, 3), np.uint8)
         if self.spec.flow_frames:
-            parts = [cut_flow(*self.store.flow(path), clips.flow[number], window, self.spec.crop)]
-            if clips.backward.size:
-                fields, means = self.store.flow(path, backward=True)
-                parts.append(cut_flow(fields, means, clips.backward[number], window, self.spec.crop))
-            example["flow"], example["flow_mean"] = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        return example
+            batch["flow"] = np.full((count, self.spec.flow_frames, *side, 2), 128, np.uint8)  # no motion
+            batch["flow_mean"] = np.zeros((count, self.spec.flow_frames, 2), np.float32)
+        return batch
 
-    def _blank(self) -> Example:
-        size = (self.spec.crop, self.spec.crop)
-        example: Example = {}
+    def _fill(self, view: Batch, key: Any) -> None:
+        """Write the view of a key; `view` is a batch of one."""
+        raise NotImplementedError
+
+    def _cut(self, view: Batch, path: str, clips: clip_rules.Clips, number: int, window: Window) -> None:
+        """Write the window of clip `number` of a video."""
         if self.spec.frames:
-            example["rgb"] = np.zeros((3, self.spec.frames, *size), dtype=np.uint8)
-        if self.spec.flow_frames:
-            example["flow"] = np.full((2, self.spec.flow_frames, *size), 128, np.uint8)  # no motion
-            example["flow_mean"] = np.zeros((2, self.spec.flow_frames), dtype=np.float32)
-        return example
+            cut_rgb(self.store.rgb(path), clips.rgb[number], window, view["rgb"][0])
+        forward = clips.flow.shape[1]
+        for backward, indices in enumerate((clips.flow[number], clips.backward[number])):
+            if indices.size:
+                part = slice(forward, None) if backward else slice(forward)
+                fields, means = self.store.flow(path, backward=bool(backward))
+                view["flow_mean"][0, part] = cut_flow(fields, means, indices, window, view["flow"][0, part])
 
 
 class TrainClips(StoredClips):
@@ -108,7 +114,11 @@ class TrainClips(StoredClips):
             some = videos[:: -(-len(videos) // COLOUR_VIDEOS)]
             self.colours = principal_colours(store.rgb(v.path)[store.videos[v.path].frames // 2] for v in some)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> Example:
+    def _batch(self, count: int) -> Batch:
+        batch = super()._batch(count)
+        return batch | ({"drawn": np.zeros_like(batch["target"])} if self.spec.train_labels == "one" else {})
+
+    def _fill(self, view: Batch, key: tuple[int, int, int]) -> None:
         epoch, index, draw = key
         video = self.videos[index]
         stored = self.store.videos[video.path]
@@ -116,13 +126,12 @@ class TrainClips(StoredClips):
         starts = clip_rules.train_starts(self.spec, stored.frames, stored.rate, rng, stored.piece)
         clips = clip_rules.clip_indices(self.spec, stored.frames, stored.rate, starts, stored.piece)
         window = random_window(*self.spec.resize, self.spec.crop, self.mirror, rng, self.spec.crop_scales)
-        example = self._cut(video.path, clips, 0, window)
+        self._cut(view, video.path, clips, 0, window)
         if self.spec.colour != "none" and self.spec.frames:
-            example["rgb"] = recolour(example["rgb"], random_colours(self.spec.colour, self.colours, rng))
-        example["target"] = self._target(video.labels)
+            recolour(view["rgb"], random_colours(self.spec.colour, self.colours, rng))
+        view["target"][0, list(video.labels)] = True
         if self.spec.train_labels == "one":
-            example["drawn"] = self._target([video.labels[rng.integers(len(video.labels))]])
-        return example
+            view["drawn"][0, video.labels[rng.integers(len(video.labels))]] = True
 
 
 class TestViews(StoredClips):
@@ -161,22 +170,27 @@ class TestViews(StoredClips):
     def __len__(self) -> int:
         return int(self.first[-1])
 
-    def __getitem__(self, key: int) -> Example:
+    def _batch(self, count: int) -> Batch:
+        kinds = {"video": np.int64, "clip": np.int64, "center": np.float32, "valid": bool}
+        return super()._batch(count) | {name: np.zeros(count, kind) for name, kind in kinds.items()}
+
+    def _fill(self, view: Batch, key: int) -> None:
         index = int(np.searchsorted(self.first, key, side="right")) - 1
-        clip, view = divmod(key - int(self.first[index]), int(self.views_of[index]))
+        clip, crop = divmod(key - int(self.first[index]), int(self.views_of[index]))
         video = self.videos[index]
         stored = self.store.videos[video.path]
-        place = {"video": index, "clip": clip, "target": self._target(video.labels), "valid": stored.frames > 0}
+        view["video"][0], view["clip"][0], view["valid"][0] = index, clip, stored.frames > 0
+        view["target"][0, list(video.labels)] = True
         if not stored.frames:
-            return {**self._blank(), **place, "center": np.float32(0)}
+            return
         if self._last is None or self._last[0] != index:
             clips, rng = self._clips(index)
             crops = (self.spec.test_views, *self.spec.resize, self.spec.crop, self.mirror)
             self._last = index, clips, [view_windows(*crops, rng) for _ in clips.center]
         _, clips, windows = self._last
-        center = np.float32(clips.seconds[clip])
-        cut = self._cut(video.path, clips, clip, windows[clip][view])
-        return {**played(cut, self.spec, video.path), **place, "center": center}
+        view["center"][0] = clips.seconds[clip]
+        self._cut(view, video.path, clips, clip, windows[clip][crop])
+        play({name: view[name][0] for name in ("rgb", "flow", "flow_mean") if name in view}, self.spec, video.path)
 
     @property
     def num_clips(self) -> int:
@@ -198,10 +212,3 @@ def start_loading(_: int) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
     die_with_parent()
-
-
-def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
-    """A batch of examples: the same entries, stacked."""
-    return {
-        name: torch.from_numpy(np.stack([example[name] for example in examples])).contiguous() for name in examples[0]
-    }

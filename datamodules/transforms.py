@@ -70,53 +70,58 @@ def view_windows(
     return [Window(*place, flipped) for flipped in flips for place in places]
 
 
-def cut_rgb(frames: np.ndarray | Jpegs, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
-    """The window of some frames: (n, H, W, 3) and (T,) -> (3, T, crop, crop), contiguous; only the crop is copied."""
-    cut = _square(frames, indices, window, crop)
+def cut_rgb(frames: np.ndarray | Jpegs, indices: np.ndarray, window: Window, cut: np.ndarray) -> np.ndarray:
+    """Copy the window of some frames (n, H, W, 3) uint8, of which `indices` (T,) are the numbers.
+
+    `cut` (T, crop, crop, 3) uint8 is where they go, and is returned: a clip's place in its batch.
+    """
     if window.side:
-        cut = np.stack([resize(frame, crop, crop) for frame in cut])
-    return _channels_first(_mirrored(cut) if window.mirrored else cut)
+        square = _square(frames, indices, window, window.side)
+        cut[:] = [resize(frame, *cut.shape[1:3]) for frame in square]
+    else:
+        _copy_square(frames, indices, window, cut)
+    return _mirror(cut) if window.mirrored else cut
 
 
 def cut_flow(
-    fields: np.ndarray | Jpegs, means: np.ndarray, indices: np.ndarray, window: Window, crop: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The window of some flow fields, and their mean displacements.
+    fields: np.ndarray | Jpegs, means: np.ndarray, indices: np.ndarray, window: Window, cut: np.ndarray
+) -> np.ndarray:
+    """Copy the window of some flow fields into `cut` (L, crop, crop, 2) uint8, and return their mean displacements.
 
-    fields (n, H, W, 2) uint8 with 128 for no motion, means (n, 2) in pixels, indices (L,)
-    -> (2, L, crop, crop) uint8 and (2, L). A mirrored flow points the other way: its x component is negated. A resized
-    one counts the new pixels; displacements that 8 bits cannot hold are clipped.
+    fields (n, H, W, 2) uint8 with 128 for no motion, means (n, 2) in pixels, indices (L,) -> (L, 2) in pixels. A
+    mirrored flow points the other way: its x component is negated. A resized one counts the new pixels; displacements
+    that 8 bits cannot hold are clipped.
     """
-    cut = _square(fields, indices, window, crop)
-    mean = means[indices].T
+    crop, mean = cut.shape[1], means[indices]
     if window.side:
-        cut = np.stack([quantise(resize_flow(dequantise(field, STEPS), crop, crop), STEPS) for field in cut])
+        square = _square(fields, indices, window, window.side)
+        cut[:] = [quantise(resize_flow(dequantise(field, STEPS), crop, crop), STEPS) for field in square]
         mean = mean * np.float32(crop / window.side)
+    else:
+        _copy_square(fields, indices, window, cut)
     if window.mirrored:
-        cut = _mirrored(cut)
-        cut[..., 0] = np.minimum(
-            256 - cut[..., 0].astype(np.int16), 255
-        )  # a JPEG may give 0, which `quantise` does not
-        mean = mean * np.array([[-1.0], [1.0]], dtype=mean.dtype)
-    return _channels_first(cut), np.ascontiguousarray(mean)
+        _mirror(cut)
+        cut[..., 0] = np.minimum(256 - cut[..., 0].astype(np.int16), 255)  # a JPEG may give 0, `quantise` does not
+        mean = mean * np.array([-1.0, 1.0], dtype=mean.dtype)
+    return mean
 
 
-def _square(images: np.ndarray | Jpegs, indices: np.ndarray, window: Window, crop: int) -> np.ndarray:
-    side = window.side or crop
+def _square(images: np.ndarray | Jpegs, indices: np.ndarray, window: Window, side: int) -> np.ndarray:
     return images[indices, window.top : window.top + side, window.left : window.left + side]
 
 
-def _mirrored(images: np.ndarray) -> np.ndarray:
-    """(T, H, W, C) from right to left: a copy. OpenCV does this and the next in a third of NumPy's time."""
-    return cv2.flip(images.reshape(-1, *images.shape[2:]), 1).reshape(images.shape)
+def _copy_square(images: np.ndarray | Jpegs, indices: np.ndarray, window: Window, cut: np.ndarray) -> None:
+    """Without the copy between that indexing by an array makes, where the images follow each other."""
+    first, last = int(indices[0]), int(indices[-1])
+    follow = isinstance(images, np.ndarray) and np.array_equal(indices, np.arange(first, last + 1))
+    cut[:] = _square(images, slice(first, last + 1) if follow else indices, window, cut.shape[1])
 
 
-def _channels_first(images: np.ndarray) -> np.ndarray:
-    """(T, H, W, C) -> (C, T, H, W), contiguous."""
-    count, height, width, channels = images.shape
-    planes = np.empty((channels, count * height, width), images.dtype)
-    cv2.split(images.reshape(-1, width, channels), list(planes))
-    return planes.reshape(channels, count, height, width)
+def _mirror(images: np.ndarray) -> np.ndarray:
+    """Turn (T, H, W, C) from right to left, in place: OpenCV does it in a third of NumPy's time."""
+    rows = images.reshape(-1, *images.shape[2:])  # a view, since a clip lies in one piece
+    cv2.flip(rows, 1, dst=rows)
+    return images
 
 
 def principal_colours(frames: Iterable[np.ndarray]) -> np.ndarray:
@@ -146,10 +151,10 @@ def random_colours(kind: str, components: np.ndarray | None, rng: np.random.Gene
     return np.column_stack([brightness * contrast * mixing, np.full(3, (1 - contrast) * 127.5)])
 
 
-def recolour(rgb: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Apply an affine map of colours (3, 4) to a clip (3, T, H, W) uint8, rounded and clipped to 0 to 255."""
+def recolour(rgb: np.ndarray, colours: np.ndarray) -> None:
+    """Apply an affine map of colours (3, 4) to a clip (T, H, W, 3) uint8 in place, rounded and clipped to 0 to 255."""
     colours = colours.astype(np.float32)
-    mapped = colours[:, :3] @ rgb.reshape(3, -1).astype(np.float32)
-    mapped += colours[:, 3:]
+    mapped = rgb.reshape(-1, 3).astype(np.float32) @ colours[:, :3].T
+    mapped += colours[:, 3]
     np.clip(np.rint(mapped, out=mapped), 0, 255, out=mapped)  # in place: a third of the time
-    return mapped.astype(np.uint8).reshape(rgb.shape)
+    rgb[:] = mapped.reshape(rgb.shape)

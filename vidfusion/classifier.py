@@ -103,14 +103,16 @@ class VideoClassifier(L.LightningModule):
     # -- from a batch to loss and probabilities ----------------------------------------------------------------------
 
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The normalised floats that `forward` takes, on the batch's device; flow is in pixels."""
+        """The normalised floats that `forward` takes, on the batch's device: `rgb` (N, 3, T, H, W), and `flow`
+        (N, 2, L, H, W) in pixels, from the batch's (N, T, H, W, 3) and (N, L, H, W, 2)."""
         inputs = {}
         if "rgb" in self.modalities:
-            rgb = batch["rgb"].flip(1) if self.config.channel_order == "bgr" else batch["rgb"]
+            rgb = batch["rgb"].permute(0, 4, 1, 2, 3)  # a view, in channels_last_3d memory
+            rgb = rgb.flip(1) if self.config.channel_order == "bgr" else rgb
             mean, std = (torch.tensor(x, device=rgb.device).view(-1, 1, 1, 1) for x in (self.net.mean, self.net.std))
-            inputs["rgb"] = (rgb.float() - mean) / std
+            inputs["rgb"] = torch.sub(rgb, mean).div_(std)
         if "flow" in self.modalities:
-            inputs["flow"] = (batch["flow"].float() - 128) * (self.clip.flow_bound / 127)
+            inputs["flow"] = batch["flow"].permute(0, 4, 1, 2, 3).float().sub_(128).mul_(self.clip.flow_bound / 127)
         return inputs
 
     def loss(self, logits: Tensor | dict[str, Tensor], target: Tensor) -> Tensor:

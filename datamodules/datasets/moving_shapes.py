@@ -5,6 +5,8 @@ Every video shows one shape moving over a textured ground, seen by a slightly sw
 - `appearance`: the shape is the class and its motion is random. One frame is enough.
 - `motion`: one shape; its direction of travel or turn is the class. Every frame is equally likely in every class, and
   opposite classes are each other's time reversal, so at least two frames in their order are needed.
+- `fine`: one shape on a small circle; the way round and its speed are the class. After 15 frames it is where it was, so
+  two frames so far apart tell nothing: the motion must be seen from frame to frame.
 - `order`: what comes first is the class, and the shape tells only which pair of classes it is. The windows of up to 16
   consecutive frames of a video are, as a bag, equally likely in both classes of a pair: even a network that sees each
   motion perfectly stays at 1/2 unless it knows which came earlier.
@@ -79,9 +81,16 @@ data/moving_shapes/                      data.root; made by the first run
     size: int = 64
     frames: int = 96
     fps: int = 25
-    families: list[str] = field(default_factory=lambda: ["appearance", "motion", "order"])
+    families: list[str] = field(default_factory=lambda: ["appearance", "motion", "fine", "order"])
     clips: dict[str, int] = field(
-        default_factory=lambda: {"appearance": 6, "motion": 6, "order": 8, "camouflage": 6, "shift": 30}
+        default_factory=lambda: {
+            "appearance": 4,
+            "motion": 4,
+            "fine": 4,
+            "order": 6,
+            "camouflage": 6,
+            "shift": 30,
+        }
     )
 
     def folder(self) -> Path:

@@ -21,7 +21,19 @@ REST = 17
 ORDER_FRAMES = REST - 1 + LAG + LEG[1] + REST
 
 # Per family; `appearance` shows motions of all kinds, and 20 frames are the clip of the lecture's toy networks.
-MIN_FRAMES = {"appearance": ORDER_FRAMES, "motion": 20, "order": ORDER_FRAMES, "camouflage": 20, "shift": 20}
+MIN_FRAMES = {
+    "appearance": ORDER_FRAMES,
+    "motion": 20,
+    "fine": 20,
+    "order": ORDER_FRAMES,
+    "camouflage": 20,
+    "shift": 20,
+}
+
+# The orbits of the `fine` family: so many rounds in the 15 frames that lie between the two of late fusion (Karpathy et
+# al. 2014, section 3.1), which therefore look alike.
+ROUND = 15
+ORBITS = {"Orbit": 1, "FastOrbit": 2}
 
 
 def _box(x: np.ndarray, y: np.ndarray, half_width: float, half_height: float) -> np.ndarray:
@@ -59,6 +71,8 @@ REVERSAL = {
     "CounterClockwise": "Clockwise",
     "RestThenMove": "MoveThenRest",
     "JumpRight": "JumpLeft",
+    "OrbitCounterClockwise": "OrbitClockwise",
+    "FastOrbitCounterClockwise": "FastOrbitClockwise",
 }
 DIRECTIONS = {"Left": (-1, 0), "Right": (1, 0), "Up": (0, -1), "Down": (0, 1)}
 TURNS_AND_TRAVELS = (*DIRECTIONS, "Clockwise", "CounterClockwise")
@@ -73,6 +87,7 @@ SEQUENCES = {
 CLASSES: dict[str, dict[str, tuple[str, str | None]]] = {
     "appearance": {f"Appearance{s}": (s, None) for s in ("Disc", "Ring", "Bar", "Triangle", "Plus", "Dots")},
     "motion": {f"Motion{m}": ("Flag", m) for m in TURNS_AND_TRAVELS},
+    "fine": {f"Fine{o}{way}": ("Square", f"{o}{way}") for o in ORBITS for way in ("Clockwise", "CounterClockwise")},
     "order": {f"Order{m}": (shape, m) for m, shape in SEQUENCES.items()},
     "camouflage": {f"Camouflage{m}": ("Flag", m) for m in TURNS_AND_TRAVELS},
     "shift": {f"Shift{m}": ("Square", m) for m in ("JumpLeft", "JumpRight")},
@@ -153,14 +168,18 @@ def _motion(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """Path (n, 2) in pixels and turn (n,) in radians, both from 0; presence (n,); how often it repeats along x and y.
 
-    Two frames that are 15 apart still tell the direction. In that time a shape turns by less than 180 degrees and
-    travels less than 32 pixels, which is half of what looks the same again.
+    Two frames that are 15 apart still tell the direction of a travel or turn. In that time a shape turns by less than
+    180 degrees and travels less than 32 pixels, which is half of what looks the same again. Of an orbit they tell
+    nothing.
     """
     time, still, always = np.arange(frames), np.zeros(frames), np.ones(frames, bool)
     if motion == "Clockwise":
         return np.zeros((frames, 2)), np.deg2rad(rng.uniform(5, 11)) * time, always, (1, 1)
     if motion in DIRECTIONS:
         return np.outer(rng.uniform(1, 2) * time, DIRECTIONS[motion]), still, always, (1, 1)
+    if motion.removesuffix("Clockwise") in ORBITS:
+        angle = rng.uniform(0, 2 * np.pi) + 2 * np.pi * ORBITS[motion.removesuffix("Clockwise")] / ROUND * time
+        return rng.uniform(4, 6) * np.stack([np.cos(angle), np.sin(angle)], 1), still, always, (1, 1)
     if motion == "JumpLeft":
         # There for two frames only: were it there before and after, its first and last place would tell the class at
         # whatever time it jumps. Each half begins and ends with a frame of bare ground.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.stream import Disposition
@@ -51,6 +52,27 @@ def _refuse_turned(path: Path) -> None:
             orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
     if orientation != 1:
         raise decode_error(path, f"{image.name} is stored turned or mirrored (EXIF orientation {orientation})")
+
+
+def movies_in(path: Path) -> int:
+    """How many MP4 movies lie one after the other in a file; a player shows the first only. 0 for other containers."""
+    movies = place = 0
+    with path.open("rb") as file:
+        while len(head := _read_at(file, place, 16)) >= 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if place == 0 and kind not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+                break
+            movies += kind == b"moov"
+            length = int.from_bytes(head[8:], "big") if length == 1 else length
+            if length < 8:  # it reaches to the end of the file, or is none
+                break
+            place += length
+    return movies
+
+
+def _read_at(file: BinaryIO, place: int, count: int) -> bytes:
+    file.seek(min(place, 2**62))
+    return file.read(count)
 
 
 def openable_name(path: Path) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from datamodules.decode.frames import iter_frames
 from datamodules.decode.images import content_digest, images_in
 from datamodules.decode.info import VideoInfo, probe
+from datamodules.decode.opening import movies_in
 from datamodules.decode.random_access import seeks_exactly
 from datamodules.errors import DecodeError
 
@@ -104,16 +105,18 @@ def _decoded(file: Path, finding: Finding, alive: Callable[[], object]) -> Itera
         yield replace(finding, status="undecodable", message=str(error).removeprefix(f"{file}: "))
         return
     status = "truncated" if info.truncated else "damaged" if info.damaged else "ok"
-    finding = replace(finding, status=status, message="; ".join(_remarks(info)), seekable="no")
+    finding = replace(finding, status=status, message="; ".join(_remarks(file, info)), seekable="no")
     yield finding
     if file.is_file() and seeks_exactly(file, {index: kept[index] for index in chosen}):
         yield replace(finding, seekable="yes")
 
 
-def _remarks(info: VideoInfo) -> Iterator[str]:
+def _remarks(file: Path, info: VideoInfo) -> Iterator[str]:
     """What is odd about a video that decodes."""
     if info.header_frames not in (0, info.frames):
         yield f"{info.frames} frames decode of {info.header_frames} that its header promises"
+    if file.is_file() and (movies := movies_in(file)) > 1:
+        yield f"it holds {movies} MP4 movies one after the other, of which the first alone is read"
     if info.corrupt:
         yield f"{info.corrupt} of {info.frames} frames are damaged"
     if info.drift:

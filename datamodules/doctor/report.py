@@ -71,7 +71,7 @@ def _split(number: int, split: Split, copies: Sequence[Sequence[str]]) -> tuple[
     """(the lines on one split, the reasons why it is not sound)."""
     train, test = ({video.path for video in videos} for videos in (split.train, split.test))
     lines = [_line(f"split {number}", f"{len(train):,} training and {len(test):,} test videos")]
-    reasons = []
+    reasons = ["one class"] if len(split.classes) == 1 else []
     for side, videos, least, lack in (
         ("training", split.train, FEW, f"fewer than {FEW} training videos"),
         ("test", split.test, 1, "no test video"),

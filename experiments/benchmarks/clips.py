@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.datamodule import VideoDataModule
 from datamodules.datasets.rendering import write_video
-from datamodules.loading import TrainClips, collate
+from datamodules.loading import TrainClips
 from experiments.benchmarks.readers import EXACT, Files, readers
 from experiments.benchmarks.report import Report, check_words, count
 from experiments.settings.compose import compose, parse
@@ -131,7 +131,7 @@ def compare_sources(run: RunConfig, counts: Counts) -> Part:
     sources = {STORES[encoding]: data.train_clips for encoding, data in stored.items()}
     sources |= {name: from_files(stored["raw"], reader) for name, reader in found.items()}
     videos = len(stored["raw"].train_clips.videos)
-    first = {name: batch(clips, random_keys(videos, batch_size, 0, 0))["rgb"] for name, clips in sources.items()}
+    first = {name: clips.__getitems__(random_keys(videos, batch_size, 0, 0))["rgb"] for name, clips in sources.items()}
     rates: dict[str, list[float]] = defaultdict(list)
     for repeat in range(1, counts["repeats"] + 1):
         for name, clips in sources.items():
@@ -158,7 +158,7 @@ def _rate(clips: TrainClips, videos: int, batch_size: int, repeat: int) -> float
     for number in itertools.count():
         keys = random_keys(videos, batch_size, repeat, number)
         began = time.process_time()
-        batch(clips, keys)
+        clips.__getitems__(keys)
         spent += time.process_time() - began
         if spent >= SLOT:
             return (number + 1) * batch_size / spent
@@ -169,11 +169,6 @@ def random_keys(num_videos: int, batch_size: int, repeat: int, number: int) -> l
     """The clips of a batch: the same for the same repeat and number."""
     videos = np.random.default_rng([repeat, number]).integers(num_videos, size=batch_size).tolist()
     return [(repeat, video, number * batch_size + draw) for draw, video in enumerate(videos)]
-
-
-def batch(clips: TrainClips, keys: list[Key]) -> dict[str, torch.Tensor]:
-    """Some clips as the loader delivers them."""
-    return collate([clips[key] for key in keys])
 
 
 def from_files(data: VideoDataModule, reader: Any) -> TrainClips:

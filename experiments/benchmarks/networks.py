@@ -198,11 +198,11 @@ def training_step(
 def random_batch(model: VideoClassifier, batch_size: int, device: torch.device) -> dict[str, Tensor]:
     """Clips as the data module delivers them, of random pixels: `rgb` and `flow` uint8, `flow_mean`, `target`."""
     generator = torch.Generator().manual_seed(0)
+    shapes = {name: (batch_size, *clip.shape[2:], clip.shape[1]) for name, clip in clip_inputs(model).items()}
     batch = {
-        name: torch.randint(0, 256, (batch_size, *clip.shape[1:]), dtype=torch.uint8, generator=generator)
-        for name, clip in clip_inputs(model).items()
+        name: torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for name, shape in shapes.items()
     }
-    batch["flow_mean"] = torch.zeros(batch_size, 2, model.clip.flow_frames)
+    batch["flow_mean"] = torch.zeros(batch_size, model.clip.flow_frames, 2)
     batch["target"] = torch.eye(model.num_classes, dtype=torch.bool)[torch.arange(batch_size) % model.num_classes]
     return {name: values.to(device) for name, values in batch.items()}
 

@@ -2,7 +2,8 @@
 
     python experiments/run.py --ensemble NAME [members=[RUN,RUN/ROW,ROW,...] fuse=mean|svm] [fit=oof folds=5] [cost=1]
 
-With `fit=oof`, places such as `data.root=`, `data.stores=`, `trainer.workers=` and `wandb.mode=` can be given too.
+With `fit=oof`, places such as `data.root=`, `trainer.workers=` and `wandb.mode=` can be given too. Files that the
+members' words name, such as `data.lists=` and `model.weights=`, have to be given.
 
 A member is a run's id, for its last row or the row after the slash. Or it is a row of the table: then each group of
 runs that are alike in all but the strategy gives one ensemble. An SVM is fitted on the scores of videos that the
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Literal, Optional
 
 from datamodules.text import printable
 from experiments.records.record import NAME, Ensemble, Member, Record
-from experiments.settings.words import did_you_mean, take_words
+from experiments.settings.words import did_you_mean, names_file, take_words
 from experiments.tables.ensembles import alike_runs, ensemble_id, read_ensembles
 from experiments.tables.recount import sound_records
 from experiments.tables.update import update
@@ -90,7 +91,7 @@ def _check_places(request: Request, words: list[str]) -> None:
     from experiments.settings.schema import PLACES, is_place
 
     for key in (word.partition("=")[0] for word in words):
-        if "." not in key or not is_place(key):
+        if "." not in key or not (is_place(key) or names_file(key)):
             known = [field.name for field in dataclasses.fields(Request)] + [of for of in PLACES if "." in of]
             raise ValueError(f"{key}: no such setting. {did_you_mean(key, known)}")
         if request.fit != "oof":
@@ -213,7 +214,8 @@ def _fold_runs(name: str, record: Record, num_folds: int, places: list[str]) -> 
 
     kept = (*WORDS, "seed")
     given = [(word.partition("=")[0], word) for word in shlex.split(record.command)[2:]]
-    words = [word for key, word in given if key in kept or not is_place(key) or word in SENDS_LESS] + places
+    taken = [word for key, word in given if key in kept or not (is_place(key) or names_file(key)) or word in SENDS_LESS]
+    words = taken + places
     whole = compose(words)
     if whole.data.validation:
         raise ValueError(f"{record.id} held out groups of its own (data.validation); leave fit=oof out to fit on these")

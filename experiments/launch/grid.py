@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from experiments import ROOT
 from experiments.settings.compose import compose
 from experiments.settings.schema import RunConfig, with_seed
 from experiments.settings.words import did_you_mean, list_word, parse
+from experiments.tables.claims import read_claims
 
 SWEEPS = ROOT / "experiments" / "sweeps"
 AXES = ("strategy", "dataset", "recipe", "clip", "seed", "data.split")  # a word can give several values of these
@@ -26,9 +28,11 @@ def read_points(name: str, overrides: Sequence[str], only: Sequence[str] = ()) -
     the points with one of the values that each of its words names. Raises ValueError for a sweep that does not exist or
     is no grid.
     """
+    if name == "claims":
+        return _of_claims(overrides, only)
     path = SWEEPS / f"{name}.yaml"
     if not path.is_file():
-        known = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+        known = sorted(["claims", *(path.stem for path in SWEEPS.glob("*.yaml"))])
         raise ValueError(f"--sweep {name}: no such sweep. {did_you_mean(name, known)}")
     axes = read_axes(path)
     for key, value in parse(overrides).items():
@@ -39,6 +43,17 @@ def read_points(name: str, overrides: Sequence[str], only: Sequence[str] = ()) -
     keys = sorted(axes)
     points = _compose([dict(zip(keys, values, strict=True)) for values in itertools.product(*map(axes.get, keys))])
     return list({repr(replace(point, overrides=[])): point for point in points}.values())  # seed=7 and seed=07 are one
+
+
+def _of_claims(overrides: Sequence[str], only: Sequence[str]) -> list[RunConfig]:
+    """The points of the sweeps that `claims.yaml` names. One whose data are set belongs to its own data set only."""
+    points = []
+    for name in read_claims().sweeps:
+        if "dataset" in parse(overrides) and "data.families" in read_axes(SWEEPS / f"{name}.yaml"):
+            print(f"claims: {name} is about generated videos and is left out", file=sys.stderr)
+        else:
+            points += read_points(name, overrides, only)
+    return points
 
 
 def read_axes(path: Path) -> dict[str, list[str]]:

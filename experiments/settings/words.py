@@ -16,7 +16,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 PATHS = ("results", "root", "stores", "lists", "manifest", "weights")  # last parts of the keys that name files
 
+BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
+
 T = TypeVar("T")
+
+
+def names_file(key: str) -> bool:
+    """Whether the setting of a dotted key is a file or folder."""
+    return key.rpartition(".")[2] in PATHS
 
 
 def parse(words: Iterable[str]) -> dict[str, str]:
@@ -98,10 +105,12 @@ def value_of(kind: Any, key: str, word: str) -> Any:
     kinds = _kinds(kind)
     if word == "null" and type(None) in kinds:
         return None
-    if key.rpartition(".")[2] in PATHS:
+    if names_file(key):
         if not word:
             raise ValueError(f"{key}=: expected a file or folder")
         return os.path.expanduser(word)
+    if bool in kinds and word.lower() not in BOOLEANS:
+        raise ValueError(f"{key}={word}: expected true or false")
     if int in kinds and str in kinds:  # such as a number of clips, or `all`
         return int(word) if re.fullmatch(r"-?[0-9]+", word) else word
     if kind is Any or any(get_origin(kind) in (list, dict) for kind in kinds):

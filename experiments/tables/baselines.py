@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from experiments.records.record import Record
+from experiments.tables.comparisons import Pair
 from experiments.tables.rows import Row, make_rows, section_groups
 
 # The first of these that a sweep has is its baseline.
@@ -47,7 +48,7 @@ def contests(rows: list[Row], records: Mapping[str, Record]) -> list[Contest]:
     sweeps: dict[tuple, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.first.kind != "test":
-            sweeps[_terms(row, records)][str(row.first.sweep)].append(row)
+            sweeps[equal_terms(row, records)][str(row.first.sweep)].append(row)
     found = []
     for of_sweep in sweeps.values():
         own = {sweep: _baseline(of) for sweep, of in of_sweep.items()}
@@ -60,7 +61,7 @@ def contests(rows: list[Row], records: Mapping[str, Record]) -> list[Contest]:
     return found
 
 
-def _terms(row: Row, records: Mapping[str, Record]) -> tuple:
+def equal_terms(row: Row, records: Mapping[str, Record]) -> tuple:
     """All that rows share that are compared."""
     codes = {str(run.code.shared) for own in row.records for run in members_of(own, records)}
     data = {(str(record.split), record.data.fingerprint) for record in row.records}
@@ -71,11 +72,11 @@ def _baseline(rows: list[Row]) -> Row | None:
     return next((row for name in BASELINES for row in rows if row.name == name), None)
 
 
-def pairs(records: list[Record]) -> list[tuple[Row, Row]]:
+def pairs(records: list[Record]) -> list[Pair]:
     """Every row that is compared, and its baseline."""
     by_id = {record.id: record for record in records}
     return [
-        (row, contest.baseline)
+        Pair(row, contest.baseline)
         for group in section_groups(records)
         for contest in contests(make_rows(group), by_id)
         for row in contest.rows

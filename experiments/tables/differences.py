@@ -51,11 +51,7 @@ class Differences:
         """`+2.3 [0.4, 4.1] *` in percentage points: the difference, its interval and the mark of a small p."""
         if (found := self.found.get(label)) is None:
             return DASH
-        compared, difference = found.compared, _points(found.compared.difference)
-        if compared.low is None or compared.high is None:
-            return f"{difference:+.1f}"
-        interval = f"[{_points(compared.low):.1f}, {_points(compared.high):.1f}]"
-        return f"{difference:+.1f} {interval}" + " *" * (found.p_holm is not None and found.p_holm < LEVEL)
+        return difference_text(found.compared) + " *" * (found.p_holm is not None and found.p_holm < LEVEL)
 
     def csv(self, label: str) -> dict[str, object]:
         """The same, unrounded, for the CSV."""
@@ -105,6 +101,14 @@ def differences_of(
         }
         missing += [label for label in ids if label not in found]
     return Differences(differences, missing)
+
+
+def difference_text(compared: Comparison) -> str:
+    """`+2.3 [0.4, 4.1]` in percentage points."""
+    difference = _points(compared.difference)
+    if compared.low is None or compared.high is None:
+        return f"{difference:+.1f}"
+    return f"{difference:+.1f} [{_points(compared.low):.1f}, {_points(compared.high):.1f}]"
 
 
 def _points(share: float) -> float:

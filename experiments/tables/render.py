@@ -15,8 +15,9 @@ from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS, WITHIN
 
 COMMAND = "python experiments/run.py --table"
 TEXT_COLUMNS = {"Strategy", "Clip", "System", "Paper", "Split", "Pretraining", "Protocol", "Note"}
+TEXT_COLUMNS |= {"Claim", "Row", "Than", "Within", "Difference", "Verdict"}
 HIT = "Video Hit@1"  # how the names of the columns of a README begin
-LONG_COLUMNS = {"Protocol", "Paper", "Note"}  # whose cells LaTeX breaks into lines
+LONG_COLUMNS = {"Protocol", "Paper", "Note", "Claim"}  # whose cells LaTeX breaks into lines
 HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strategy")  # first columns of the CSV
 
 

@@ -29,6 +29,8 @@ def alignment(members: list[Votes], names: list[str]) -> tuple[float | None, str
             video = int(np.argmax(other != counts[0]))
             return None, f"the members have {counts[0][video]} and {other[video]} clips of {names[video]}"
     centers = np.stack([votes.center.double().numpy() for votes in members])  # (members, M)
+    if np.isnan(centers).any():
+        return None, "a member does not say when its clips are"
     num_clips = counts[0][counts[0] > 0]
     last = num_clips.cumsum() - 1
     # The member whose clips are the least held back by the ends tells the distance.

@@ -12,7 +12,7 @@ from itertools import chain
 
 from experiments.records.record import Record, digest
 from experiments.tables.baselines import contests, given_words
-from experiments.tables.comparisons import Comparison
+from experiments.tables.comparisons import Comparison, guess
 from experiments.tables.differences import Differences, differences_of
 from experiments.tables.published import cited, literature_section
 from experiments.tables.render import HEAD, Section
@@ -99,8 +99,8 @@ def _section(
         columns["Published Video Hit@1 [protocol]"] = lambda row, _: _published(row, theirs, footnotes)
 
     chance = _chance(records, list(metrics.values()))
-    guess = ["chance", "", *map(percent_text, chance.values())]
-    cells = [guess + [DASH] * (len(columns) - len(guess))]
+    guessing = ["chance", "", *map(percent_text, chance.values())]
+    cells = [guessing + [DASH] * (len(columns) - len(guessing))]
     cells += [[cell(row, label) for cell in columns.values()] for row, label in zip(rows, labels, strict=True)]
 
     place = (first.dataset, ",".join(sorted(splits)), first.recipe, first.size, first.num_classes, first.protocol.text)
@@ -195,11 +195,11 @@ def _short_words(words: list[str]) -> dict[str, str]:
 
 def _chance(records: list[Record], keys: list[str]) -> dict[str, float | None]:
     """What guessing scores: k / classes; in a family 1 / its classes, unless the record's `chance` names it."""
-    classes, families, named = records[0].num_classes, records[0].families, records[0].chance
+    classes, families = records[0].num_classes, records[0].families
     chance: dict[str, float | None] = dict.fromkeys(keys, 1 / classes)
     chance |= {key: 5 / classes if classes > 5 else None for key in keys if key.endswith("hit5")}
-    for family, count in families.items():
-        chance |= {f"{family}/{key}": named.get(family, 1 / count) for key in ("video_hit1", "within_hit1")}
+    for family in families:
+        chance |= {f"{family}/{key}": guess(records[0], family) for key in ("video_hit1", "within_hit1")}
     return {key: chance[key] for key in keys}
 
 

@@ -58,13 +58,13 @@ class Seen(NamedTuple):
 
 
 def seen(view: torch.Tensor) -> Seen:
-    """What a view (3, T, crop, crop) shows, after checking its every pixel."""
-    red, green, blue = view.numpy().astype(int)
+    """What a view (T, crop, crop, 3) shows, after checking its every pixel."""
+    red, green, blue = view.numpy().astype(int).transpose(3, 0, 1, 2)
     video = green[0, 0, 0] % 7 * 3 + blue[0, 0, 0] % 3
     window = Window(green[0, 0, 0] // 7, blue[0, 0].min() // 3, bool(blue[0, 0, 0] > blue[0, 0, -1]))
     frames = (red[:, 0, 0] // 6).tolist()
     step = -1 if window.mirrored else 1
-    for shown, frame in zip(view.numpy().transpose(1, 2, 3, 0), frames, strict=True):
+    for shown, frame in zip(view.numpy(), frames, strict=True):
         cut = picture(video, frame)[window.top : window.top + CROP, window.left : window.left + CROP][:, ::step]
         assert np.array_equal(shown, cut)
     return Seen(NAMES[video], frames, window)
@@ -76,7 +76,7 @@ def cut_out(fields, means, window):
     x, y = cut[..., 0], cut[..., 1]
     if window.mirrored:
         x, y = 256 - x[:, :, ::-1], y[:, :, ::-1]
-    return np.stack([x, y]), (means * [-1 if window.mirrored else 1, 1]).T.astype(np.float32)
+    return np.stack([x, y], -1), (means * [-1 if window.mirrored else 1, 1]).astype(np.float32)
 
 
 def write(root: Path) -> None:

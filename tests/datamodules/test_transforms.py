@@ -4,15 +4,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from datamodules import transforms
 from datamodules.flow import dequantise, quantise
 from datamodules.transforms import (
     Window,
-    cut_flow,
-    cut_rgb,
     principal_colours,
     random_colours,
     random_window,
-    recolour,
     view_windows,
 )
 
@@ -23,6 +21,26 @@ MEANS = np.random.default_rng(2).normal(size=(5, 2)).astype(np.float32)
 CORNERS = [(0, 0), (0, WIDTH - CROP), (HEIGHT - CROP, 0), (HEIGHT - CROP, WIDTH - CROP)]
 CENTER = (1, 4)  # (12 - 9) // 2, (17 - 9) // 2
 WINDOWS = [Window(*place, mirrored) for place in [*CORNERS, CENTER] for mirrored in (False, True)]
+
+
+def cut_rgb(frames, indices, window, crop):
+    """The cut as (3, T, crop, crop)."""
+    cut = np.empty((len(indices), crop, crop, 3), np.uint8)
+    return transforms.cut_rgb(frames, indices, window, cut).transpose(3, 0, 1, 2)
+
+
+def cut_flow(fields, means, indices, window, crop):
+    """The cut as (2, L, crop, crop), and means (2, L)."""
+    cut = np.empty((len(indices), crop, crop, 2), np.uint8)
+    means = transforms.cut_flow(fields, means, indices, window, cut)
+    return cut.transpose(3, 0, 1, 2), means.T
+
+
+def recolour(clip, colours):
+    """The clip (3, T, H, W) in other colours."""
+    changed = clip.transpose(1, 2, 3, 0).copy()
+    transforms.recolour(changed, colours)
+    return changed.transpose(3, 0, 1, 2)
 
 
 def rng(seed=0):
@@ -38,7 +56,7 @@ def column(window, x):
 def test_cut_rgb_against_loops(window):
     indices = np.array([4, 0, 0, 5])
     cut = cut_rgb(FRAMES, indices, window, CROP)
-    assert cut.shape == (3, 4, CROP, CROP) and cut.dtype == np.uint8 and cut.flags.c_contiguous
+    assert cut.shape == (3, 4, CROP, CROP) and cut.dtype == np.uint8
     for t, frame in enumerate(indices):
         for y in range(CROP):
             for x in range(CROP):
@@ -49,8 +67,8 @@ def test_cut_rgb_against_loops(window):
 def test_cut_flow_against_loops(window):
     indices = np.array([3, 1, 1])
     cut, means = cut_flow(FIELDS, MEANS, indices, window, CROP)
-    assert cut.shape == (2, 3, CROP, CROP) and cut.dtype == np.uint8 and cut.flags.c_contiguous
-    assert means.shape == (2, 3) and means.dtype == np.float32 and means.flags.c_contiguous
+    assert cut.shape == (2, 3, CROP, CROP) and cut.dtype == np.uint8
+    assert means.shape == (2, 3) and means.dtype == np.float32
     for t, field in enumerate(indices):
         for y in range(CROP):
             for x in range(CROP):
@@ -189,7 +207,7 @@ def test_a_resized_flow_counts_the_new_pixels(side, factor):
         found = dequantise(cut, bound)
         assert abs(found[0] - sign * 6 * factor).max() < bound / 127 and abs(found[1] + 3 * factor).max() < bound / 127
         np.testing.assert_allclose(means, (MEANS[[2, 1]] * [sign, 1]).T * factor, rtol=1e-6)
-        assert means.dtype == np.float32 and means.flags.c_contiguous
+        assert means.dtype == np.float32
 
 
 def test_mirroring_a_resized_flow_negates_it_exactly():
@@ -224,7 +242,7 @@ def test_jitter_against_its_three_steps():
                 value = brightness * (grey + saturation * (value - grey))
                 expected[(channel, *place)] = min(max(127.5 + contrast * (value - 127.5), 0), 255)
         found = recolour(CLIP, random_colours("jitter", None, generator))
-        assert found.dtype == np.uint8 and found.flags.c_contiguous and abs(found - expected).max() < 0.51
+        assert found.dtype == np.uint8 and abs(found - expected).max() < 0.51
         assert not np.array_equal(found, CLIP)
 
 

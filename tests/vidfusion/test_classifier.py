@@ -38,7 +38,7 @@ def one_hot(*labels: int) -> Tensor:
 def test_trained_on_the_label_drawn_and_counted_with_all(monkeypatch):
     model = network("single_frame", classes=CLASSES, crop=SIDE)
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
-    rgb = torch.randint(256, (4, 3, 1, SIDE, SIDE), dtype=torch.uint8)
+    rgb = torch.randint(256, (4, 1, SIDE, SIDE, 3), dtype=torch.uint8)
     best = model(**model.inputs({"rgb": rgb})).flatten(1).argmax(1)  # of the one frame
     drawn = torch.eye(CLASSES, dtype=torch.bool)[(best + 1) % CLASSES]
     target = drawn | torch.eye(CLASSES, dtype=torch.bool)[best]
@@ -95,7 +95,7 @@ def test_probabilities_are_means_of_softmax_over_steps_then_streams():
 
 def test_colours_come_in_the_order_and_scale_that_the_weights_expect():
     model = network("single_frame", "model.channel_order=bgr", "model.mean=[10,20,30]", "model.std=[2]")
-    rgb = torch.tensor([100, 50, 60], dtype=torch.uint8).view(1, 3, 1, 1, 1)  # red, green, blue
+    rgb = torch.tensor([100, 50, 60], dtype=torch.uint8).view(1, 1, 1, 1, 3)  # red, green, blue
     found = model.inputs({"rgb": rgb})["rgb"].flatten().tolist()
     assert found == [(60 - 10) / 2, (50 - 20) / 2, (100 - 30) / 2]
     with pytest.raises(ValueError, match=r"model\.mean=\[1\.0, 2\.0\]: expected one value, or one for each"):
@@ -113,7 +113,7 @@ class Views(L.LightningDataModule):
         self.batch_size, generator = batch_size, torch.Generator().manual_seed(videos)
         self.views = [
             {
-                "rgb": torch.randint(0, 256, (3, 1, SIDE, SIDE), generator=generator, dtype=torch.uint8),
+                "rgb": torch.randint(0, 256, (1, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8),
                 "target": one_hot(video % CLASSES, (2 * video + 1) % CLASSES).any(0),
                 "video": video,
                 "clip": clip,

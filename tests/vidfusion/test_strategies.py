@@ -150,7 +150,7 @@ def test_dropout_is_the_networks_own_unless_set(name):
     ],
 )
 def test_published_parameters_and_multiply_adds(preset, classes, count, macs):
-    model = network(preset, "model.size=published", classes=classes, device="meta")
+    model = network(preset, "recipe=published", classes=classes, device="meta")
     assert parameters(model) == count
     assert sum(multiply_adds(model).values()) == pytest.approx(macs, rel=1e-3)
 
@@ -281,9 +281,9 @@ def test_two_stream_subtracts_each_whole_fields_mean_displacement(subtract):
     levels = torch.tensor([128, 255, 1], dtype=torch.uint8)  # no motion, 20 pixels, -20 pixels
     means = torch.tensor([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])
     batch = {
-        "rgb": torch.zeros(1, 3, 1, 32, 32, dtype=torch.uint8),
-        "flow": levels[None, None, :, None, None].expand(1, 2, 3, 32, 32),
-        "flow_mean": means,
+        "rgb": torch.zeros(1, 1, 32, 32, 3, dtype=torch.uint8),
+        "flow": levels[None, :, None, None, None].expand(1, 3, 32, 32, 2),
+        "flow_mean": means.mT,
     }
     pixels = torch.tensor([[[0.0, 20.0, -20.0]] * 2])
     expected = (pixels - means if subtract else pixels)[..., None, None].expand(1, 2, 3, 32, 32)

@@ -172,7 +172,7 @@ def test_pixels_reach_the_weights_as_in_training(port, narrow, tmp_path):
     else:
         clips = torch.stack([red - 104, green - 117, blue - 128], 1)
     with torch.no_grad():
-        found = model.double()(model.inputs({"rgb": rgb})["rgb"].double())
+        found = model.double()(model.inputs({"rgb": rgb.permute(0, 2, 3, 4, 1)})["rgb"].double())
     expected = functional_c3d(state, port, clips, {"padding": (0, 1, 1)})
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 

@@ -3,12 +3,12 @@
     window s of a few frames -> 3-D convolutions -> fc -> LSTM(s) -> scores(s);   loss at every step, answers averaged
 
 Published, windows of 9 frames:
-    trunk.0      conv 5x7x7   7x40x48x48    pool 1x2x2: 7x40x24x24    sees 5
-    trunk.3      conv 3x5x5   35x24x20x20   pool 1x2x2: 35x24x10x10   sees 7
-    trunk.6      conv 3x3x3   5x8x8x8                                 sees 9
-    fc.1         linear       50x8                                    sees 9
-    lstm         lstm         50x8                                    sees 72
-    classifier   linear       101x8                                   sees 72
+    trunk.0      conv 5x7x7   7x30x48x48    pool 1x2x2: 7x30x24x24    sees 5
+    trunk.3      conv 3x5x5   35x18x20x20   pool 1x2x2: 35x18x10x10   sees 7
+    trunk.6      conv 3x3x3   5x6x8x8                                 sees 9
+    fc.1         linear       50x6                                    sees 9
+    lstm         lstm         50x6                                    sees 54
+    classifier   linear       101x6                                   sees 54
 
 The convolutions see how things move within a window, and the LSTM in which order the windows come: local motion below,
 long-term structure above. Both are trained together, from scratch.
@@ -16,7 +16,7 @@ long-term structure above. Both are trained together, from scratch.
 Deviations: the paper trains the convolutions first, with a classifier of their own, and the LSTM on their features. Its
 windows are 34x54 pixels of grey around a person, its units tanh; here they are square crops in colour, and ReLU.
 `small` and `tiny` have the frame CNN of `cnn_lstm`, whose first three convolutions reach over 3 frames with stride 2,
-then 3 and 2 frames; `tiny` has global average pooling.
+then 3 and 2 frames; `tiny` is wider, with global average pooling.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ BACCOUCHE = FrameNet(
 NETS = {
     "published": BACCOUCHE,
     "small": cnn_lstm.NETS["small"],
-    "tiny": dataclasses.replace(cnn_lstm.NETS["tiny"], fc=()),
+    "tiny": dataclasses.replace(
+        cnn_lstm.NETS["tiny"],
+        convs=(Conv(16, 5, 2, 2), Conv(16, 3, 1, 1, pool=(2, 2)), *(3 * (Conv(48, 3, 1, 1),))),
+        fc=(),
+    ),
 }
 REACH: dict[str, tuple[Extent, ...]] = {"published": ((5, 1), (3, 1), (3, 1))}  # frames and stride of convolutions
 WINDOW = 9  # frames, at least

@@ -81,5 +81,5 @@ class TSN(VideoClassifier):
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Normalised frames, and flow less each whole field's mean displacement."""
         inputs = super().inputs(batch)
-        inputs["flow"] = self.net.flow_scale * (inputs["flow"] - batch["flow_mean"][..., None, None])
+        inputs["flow"] = self.net.flow_scale * (inputs["flow"] - batch["flow_mean"].mT[..., None, None])
         return inputs

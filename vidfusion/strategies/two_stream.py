@@ -96,7 +96,7 @@ class TwoStream(VideoClassifier):
         if self.config.stacking == "trajectory":
             inputs["flow"] = trajectory_stack(inputs["flow"])
         if self.config.mean_subtraction:
-            inputs["flow"] = inputs["flow"] - batch["flow_mean"][..., None, None]
+            inputs["flow"] = inputs["flow"] - batch["flow_mean"].mT[..., None, None]
         return inputs | {"flow": inputs["flow"] * self.net.flow_scale}
 
     def freeze(self) -> None:

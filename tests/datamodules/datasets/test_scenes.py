@@ -11,6 +11,7 @@ from datamodules.datasets.rendering import coverage, render
 from datamodules.datasets.scenes import (
     CLASSES,
     LAG,
+    SEQUENCES,
     SHAPES,
     Scene,
     draw_scene,
@@ -83,6 +84,26 @@ def test_one_frame_of_motion_tells_nothing(describe):
 
 def test_two_frames_of_motion_tell_all():
     assert accuracy(velocity, "motion", tuple(CLASSES["motion"]))[0] > 0.95
+
+
+def turning(scene: Scene, t: int) -> np.ndarray:
+    """How fast the shape moves, and to which side it turns between three frames."""
+    first, second = np.diff(scene.positions[t : t + 3], axis=0)
+    return np.array([np.hypot(*first), np.sign(first[0] * second[1] - first[1] * second[0])])
+
+
+def frames_15_apart(scene: Scene, t: int) -> np.ndarray:
+    return np.concatenate([one_frame(scene, t), one_frame(scene, t + 15)])
+
+
+@pytest.mark.parametrize("describe", [one_frame, background, frames_15_apart])
+def test_frames_15_apart_of_fine_motion_tell_nothing(describe):
+    score, margin = accuracy(describe, "fine", tuple(CLASSES["fine"]))
+    assert abs(score - 1 / 4) < margin
+
+
+def test_three_frames_of_fine_motion_tell_all():
+    assert accuracy(turning, "fine", tuple(CLASSES["fine"]))[0] > 0.95
 
 
 @pytest.mark.parametrize("names", ORDER_PAIRS)
@@ -219,6 +240,15 @@ def test_direction_is_unambiguous_over_15_frames(name):
         scene = draw("motion", name, seed)
         assert abs(scene.positions[15:] - scene.positions[:-15]).max() < 64 / 2
         assert abs(scene.angles[15:] - scene.angles[:-15]).max() < np.pi
+
+
+def test_families_share_no_shape_and_order_pairs_neither():
+    shapes = {family: {shape for shape, _ in classes.values()} for family, classes in CLASSES.items()}
+    del shapes["camouflage"]  # it has the shape of `motion`, which it is a harder form of
+    del shapes["shift"]  # a data set of its own, with the shape of `fine`
+    assert sum(map(len, shapes.values())) == len(set.union(*shapes.values()))
+    assert SEQUENCES["LeftThenRight"] == SEQUENCES["RightThenLeft"] != SEQUENCES["MoveThenRest"]
+    assert SEQUENCES["MoveThenRest"] == SEQUENCES["RestThenMove"]
 
 
 def test_turning_shape_has_no_symmetry():

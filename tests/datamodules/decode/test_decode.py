@@ -203,6 +203,18 @@ def test_a_playlist_is_refused(tmp_path, name, text):
         probe(tmp_path / name)
 
 
+def test_a_cover_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        sound, cover = container.add_stream("aac", rate=44100), container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 32, 32, "rgb24", Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        silence.sample_rate = 44100
+        container.mux([*sound.encode(silence), *sound.encode()])
+    with pytest.raises(DecodeError, match=r"song\.mp4: cannot be decoded: its only picture is a cover"):
+        probe(tmp_path / "song.mp4")
+
+
 def test_a_lost_key_packet_in_matroska_is_not_passed_over(tmp_path):
     whole = write_clip(tmp_path / "whole.mp4", 29, "libx264", settings={"g": "12"})
     info = probe(remuxed(whole, tmp_path / "whole.mkv"))

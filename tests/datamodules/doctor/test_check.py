@@ -34,6 +34,18 @@ def test_sound(tmp_path, capfd):
     assert "\r" not in captured.err and "\x1b" not in captured.err
 
 
+def test_one_class_is_not_sound_and_a_movie_after_the_first_is_named(tmp_path, capsys):
+    for name in ("train/walk/a.mp4", "test/walk/b.mp4"):
+        write_clip(tmp_path / "one" / name)
+    both = tmp_path / "one/test/walk/b.mp4"
+    both.write_bytes(2 * both.read_bytes())
+    arguments = ["dataset=folder", f"data.root={tmp_path}/one", f"data.stores={tmp_path}/stores", "--workers=1"]
+    assert main(arguments) == 1
+    said = capsys.readouterr().out
+    assert "it holds 2 MP4 movies one after the other, of which the first alone is read" in said
+    assert "one class" in said.splitlines()[-1]
+
+
 def test_lists_that_cannot_be_read_are_not_sound(tmp_path, capsys):
     (tmp_path / "classInd.txt").write_text("1 Archery\n")
     (tmp_path / "trainlist01.txt").write_text("Archery/v_Archery_g01_c01.avi 102\n")
@@ -160,7 +172,8 @@ def test_a_condemned_file_is_never_opened(tmp_path):
     for path in ("b.avi", "c.avi"):
         with pytest.raises(DecodeError, match=f"{path}: it hung"):
             module.store.rgb(path)
-    valid = {module.test_views[key]["video"]: module.test_views[key]["valid"] for key in range(len(module.test_views))}
+    views = module.test_views.__getitems__(range(len(module.test_views)))
+    valid = dict(zip(views["video"].tolist(), views["valid"].tolist(), strict=True))
     assert valid == {0: False, 1: True}  # c.avi counts, as wrong
 
 

@@ -58,10 +58,10 @@ def test_files_give_the_clips_of_the_raw_store(videos, tmp_path):
     words = [f"data.root={videos}", f"data.stores={videos.parent / 'stores'}", f"sampling.frames={length}"]
     data = benchmark.open_data(frames_plan(words, tmp_path)[0], 3)
     keys = [(epoch, video, 0) for epoch in range(2) for video in range(3)]
-    expected = benchmark.batch(data.train_clips, keys)
-    assert expected["rgb"].shape == (6, 3, length, 112, 112)
+    expected = data.train_clips.__getitems__(keys)
+    assert expected["rgb"].shape == (6, length, 112, 112, 3)
     for name in (EXACT, "PyAV, sequential"):
-        batch = benchmark.batch(benchmark.from_files(data, readers()[0][name]), keys)
+        batch = benchmark.from_files(data, readers()[0][name]).__getitems__(keys)
         assert all(torch.equal(batch[key], expected[key]) for key in expected), name
 
 

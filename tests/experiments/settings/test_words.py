@@ -70,6 +70,7 @@ def test_a_tilde_is_the_home_folder_in_paths_only(monkeypatch):
         ("whole=1.5", "whole=1.5: expected a whole number"),
         ("rate=fast", "rate=fast: expected a number or null"),
         ("flag=maybe", "flag=maybe: expected true or false"),
+        ("flag=2", "flag=2: expected true or false"),
         ("mode=On", "mode=On: expected one of ['on', 'off']"),
         ("texts=motion", "texts=motion: expected a list such as [a,b]"),
         ("sizes=[1,", "sizes=[1,: expected a list such as [a,b] or null"),

@@ -126,8 +126,8 @@ def test_baseline_is_fixed_by_name_whatever_came_out(tmp_path):
         names = [*reversed(BASELINES[-count:]), "c3d"]
         make_runs(tmp_path, dict.fromkeys(names, 0.5))
         found = pairs_of(tmp_path)
-        assert {baseline.name for _, baseline in found} == {BASELINES[-count]}
-        assert {row.name for row, _ in found} == set(names) - {BASELINES[-count]}
+        assert {baseline.name for _, baseline, _ in found} == {BASELINES[-count]}
+        assert {row.name for row, _, _ in found} == set(names) - {BASELINES[-count]}
     assert pairs([record for record in read_records(tmp_path)[0] if record.strategy == "c3d"]) == []
 
 
@@ -252,7 +252,7 @@ def test_only_rows_of_the_same_splits_and_data_are_compared(tmp_path):
     make_runs(tmp_path, {"early_fusion": 0.5})
     make_run(tmp_path, "single_frame", np.ones(NUM_VIDEOS, bool), seed=9)  # less complete than the baseline
     make_run(tmp_path, "late_fusion", np.ones(NUM_VIDEOS, bool), dataset="zoo")
-    found = {(row.name, baseline.name, len(baseline.runs)) for row, baseline in pairs_of(tmp_path)}
+    found = {(row.name, baseline.name, len(baseline.runs)) for row, baseline, _ in pairs_of(tmp_path)}
     assert found == {("c3d", "single_frame", 3), ("early_fusion", "single_frame", 1)}
     shown = cells(section_of(tmp_path))
     assert {name for name, cell in shown.items() if cell == "—"} == {

@@ -115,6 +115,18 @@ def test_svm_never_sees_labels_of_the_test_and_leaves_out_what_has_no_score(tmp_
     assert record.ensemble.fit["videos"] == 29
 
 
+def test_clips_that_do_not_say_when_they_are_are_not_fused(tmp_path):
+    run_id = make_streams(tmp_path, LABELS)
+    path = tmp_path / "runs" / run_id / "scores.npz"
+    with np.load(path) as saved:
+        fields = dict(saved)
+    fields["center"][3] = np.nan
+    np.savez(path, **fields)
+    record = derive(tmp_path, Ensemble("mine", [(run_id, stream) for stream in STREAMS], "mean"))
+    assert "a member does not say when its clips are" in record.ensemble.text
+    assert record.rows[0].metrics["test/clip_hit1"] is None and record.rows[0].metrics["test/video_hit1"] is not None
+
+
 def test_one_class_cannot_be_fitted(tmp_path):
     with pytest.raises(ValueError, match="have 1 classes, an SVM needs 2"):
         fused(tmp_path, make_streams(tmp_path, np.zeros(9, int)))

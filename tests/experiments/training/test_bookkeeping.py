@@ -30,13 +30,13 @@ def toy_batches(model: VideoClassifier, count: int, classes: int = 2) -> list[di
     for _ in range(count):
         label = torch.arange(8) % classes
         level = (64 + 128 * label).view(8, 1, 1, 1, 1)
-        noise = torch.randint(-40, 41, (8, 3, max(model.clip.frames, 1), SIDE, SIDE), generator=generator)
-        flow = torch.randint(-40, 41, (8, 2, model.clip.flow_frames, SIDE, SIDE), generator=generator)
+        noise = torch.randint(-40, 41, (8, max(model.clip.frames, 1), SIDE, SIDE, 3), generator=generator)
+        flow = torch.randint(-40, 41, (8, model.clip.flow_frames, SIDE, SIDE, 2), generator=generator)
         batches.append(
             {
-                "rgb": (level + noise)[:, :, : model.clip.frames].to(torch.uint8),
+                "rgb": (level + noise)[:, : model.clip.frames].to(torch.uint8),
                 "flow": (level + flow).to(torch.uint8),
-                "flow_mean": torch.zeros(8, 2, model.clip.flow_frames),
+                "flow_mean": torch.zeros(8, model.clip.flow_frames, 2),
                 "target": one_hot(*label.tolist()),
                 "video": torch.arange(8),
                 "clip": torch.zeros(8, dtype=torch.long),

@@ -37,7 +37,7 @@ def test_temporal_depths_keep_the_clips_length_and_change_what_a_kernel_spans(de
     assert model.trunk(torch.empty(1, 3, 16, 112, 112, device="meta")).shape == (1, 256, 1, 4, 4)
 
 
-@pytest.mark.parametrize("depths", ["[3,3,3]", "[3,3,2,3,3]", "[3,3,-1,3,3]"])
+@pytest.mark.parametrize("depths", ["[3,3,3]", "[3,3,2,3,3]", "[3,3,-1,3,3]", "[3,3,[3],3,3]"])
 def test_impossible_depths_are_refused(depths):
     with pytest.raises(ValueError, match=r"model\.temporal_depths=.*expected five odd numbers"):
         network("c3d", f"model.temporal_depths={depths}")

@@ -15,9 +15,9 @@ CLASSES = 5
 def batch(model: TwoStream, count: int = 4, classes: int = CLASSES) -> dict[str, Tensor]:
     generator, crop, fields = torch.Generator().manual_seed(1), model.clip.crop, model.clip.flow_frames
     return {
-        "rgb": torch.randint(0, 256, (count, 3, 1, crop, crop), generator=generator, dtype=torch.uint8),
-        "flow": torch.randint(1, 256, (count, 2, fields, crop, crop), generator=generator, dtype=torch.uint8),
-        "flow_mean": torch.rand(count, 2, fields, generator=generator),
+        "rgb": torch.randint(0, 256, (count, 1, crop, crop, 3), generator=generator, dtype=torch.uint8),
+        "flow": torch.randint(1, 256, (count, fields, crop, crop, 2), generator=generator, dtype=torch.uint8),
+        "flow_mean": torch.rand(count, fields, 2, generator=generator),
         "target": torch.eye(classes, dtype=torch.bool)[torch.arange(count) % classes],
     }
 
@@ -50,8 +50,8 @@ def test_the_mean_of_the_whole_field_is_subtracted_after_the_path_was_followed()
     without = network("two_stream_trajectory")
     clips = batch(with_mean)
     path, less = with_mean.inputs(clips)["flow"], without.inputs(clips)["flow"]
-    torch.testing.assert_close(less, path - clips["flow_mean"][..., None, None])
-    pixels = (clips["flow"].float() - 128) * (with_mean.clip.flow_bound / 127)
+    torch.testing.assert_close(less, path - clips["flow_mean"].mT[..., None, None])
+    pixels = (clips["flow"].permute(0, 4, 1, 2, 3).float() - 128) * (with_mean.clip.flow_bound / 127)
     torch.testing.assert_close(path, trajectory_stack(pixels))
 
 
