@@ -22,6 +22,7 @@ from experiments.records.make import make_record, row_names
 from experiments.records.record import NetworkTest, Record, RunRow, digest
 from experiments.records.scores import write_scores
 from experiments.settings.schema import RunConfig
+from experiments.settings.words import parse
 from experiments.tables.update import update
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
@@ -37,6 +38,7 @@ def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> 
     """Do what `--test` says; returns 0. Raises ValueError or OSError for anything wrong with file, settings or data."""
     trained = load_trained(checkpoint, changes, other_data)
     run, model = trained.run, trained.model
+    _check_places(trained, changes)
     data = _open_data(trained, other_data)
     same = data.fingerprint() == trained.provenance["made_of"][1]
     if not same and not other_data:
@@ -68,6 +70,17 @@ def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> 
 
 
 test.__test__ = False  # the name is not a test's
+
+
+def _check_places(trained: Trained, changes: Sequence[str]) -> None:
+    """Raise ValueError where the checkpoint alone names a place of the data, and nothing is there.
+
+    It may come from another machine; generated videos would be written to that place.
+    """
+    given, own = parse(trained.provenance["config"]["overrides"]), parse(changes)
+    for key in () if "dataset" in own else ("data.root", "data.lists"):
+        if key not in own and (place := given.get(key)) and not Path(place).expanduser().exists():
+            raise ValueError(f"{key}={printable(place)}: the checkpoint names it and it is not there; give {key}=")
 
 
 def _open_data(trained: Trained, other_data: bool) -> VideoDataModule:

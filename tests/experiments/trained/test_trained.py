@@ -351,6 +351,18 @@ def test_what_is_not_of_the_test_is_refused_by_name(checkpoint, change, expected
         load_trained(checkpoint, [change])
 
 
+def test_a_place_that_a_checkpoint_names_is_not_made(checkpoint, tmp_path, capsys):
+    content = torch.load(checkpoint, weights_only=True)
+    config = content["vidfusion"]["provenance"]["config"]
+    config["overrides"] = [word for word in config["overrides"] if not word.startswith("data.root=")]
+    config["overrides"].append(f"data.root={tmp_path}/theirs")
+    torch.save(content, tmp_path / "last.ckpt")
+    assert main(["--test", str(tmp_path / "last.ckpt"), f"results={tmp_path}/results"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: data.root={tmp_path}/theirs: the checkpoint names it and it is not there; give data.root=\n"
+    assert not (tmp_path / "theirs").exists()
+
+
 def test_other_data_are_refused_or_asked_for_and_then_in_no_table(apart, tmp_path, capsys):
     path = apart["early_fusion"]
     results = path.parents[2]
