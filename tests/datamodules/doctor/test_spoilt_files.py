@@ -153,6 +153,7 @@ def test_what_is_unsound_is_counted(spoilt):
     lines, reasons = report(data, survey, findings)
     counts = {name: sum(f.status == name for f in findings.values()) for name in ("truncated", "undecodable")}
     assert set(reasons) == {
+        "one class",
         f"{counts['truncated']} truncated",
         f"{counts['undecodable']} undecodable",
         "1 missing",

@@ -150,7 +150,8 @@ def test_without_held_out_videos_the_table_lacks_the_row_and_the_command_says_wh
 def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypatch, capsys):
     """The trainings themselves are stood in for: what is asked of them, and what becomes of their scores."""
     command = "python experiments/run.py strategy=two_stream wandb.entity=stranger wandb.private=true"
-    command += " data.root=theirs data.stores=theirs data.lists=theirs model.weights=theirs trainer.workers=64 seed=1 model.dropout=0.1"
+    command += " data.root=theirs data.stores=theirs data.lists=theirs model.weights=theirs trainer.workers=64"
+    command += " seed=1 model.dropout=0.1"
     run_id = make_two_stream(tmp_path, command=command)
     asked = []
 

@@ -144,7 +144,8 @@ def test_a_preset_of_ones_own_is_checked(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "word",
     [
-        "training.lr=-1", "training.lr=1000", "training.lr=nan", "training.lr=inf", "training.steps=0", "training.milestones=[-5]",
+        "training.lr=-1", "training.lr=1000", "training.lr=nan", "training.lr=inf",
+        "training.steps=0", "training.milestones=[-5]",
         "trainer.threads=0", "data.validation=1.5", "data.split=0", "data.max_store=nan", "data.fps=0",
         "data.quality=101", "seed=-1", "seed=4294967296", "sampling.crop=0", "sampling.resize=[]", "model.std=[0]",
     ],

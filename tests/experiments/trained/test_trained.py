@@ -309,9 +309,11 @@ def test_a_changed_test_has_a_record_and_a_row_of_its_own(apart, capsys):
         )
     table = (results / "table.md").read_text()
     assert re.search(r"\| two_stream \([^|]*sampling\.test_clips=3\) ", table)
-    assert table.count("recipe quick") == 1, "one section: the protocol is the same"
+    assert table.count("## moving_shapes") == 1, "one section: the protocol is the same"
     test(path, ["sampling.test_views=3crop"])
-    assert (results / "table.md").read_text().count("recipe quick") == 2, "another protocol has a section of its own"
+    assert (results / "table.md").read_text().count("## moving_shapes") == 2, (
+        "another protocol has a section of its own"
+    )
 
 
 def test_a_network_of_other_code_is_not_taken_for_a_seed_of_this_ones(apart):
