@@ -60,8 +60,11 @@ def claim_pairs(records: list[Record]) -> list[Pair]:
 
 
 def claim_sections(records: list[Record], comparisons: Mapping[str, Comparison]) -> list[Section]:
-    """A table of the claims for each data set, recipe and size of which at least one claim has its rows."""
-    claims, sections = read_claims().claims, []
+    """A table for each data set, recipe and size of which at least one claim has its rows.
+
+    It leaves out claims about families of classes that none of its records has.
+    """
+    sections = []
     columns = ["Claim", "Row", "Than", "Within", "Difference", "Verdict", "Multiply-adds of row / than"]
     facts = [
         "Difference: of Video Hit@1, or of Hit@1 within a family, in percentage points [95 % interval], as in the "
@@ -69,8 +72,13 @@ def claim_sections(records: list[Record], comparisons: Mapping[str, Comparison])
         "it. Each interval stands for itself: of twenty, one misses the truth by chance."
     ]
     for (dataset, recipe, size), judged in _by_data(records).items():
+        families = {family for record in records if record.dataset == dataset for family in record.families}
         if any(judged):
-            rows = [_line(claim, pairs, comparisons) for claim, pairs in zip(claims, judged, strict=True)]
+            rows = [
+                _line(claim, pairs, comparisons)
+                for claim, pairs in zip(read_claims().claims, judged, strict=True)
+                if claim.within is None or claim.within in families
+            ]
             title = f"The lecture's claims, on {dataset}, recipe {recipe}, size {size}"
             sections.append(Section(title, facts, columns, rows))
     return sections

@@ -71,6 +71,7 @@ def test_a_claim_within_a_family_counts_its_videos_and_classes_only(tmp_path, mo
         Claim("in arms", "c3d", ["late_fusion"], "arms"),
         Claim("over all", "c3d", ["late_fusion"]),
         Claim("of rows that are not there", "c3d", ["slow_fusion"]),
+        Claim("of a family that these data lack", "c3d", ["late_fusion"], "heads"),
     ]
     legs_row, arms_row, all_row, missing = claims_of(tmp_path, *claims, monkeypatch=monkeypatch)
     assert legs_row["Difference"] == "+100.0 [100.0, 100.0], +66.7 [66.7, 66.7]" and legs_row["Verdict"] == HOLDS
