@@ -24,7 +24,10 @@ from experiments.tables.rows import Row, make_rows, section_groups
 from experiments.tables.wording import DASH
 
 CLAIMS = ROOT / "experiments" / "claims.yaml"
-HOLDS, FAILS, UNTOLD, NOT_RUN = "holds", "does not hold", "cannot be told here", "not run"
+HOLDS, FAILS, UNTOLD = "holds", "does not hold", "cannot be told here"
+NOT_RUN, NOT_COMPARED = "not run", "not compared, for lack of scores"
+COLUMNS = ["Claim", "Row", "Than", "Within", "Difference", "Verdict", "Multiply-adds of row / than"]
+VERDICT = COLUMNS.index("Verdict")
 
 
 @dataclass
@@ -60,12 +63,11 @@ def claim_pairs(records: list[Record]) -> list[Pair]:
 
 
 def claim_sections(records: list[Record], comparisons: Mapping[str, Comparison]) -> list[Section]:
-    """A table for each data set, recipe and size of which at least one claim has its rows.
+    """A table for each data set, recipe and size of which at least one claim was judged.
 
     It leaves out claims about families of classes that none of its records has.
     """
     sections = []
-    columns = ["Claim", "Row", "Than", "Within", "Difference", "Verdict", "Multiply-adds of row / than"]
     facts = [
         "Difference: of Video Hit@1, or of Hit@1 within a family, in percentage points [95 % interval], as in the "
         "tables above. A claim holds where every interval lies above its margin, and does not where one lies below "
@@ -73,14 +75,14 @@ def claim_sections(records: list[Record], comparisons: Mapping[str, Comparison])
     ]
     for (dataset, recipe, size), judged in _by_data(records).items():
         families = {family for record in records if record.dataset == dataset for family in record.families}
-        if any(judged):
-            rows = [
-                _line(claim, pairs, comparisons)
-                for claim, pairs in zip(read_claims().claims, judged, strict=True)
-                if claim.within is None or claim.within in families
-            ]
+        rows = [
+            _line(claim, pairs, comparisons)
+            for claim, pairs in zip(read_claims().claims, judged, strict=True)
+            if claim.within is None or claim.within in families
+        ]
+        if any(row[VERDICT] not in (NOT_RUN, NOT_COMPARED) for row in rows):
             title = f"The lecture's claims, on {dataset}, recipe {recipe}, size {size}"
-            sections.append(Section(title, facts, columns, rows))
+            sections.append(Section(title, facts, COLUMNS, rows))
     return sections
 
 
@@ -118,7 +120,7 @@ def _line(claim: Claim, pairs: list[Pair], comparisons: Mapping[str, Comparison]
     line = [said, claim.row, ", ".join(claim.than), claim.within or DASH]
     found = [comparisons.get(comparison_id(*pair)) for pair in pairs]
     if not found or None in found:
-        return [*line, DASH, NOT_RUN, DASH]
+        return [*line, DASH, NOT_COMPARED if pairs else NOT_RUN, DASH]
     costs = ", ".join(_price(pair) for pair in pairs)
     return [*line, ", ".join(map(difference_text, found)), verdict(found, claim.margin / 100), costs]
 

@@ -12,6 +12,7 @@ from itertools import chain
 
 from experiments.records.record import Record, digest
 from experiments.tables.baselines import contests, given_words
+from experiments.tables.claims import claim_sections
 from experiments.tables.comparisons import Comparison, guess
 from experiments.tables.differences import Differences, differences_of
 from experiments.tables.published import cited, literature_section
@@ -45,7 +46,8 @@ EMPTY = (
 def tables(
     records: list[Record], published: list[dict], comparisons: Mapping[str, Comparison] | None = None
 ) -> list[Section]:
-    """Sections of our runs, then the literature's: Sports-1M always, other data sets if one of our sections has them.
+    """Sections of our runs, the lecture's claims judged by them, and the literature's numbers: those on Sports-1M
+    always, those on other data sets if one of our sections has them.
 
     `comparisons` are those of `read_comparisons`.
     """
@@ -57,6 +59,7 @@ def tables(
     ]
     if not sections:
         sections.append(Section("No finished run yet", [EMPTY], [], []))
+    sections += claim_sections(records, comparisons or {})
     shown = {"sports1m"} | {record.dataset for record in records}
     datasets = sorted(shown & {entry["dataset"] for entry in published})
     return sections + [literature_section(name, [e for e in published if e["dataset"] == name]) for name in datasets]

@@ -11,7 +11,7 @@ from datamodules.text import printable
 from experiments.records.files import writing_in
 from experiments.records.record import Ensemble, Record
 from experiments.tables.baselines import pairs
-from experiments.tables.claims import claim_pairs, claim_sections
+from experiments.tables.claims import claim_pairs
 from experiments.tables.comparisons import read_comparisons, update_comparisons
 from experiments.tables.ensembles import CODE, Named, alike_runs, ensemble_id, read_ensembles, score_files
 from experiments.tables.published import read_published
@@ -50,7 +50,7 @@ def update(results: Path) -> Tables:
         records, problems = sound_records(results)
     update_comparisons(results, [*pairs(records), *claim_pairs(records)])
     comparisons, unreadable = read_comparisons(results)
-    sections = [*tables(records, read_published(), comparisons), *claim_sections(records, comparisons)]
+    sections = tables(records, read_published(), comparisons)
     return Tables(sections, write_tables(results, sections), problems + unusable + unreadable)
 
 

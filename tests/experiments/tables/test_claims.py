@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.launch.grid import read_points
-from experiments.tables.claims import FAILS, HOLDS, NOT_RUN, UNTOLD, Claim, Claims, read_claims, verdict
+from experiments.tables.claims import FAILS, HOLDS, NOT_COMPARED, NOT_RUN, UNTOLD, Claim, Claims, read_claims, verdict
 from experiments.tables.comparisons import CHANCE, Comparison, Seeds
 from experiments.tables.ensembles import read_ensembles
 from experiments.tables.update import update
@@ -97,5 +97,6 @@ def test_records_without_the_classes_of_a_family_are_not_compared(tmp_path, monk
     for name in ("c3d", "late_fusion"):
         record = record_of(name)
         make_run(tmp_path, name, LABELS < 3, data=replace(record.data, families={}))
-    (line,) = claims_of(tmp_path, Claim("more", "c3d", ["late_fusion"], "legs"), monkeypatch=monkeypatch)
-    assert line["Verdict"] == NOT_RUN and "does not say which classes are of legs" in capsys.readouterr().err
+    claims = Claim("more", "c3d", ["late_fusion"], "legs"), Claim("more", "c3d", ["late_fusion"])
+    line, _ = claims_of(tmp_path, *claims, monkeypatch=monkeypatch)
+    assert line["Verdict"] == NOT_COMPARED and "does not say which classes are of legs" in capsys.readouterr().err
