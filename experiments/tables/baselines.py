@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from experiments.records.record import Record
 from experiments.tables.comparisons import Pair
-from experiments.tables.rows import Row, make_rows, section_groups
+from experiments.tables.rows import Row, given_to, make_rows, members_of, section_groups
 
 # The first of these that a sweep has is its baseline.
 BASELINES = ("single_frame", "lecture_late", "two_stream")
@@ -27,16 +27,9 @@ class Contest:
     rows: list[Row]
 
 
-def members_of(record: Record, records: Mapping[str, Record]) -> list[Record]:
-    """The trained runs behind a record: itself, or the members of an ensemble, of those there are."""
-    if record.ensemble is None:
-        return [record]
-    return [records[run_id] for run_id in record.ensemble.of.runs if run_id in records]
-
-
 def given_words(row: Row, records: Mapping[str, Record]) -> tuple[str, ...]:
     """The words given by hand to a row's runs, sorted."""
-    return tuple(sorted({word for own in row.records for run in members_of(own, records) for word in run.given or []}))
+    return tuple(sorted({word for record in row.records for word in given_to(record, records)}))
 
 
 def contests(rows: list[Row], records: Mapping[str, Record]) -> list[Contest]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import mean, stdev
@@ -133,21 +134,45 @@ def _rows_of(name: str, runs: list[tuple[Record, RunRow]]) -> list[Row]:
     return rows
 
 
+def members_of(record: Record, records: Mapping[str, Record]) -> list[Record]:
+    """The trained runs behind a record: itself, or the members of an ensemble, of those there are."""
+    if record.ensemble is None:
+        return [record]
+    return [records[run_id] for run_id in record.ensemble.of.runs if run_id in records]
+
+
+def given_to(record: Record, records: Mapping[str, Record], start: str = "") -> list[str]:
+    """The words given by hand to the trained runs behind a record, of those that begin so; sorted."""
+    words = {word for run in members_of(record, records) for word in run.given or []}
+    return sorted(word for word in words if word.startswith(start))
+
+
 def section_groups(records: list[Record]) -> list[list[Record]]:
-    """The records of each section, which never mixes two versions of the data of one split.
+    """The records of each section, whose data were set alike, and which never mixes two versions of those of one split.
 
     Runs on folds of the training list serve ensembles, and tests on other data say nothing of the data set: they are no
     rows.
     """
-    alike, groups = defaultdict(list), []
+    alike, groups, by_id = defaultdict(list), [], {record.id: record for record in records}
     for record in records:
         if record.kind not in ("fold", "transfer"):
             key = [record.dataset, record.num_classes, record.recipe, record.size, dataclasses.asdict(record.protocol)]
-            alike[json.dumps([*key, record.families, record.data.classes], sort_keys=True)].append(record)
+            key += [record.families, record.data.classes, given_to(record, by_id, "data.")]
+            alike[json.dumps(key, sort_keys=True)].append(record)
     for _, own in sorted(alike.items()):
-        versions = {record.data.fingerprint for record in own}
-        if len({(record.split, record.data.fingerprint) for record in own}) == len({record.split for record in own}):
-            groups.append(own)
-        else:
-            groups += [[record for record in own if record.data.fingerprint == of] for of in sorted(versions)]
+        groups += _versions(own, [lambda record: record.data.files, lambda record: record.data.fingerprint])
     return groups
+
+
+def _versions(records: list[Record], tells: list[Callable[[Record], str]]) -> list[list[Record]]:
+    """The records as they are where each split's data are of one version; else apart by the first of `tells`.
+
+    The files tell all splits of two versions apart, the fingerprint also tells splits.
+    """
+    fingerprints = {(record.split, record.data.fingerprint) for record in records}
+    if len(fingerprints) == len({record.split for record in records}):
+        return [records]
+    groups = defaultdict(list)
+    for record in records:
+        groups[tells[0](record)].append(record)
+    return [group for _, own in sorted(groups.items()) for group in _versions(own, tells[1:])]

@@ -17,7 +17,7 @@ from experiments.tables.comparisons import Comparison, guess
 from experiments.tables.differences import Differences, differences_of
 from experiments.tables.published import cited, literature_section
 from experiments.tables.render import HEAD, Section
-from experiments.tables.rows import Row, make_rows, mixed_versions, section_groups
+from experiments.tables.rows import Row, given_to, make_rows, mixed_versions, section_groups
 from experiments.tables.wording import (
     DASH,
     SPLITS,
@@ -53,7 +53,7 @@ def tables(
     """
     by_id = {record.id: record for record in records}
     groups = section_groups(records)
-    titles = _titles(groups)
+    titles = _titles(groups, by_id)
     sections = [
         _section(title, group, by_id, published, comparisons or {}) for title, group in zip(titles, groups, strict=True)
     ]
@@ -65,7 +65,7 @@ def tables(
     return sections + [literature_section(name, [e for e in published if e["dataset"] == name]) for name in datasets]
 
 
-def _titles(groups: list[list[Record]]) -> list[str]:
+def _titles(groups: list[list[Record]], by_id: Mapping[str, Record]) -> list[str]:
     """A heading for each section; where two would be the same, with what sets them apart."""
     titles = []
     for records in groups:
@@ -73,6 +73,7 @@ def _titles(groups: list[list[Record]]) -> list[str]:
         titles.append(f"{first.dataset}, {splits_text(splits)}, recipe {first.recipe}, size {first.size}")
     apart = (
         lambda records: f"{records[0].num_classes} classes",
+        lambda records: ", ".join(given_to(records[0], by_id, "data.")),
         lambda records: f"test {records[0].protocol.text}",
         lambda records: f"data {records[0].data.fingerprint}",
         lambda records: f"classes {digest([records[0].data.classes, records[0].data.families])}",
@@ -81,7 +82,7 @@ def _titles(groups: list[list[Record]]) -> list[str]:
     for title, records in zip(titles, groups, strict=True):
         alike = [group for group, of in zip(groups, titles, strict=True) if of == title]
         marks = [tell(records) for tell in apart if len({tell(group) for group in alike}) > 1]
-        full.append(", ".join([title, *marks]))
+        full.append(", ".join([title, *filter(None, marks)]))
     return full
 
 

@@ -29,8 +29,9 @@ def write_tables(results: Path, sections: list[Section]) -> list[Path]:
 
 
 def fill_readme(readme: str, sections: list[Section]) -> str:
-    """The text of a README with the summary of the first section between its two markers."""
+    """The text of a README with the summary of our largest section between its two markers."""
     before, start, rest = readme.partition(README_START)
     _, end, after = rest.partition(README_END)
     assert start and end, f"the README lacks {README_START} or {README_END}"
-    return f"{before}{start}\n{summary(sections[0])}\n{end}{after}"
+    largest = max(sections, key=lambda section: len(section.csv))
+    return f"{before}{start}\n{summary(largest)}\n{end}{after}"

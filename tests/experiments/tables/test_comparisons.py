@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,6 +168,18 @@ def test_a_later_run_changes_no_number_of_rows_that_it_is_not_part_of(tmp_path, 
     labels = [(section.title, row[0]) for section in ours for row in section.rows]
     assert len(set(titles)) == len(titles) and len(set(labels)) == len(labels)
     assert not any(record.id in label for record in read_records(tmp_path)[0] for _, label in labels)
+
+
+@pytest.mark.parametrize("side", ["settings", "files"])
+def test_a_run_on_other_data_of_one_split_leaves_rows_of_several_splits_whole(tmp_path, side):
+    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.9}, splits=2)
+    lines = section_of(tmp_path).rows
+    record = record_of("c3d", fingerprint="other", classes=("a", "b", "c"))
+    changed = {"given": ["data.validation=0.2"]} if side == "settings" else {}
+    data = replace(record.data, files="bb22", families={}) if side == "files" else replace(record.data, families={})
+    make_run(tmp_path, "c3d", np.zeros(NUM_VIDEOS, bool), id="c3d-side", fingerprint="other", data=data, **changed)
+    sections = [section for section in update(tmp_path).sections if section.csv]
+    assert lines in [section.rows for section in sections] and len(sections) == 2
 
 
 def test_side_runs_are_labelled_by_what_differs_and_compared_with_their_own_baseline(tmp_path):
