@@ -73,12 +73,13 @@ def _titles(groups: list[list[Record]], by_id: Mapping[str, Record]) -> list[str
         titles.append(f"{first.dataset}, {splits_text(splits)}, recipe {first.recipe}, size {first.size}")
     apart = (
         lambda records: f"{records[0].num_classes} classes",
-        lambda records: ", ".join(given_to(records[0], by_id, "data.")),
+        lambda records: ", ".join(word for word in given_to(records[0], by_id, "data.") if word not in everywhere),
         lambda records: f"test {records[0].protocol.text}",
         lambda records: f"data {records[0].data.fingerprint}",
         lambda records: f"classes {digest([records[0].data.classes, records[0].data.families])}",
     )
     full = []
+    everywhere = set.intersection(*({*given_to(records[0], by_id, "data.")} for records in groups)) if groups else set()
     for title, records in zip(titles, groups, strict=True):
         alike = [group for group, of in zip(groups, titles, strict=True) if of == title]
         marks = [tell(records) for tell in apart if len({tell(group) for group in alike}) > 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,15 @@ def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folde
 
 
 def _named(sections: list[Section], private: bool) -> list[tuple[str, Section]]:
-    """Sections with their titles. A single section has the empty name.
+    """Sections with their titles, of what W&B takes in a name. A single section has the empty name.
 
     Private ones are only numbered: a title may hold the name of the data set's folder.
     """
     if len(sections) == 1:
         return [("", sections[0])]
     return [
-        (f"section {number}" if private else section.title, section) for number, section in enumerate(sections, start=1)
+        (f"section {number}" if private else re.sub(r"[^\w .,=-]", " ", section.title), section)
+        for number, section in enumerate(sections, start=1)
     ]
 
 

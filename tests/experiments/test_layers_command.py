@@ -81,10 +81,10 @@ def test_markdown_says_what_json_says(run):
         ("strategy=slow_fusion clip=lecture", r"4 of 16 frames, 0\.80 s; never the whole clip\.$"),
         # The first of 16 fields at 5 per second begins 3 s before the last, which lasts 2 frames of the video.
         ("strategy=two_stream clip=lecture", r"17 of 17 frames, 3\.08 s\.$"),
-        # Sixteen frames, the first of each sixteenth of the video: 15/16 of 8 s, and the last one's 1/25 s.
+        # Eight frames, the first of each eighth of the video: 7/8 of 8 s, and the last one's 1/25 s.
         (
             "strategy=cnn_lstm video_frames=200",
-            r"_rgb sees time from rgb\.lstm on: 16 of 16 frames, 7\.54 s\.$",
+            r"_rgb sees time from rgb\.lstm on: 8 of 8 frames, 7\.04 s\.$",
         ),
     ],
 )
