@@ -82,7 +82,7 @@ class StoredClips(TorchDataset):
         return batch
 
     def _fill(self, view: Batch, key: Any) -> None:
-        """Write the view of a key; `view` is a batch of one."""
+        """Write the view of a key; `view` is a batch of one. Training and test each define it."""
         raise NotImplementedError
 
     def _cut(self, view: Batch, path: str, clips: clip_rules.Clips, number: int, window: Window) -> None:

@@ -43,6 +43,11 @@ def test_claims_about_generated_videos_are_left_out_on_others(capsys):
     assert "claims: shift is about generated" in capsys.readouterr().err
 
 
+def test_claims_on_several_splits_leave_generated_sweeps_their_own():
+    splits = {(run.sweep, run.data.split) for run in read_points("claims", ["data.split=1,2"])}
+    assert splits == {("fusion", 1), ("fusion", 2), ("two_stream_svm", 1), ("two_stream_svm", 2), ("shift", 1)}
+
+
 @pytest.mark.parametrize(
     ("intervals", "margin", "expected"),
     [
