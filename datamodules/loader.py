@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -22,7 +24,9 @@ class Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            yield from super().__iter__()
+            with _garbage_kept_apart() if self.num_workers else nullcontext():
+                batches = super().__iter__()  # starts the processes
+            yield from batches
         except RuntimeError as error:
             text = str(error)
             if "DataLoader timed out" in text:
@@ -33,6 +37,20 @@ class Loader(DataLoader):
                 raise
             free = f"{SHARED_MEMORY} has {_free_bytes() / 1e6:,.0f} MB free; {REMEDY}"
             raise DataError(f"trainer.workers={self.num_workers}: a loading process {found}; {free}") from error
+
+
+@contextmanager
+def _garbage_kept_apart() -> Iterator[None]:
+    """Processes that are forked meanwhile never free what they inherit.
+
+    A frame of PyAV would wait for its threads, which only the parent process has, without end.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def check_shared_memory(spec: ClipSpec, workers: int, clips: int) -> None:

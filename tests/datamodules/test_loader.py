@@ -1,5 +1,6 @@
 """Processes that load clips: they end with their parent, and say in one line why they give no batch."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from torch.utils.data import Dataset
 
@@ -54,6 +57,31 @@ def test_loading_processes_end_with_a_killed_parent(root, tmp_path):
     while any(map(is_alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(is_alive, workers))
+
+
+class Collecting(Dataset):
+    """An item before which all garbage is collected."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        gc.collect()
+        return index
+
+
+def test_a_loading_process_leaves_its_parents_frames_alone():
+    """PyAV converts a frame of this size in threads; a copy of it in a forked process waits for these for ever."""
+    gc.disable()  # the frame must still be there when the process is forked
+    frame = av.VideoFrame.from_ndarray(np.zeros((480, 640, 3), np.uint8))
+    holder = [frame, frame.reformat(320, 240, "yuv420p").to_ndarray(format="rgb24")]
+    holder.append(holder)  # what only the collector frees
+    del frame, holder
+    try:
+        batches = iter(Loader(Collecting(), num_workers=1, timeout=15, multiprocessing_context="fork"))
+        assert next(batches).tolist() == [0]
+    finally:
+        gc.enable()
 
 
 class Stuck(Dataset):
