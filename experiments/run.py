@@ -5,6 +5,7 @@ python experiments/run.py --sweep fusion --plan              what that takes: ti
 python experiments/run.py --sweep fusion --status            where each of its points stands
 python experiments/run.py strategy=c3d [key=value ...]       one run
 python experiments/run.py --test CHECKPOINT [key=value ...]  test a trained network again, or in another way
+python experiments/run.py --sweep fusion --time reversed     test a sweep's networks with their clips played otherwise
 python experiments/run.py --predict CHECKPOINT VIDEO ...     a trained network's answers to any videos
 python experiments/run.py --ensemble two_stream_svm          fuse the scores of finished runs
 python experiments/run.py --table [results=DIR]              only the tables, from the records that are there
@@ -74,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="run N points of a sweep side by side")
     parser.add_argument("--launcher", choices=["processes", "ray"], default="processes", help="what runs a sweep")
+    parser.add_argument(
+        "--time", metavar="WORD[,WORD]", help="play test clips reversed, shuffled or frozen: of a checkpoint or a sweep"
+    )
     parser.add_argument("--force", action="store_true", help="run what is finished again")
     parser.add_argument("--other-data", action="store_true", help="test also on data that the network may know")
     parser.add_argument("--json", action="store_true", help="print predictions as one JSON document")
@@ -89,14 +93,16 @@ def _trains(options: argparse.Namespace) -> bool:
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for an option that would do nothing here."""
     starts = _trains(options) and not (options.plan or options.status or options.dry_run)
+    trains = starts and options.time is None
     for name, given, meant in (
         ("--plan", options.plan, _trains(options) and not options.ensemble),
         ("--status", options.status, _trains(options) and not options.ensemble),
         ("--dry-run", options.dry_run, _trains(options)),
-        ("--force", options.force, starts),
+        ("--time", options.time is not None, options.test or (options.sweep and starts)),
+        ("--force", options.force, trains),
         ("--only", options.only, options.sweep),
         ("--jobs", options.jobs is not None, options.sweep and (starts or options.plan)),
-        ("--launcher", options.launcher != "processes", options.sweep and starts),
+        ("--launcher", options.launcher != "processes", options.sweep and trains),
         ("--other-data", options.other_data, options.test),
         ("--json", options.json, options.predict),
     ):
@@ -124,6 +130,8 @@ def _do(options: argparse.Namespace) -> int:
         return run_ensemble(options.ensemble, options.settings, dry_run=options.dry_run, force=options.force)
     if options.test or options.predict:
         check_world(1)
+    if options.time is not None:
+        return _do_times(options)
     if options.test:
         from experiments.trained.test import test
 
@@ -133,6 +141,19 @@ def _do(options: argparse.Namespace) -> int:
 
         return predict(Path(options.predict), options.settings, options.json)
     return _do_runs(options)
+
+
+def _do_times(options: argparse.Namespace) -> int:
+    """Test a checkpoint, or those of a sweep, with clips played otherwise."""
+    from experiments.launch.grid import read_points
+    from experiments.trained.times import sweep_times, test_times, times_of
+
+    times = times_of(options.time, options.settings)
+    if options.test:
+        return test_times(Path(options.test), times, options.settings, options.other_data)
+    point_server()  # it imports while this process does
+    runs = read_points(options.sweep, options.settings, options.only)
+    return sweep_times(options.sweep, runs, times, options.jobs)
 
 
 def _do_runs(options: argparse.Namespace) -> int:
