@@ -8,7 +8,10 @@ trained on losses of their own and whose probabilities are averaged.
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import inspect
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
@@ -45,6 +48,9 @@ class VideoClassifier(L.LightningModule):
     def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__()
         self.config, self.clip, self.num_classes, self.training_config = config, clip, num_classes, training
+        name = type(self).__module__.rpartition(".")[2]
+        settings = {"name": name, "num_classes": num_classes, "training": dataclasses.asdict(training)}
+        self.save_hyperparameters(settings | clip._asdict() | dataclasses.asdict(config), logger=False)
         self.net = config.network()
         self.modalities = tuple(name for name in inspect.signature(self.forward).parameters if name in ("rgb", "flow"))
         levels = ("clip", "video")
@@ -56,13 +62,33 @@ class VideoClassifier(L.LightningModule):
         self.provenance: dict[str, Any] = {}
         self.trained: dict[str, Any] = {"seconds": 0.0, "waiting": 0.0}
         if clip.frames < self.least_frames:
-            name = type(self).__module__.rpartition(".")[2]
             raise ValueError(f"{name} needs sampling.frames >= {self.least_frames}, got {clip.frames}")
         self.build(self.net, clip, num_classes)
 
     def build(self, net: Net, clip: ClipShape, num_classes: int) -> None:
         """Make the network's layers. Raises ValueError for settings and clips that do not fit."""
         raise NotImplementedError
+
+    @classmethod
+    def load_from_checkpoint(cls, path: str | Path, **where: Any) -> VideoClassifier:
+        """The network of a checkpoint, whichever strategy's it is, with its weights. `where` is `map_location=`.
+
+        Raises ValueError for a checkpoint that does not say what it is of.
+        """
+        content = torch.load(path, weights_only=True, **{"map_location": "cpu"} | where)
+        settings = content.get("hyper_parameters") if isinstance(content, dict) else None
+        if not isinstance(settings, dict) or "name" not in settings:
+            raise ValueError(f"{path}: does not say which network it is of; expected a checkpoint of a VideoClassifier")
+        model = importlib.import_module("vidfusion.strategies").create(**settings)  # by name: strategies import this
+        model.load_state_dict(content["state_dict"])
+        return model
+
+    @property
+    def example_input_array(self) -> dict[str, Tensor]:
+        """One clip of zeros, as `forward` takes it."""
+        frames, fields, crop = self.clip.frames, self.clip.flow_frames, self.clip.crop
+        shapes = {"rgb": (1, 3, frames, crop, crop), "flow": (1, 2, fields, crop, crop)}
+        return {name: torch.zeros(shapes[name]) for name in self.modalities}
 
     @property
     def rows(self) -> tuple[str, ...]:

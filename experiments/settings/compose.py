@@ -29,7 +29,7 @@ def compose(words: Iterable[str]) -> RunConfig:
     if not chosen["strategy"]:
         raise ValueError(f"strategy= is missing. Known: {', '.join(names('strategy'))}")
     presets = settings_of(chosen)
-    _, model = STRATEGIES[network_of(chosen["strategy"])]
+    model = STRATEGIES[network_of(chosen["strategy"])].settings
     if chosen["dataset"] not in DATASETS:
         raise ValueError(f"configs/dataset/{chosen['dataset']}.yaml: no such data set. Known: {', '.join(DATASETS)}")
     defaults = defaults_of(model, DATASETS[chosen["dataset"]])

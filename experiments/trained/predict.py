@@ -27,10 +27,12 @@ from datamodules.store.building import build_store
 from datamodules.text import printable
 from datamodules.videos import Video
 from experiments.records.record import digest
+from experiments.settings.schema import RunConfig
 from experiments.tables.film_strip import film_strip, middle_frames
 from experiments.trained.load import Trained, load_trained
 from experiments.trained.test import make_tester
 from experiments.training.build import make_data
+from vidfusion.classifier import VideoClassifier
 from vidfusion.metrics import top_k
 
 LINES = 30  # of the answer over time that are printed
@@ -72,6 +74,18 @@ def predict(checkpoint: Path, words: Sequence[str], as_json: bool = False) -> in
         said = {"checkpoint": printable(str(checkpoint)), "run": trained.id, "classes": trained.classes}
         print(json.dumps(said | {"videos": answers, "errors": errors}, indent=1))
     return 1 if errors else 0
+
+
+def answer(run: RunConfig, model: VideoClassifier, file: str) -> dict[str, Any]:
+    """A network's answer to a video: `top`, the five best classes, and `clips`, the answer over time.
+
+    `run` are the settings that it was made by. The picture goes into `<results>/predictions`. Raises DataError or
+    OSError for a file that cannot be answered.
+    """
+    folder = Path(run.results) / "predictions"
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = {"id": run.id} | model.provenance
+    return _answer(Trained(Path(), run, model.eval(), provenance, 0, {}), make_tester(run), file, folder)
 
 
 def _answer(trained: Trained, tester: L.Trainer, file: str, folder: Path) -> dict[str, Any]:
