@@ -192,7 +192,7 @@ def _do_runs(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace, name: str, runs: list[RunConfig]) -> int:
     """Print the commands of runs, where they stand, or what they will take."""
     if options.dry_run:
-        from experiments.records.make import command
+        from experiments.records.command import command
 
         print("\n".join(map(command, runs)))
         return 0

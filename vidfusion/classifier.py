@@ -9,7 +9,7 @@ trained on losses of their own and whose probabilities are averaged.
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -17,27 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidfusion.metrics import HitAtK
-from vidfusion.nets.choice import Net, StrategyConfig, choose_net
-from vidfusion.optimisation import (
-    TrainingConfig,
-    freeze_all_but_last,
-    keep_frozen_statistics,
-    optimizer_and_schedule,
-    remedy,
-)
+from vidfusion.nets.choice import Net, StrategyConfig
+from vidfusion.optimisation import freeze_all_but_last, keep_frozen_statistics, optimizer_and_schedule, remedy
+from vidfusion.settings import ClipShape, TrainingConfig
 from vidfusion.votes import ViewVotes, Votes, of_all_processes
-
-
-class ClipShape(NamedTuple):
-    """What one clip looks like to a network: RGB frames T, flow fields L, side of the crop in pixels, the displacement
-    in pixels that the 8-bit flow's largest value stands for, and whether each field begins where the last one ends."""
-
-    frames: int
-    flow_frames: int
-    crop: int
-    flow_bound: float
-    flow_follows: bool = True
-    snippets: int = 1
 
 
 class VideoClassifier(L.LightningModule):
@@ -45,8 +28,6 @@ class VideoClassifier(L.LightningModule):
 
     A subclass defines `build` and `forward`, and sets
 
-    Config:         its settings
-    nets:           its network's table for each size
     least_frames:   the shortest clip that it takes
     order_matters:  whether the order of a clip's frames can change its scores
     streams:        names of the dict that `forward` returns, and of the modules of the streams, if there are any
@@ -54,8 +35,6 @@ class VideoClassifier(L.LightningModule):
     clips_per_step: of a stream that is trained on more than one clip for each of the batch
     """
 
-    Config: ClassVar[type[StrategyConfig]] = StrategyConfig
-    nets: ClassVar[dict[str, Net]]
     least_frames: ClassVar[int] = 1
     order_matters: bool
     streams: ClassVar[tuple[str, ...]] = ()
@@ -66,7 +45,7 @@ class VideoClassifier(L.LightningModule):
     def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__()
         self.config, self.clip, self.num_classes, self.training_config = config, clip, num_classes, training
-        self.net = self.network(config)
+        self.net = config.network()
         self.modalities = tuple(name for name in inspect.signature(self.forward).parameters if name in ("rgb", "flow"))
         levels = ("clip", "video")
         self.validation_metrics = nn.ModuleDict({f"{level}_hit{k}": HitAtK(k) for level in levels for k in (1, 5)})
@@ -84,16 +63,6 @@ class VideoClassifier(L.LightningModule):
     def build(self, net: Net, clip: ClipShape, num_classes: int) -> None:
         """Make the network's layers. Raises ValueError for settings and clips that do not fit."""
         raise NotImplementedError
-
-    @classmethod
-    def network(cls, config: StrategyConfig) -> Net:
-        """The table of the network that the settings describe. Raises ValueError for settings that do not fit."""
-        return choose_net(cls.nets, config)
-
-    @classmethod
-    def other_data(cls, config: StrategyConfig) -> list[tuple[str, dict[str, Any]]]:
-        """Names and settings of data sets that it is trained on beside the run's own; none in nearly all strategies."""
-        return []
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from datamodules.files import write_atomically
 from experiments import ROOT
 from experiments.launch.processes import in_processes, usual_jobs
 from experiments.launch.status import error_of, first_line
+from experiments.records.command import command
 from experiments.records.lock import Busy, holder
-from experiments.records.make import command
 from experiments.records.world import forget_launcher
 from experiments.settings.schema import RunConfig
 

@@ -18,8 +18,8 @@ from datamodules.processes import available_cores
 from experiments.launch.point import BUSY, Launcher, Outcome, points_in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
+from experiments.records.command import command
 from experiments.records.files import writing_in
-from experiments.records.make import command
 from experiments.settings.schema import RunConfig
 from experiments.tables.render import Section
 from experiments.tables.update import Tables, update

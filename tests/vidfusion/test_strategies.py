@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from experiments.settings.compose import compose
 from experiments.settings.presets import names
 from tests.factories import clips_of, network, one_hot, parameters
-from vidfusion.classifier import ClipShape, VideoClassifier
+from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import multiply_adds
-from vidfusion.optimisation import TrainingConfig
-from vidfusion.strategies import STRATEGIES
+from vidfusion.settings import ClipShape, TrainingConfig
+from vidfusion.strategies import STRATEGIES, strategy_class
 
 # All but those of two_stream that differ in a clip or a number only.
 PRESETS = [name for name in names("strategy") if not name.startswith("two_stream_") or "multi_task" in name]
@@ -24,11 +24,11 @@ CLIPS = {"cnn_lstm": (16, 16, 16), "conv3d_lstm": (18, 0, 2), "tsn": (3, 6, 3)} 
 
 def of_registry(name: str, size: str = "tiny", **settings: object) -> VideoClassifier:
     """A strategy on a clip that suits it, without a preset."""
-    kind = STRATEGIES[name]
+    kind, config = strategy_class(name), STRATEGIES[name][1](size=size, **settings)
     flow = "flow" in inspect.signature(kind.forward).parameters
     frames, fields, snippets = CLIPS.get(name, (1, 4, 1) if flow else (16, 0, 1))
-    clip = ClipShape(frames, fields, kind.nets[size].crop, 20.0, snippets=snippets)
-    return kind(kind.Config(size=size, **settings), clip, CLASSES, TrainingConfig())
+    clip = ClipShape(frames, fields, config.network().crop, 20.0, snippets=snippets)
+    return kind(config, clip, CLASSES, TrainingConfig())
 
 
 def small_crop(preset: str) -> int:
@@ -70,7 +70,7 @@ def convolutions(module: nn.Module) -> list[nn.Module]:
 
 def test_every_strategy_has_a_preset():
     classes = {compose([f"strategy={preset}"]).strategy_class for preset in names("strategy")}
-    assert classes == set(STRATEGIES.values())
+    assert classes == set(map(strategy_class, STRATEGIES))
 
 
 @every_preset
@@ -105,10 +105,10 @@ def test_every_size_takes_its_own_crop(preset, size):
 
 @every_strategy
 def test_too_few_frames_are_refused(name):
-    least = STRATEGIES[name].least_frames
+    least = strategy_class(name).least_frames
     shape = of_registry(name).clip._replace(frames=least - 1, snippets=1)
     with pytest.raises(ValueError, match=rf"^{name} needs sampling\.frames >= {least}, got {least - 1}$"):
-        STRATEGIES[name](STRATEGIES[name].Config(), shape, CLASSES, TrainingConfig())
+        strategy_class(name)(STRATEGIES[name][1](), shape, CLASSES, TrainingConfig())
 
 
 def test_two_stream_needs_one_frame_and_flow():
@@ -124,7 +124,7 @@ def test_dropout_is_the_networks_own_unless_set(name):
     for given in (None, 0.25, 0.0):
         with torch.device("meta"):
             model = of_registry(name, "small", dropout=given)
-        expected = STRATEGIES[name].nets["small"].dropout if given is None else given
+        expected = STRATEGIES[name][1].nets["small"].dropout if given is None else given
         rates = {layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)}
         assert rates == {expected} or (rates == set() and expected == 0)
 

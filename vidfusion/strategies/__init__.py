@@ -1,32 +1,38 @@
 """The fusion strategies by name; a new one is a file here and a line below."""
 
-from vidfusion.classifier import VideoClassifier
-from vidfusion.strategies.c3d import C3D
-from vidfusion.strategies.cnn_lstm import CNNLSTM
-from vidfusion.strategies.conv3d_lstm import Conv3DLSTM
-from vidfusion.strategies.early_fusion import EarlyFusion
-from vidfusion.strategies.late_fusion import LateFusion
-from vidfusion.strategies.lecture import Lecture
-from vidfusion.strategies.single_frame import SingleFrame
-from vidfusion.strategies.slow_fusion import SlowFusion
-from vidfusion.strategies.snippets_lstm import SnippetsLSTM
-from vidfusion.strategies.snippets_pool import SnippetsPool
-from vidfusion.strategies.tsn import TSN
-from vidfusion.strategies.two_stream import TwoStream
-from vidfusion.strategies.two_stream_multi_task import TwoStreamMultiTask
+from __future__ import annotations
 
-STRATEGIES: dict[str, type[VideoClassifier]] = {
-    "single_frame": SingleFrame,
-    "early_fusion": EarlyFusion,
-    "late_fusion": LateFusion,
-    "slow_fusion": SlowFusion,
-    "c3d": C3D,
-    "two_stream": TwoStream,
-    "two_stream_multi_task": TwoStreamMultiTask,
-    "tsn": TSN,
-    "cnn_lstm": CNNLSTM,
-    "conv3d_lstm": Conv3DLSTM,
-    "snippets_lstm": SnippetsLSTM,
-    "snippets_pool": SnippetsPool,
-    "lecture": Lecture,
+import importlib
+from typing import TYPE_CHECKING
+
+from vidfusion.nets.c3d import C3DConfig
+from vidfusion.nets.choice import StrategyConfig
+from vidfusion.nets.cnn_m import TSNConfig, TwoStreamConfig, TwoStreamMultiTaskConfig
+from vidfusion.nets.karpathy import KarpathyConfig
+from vidfusion.nets.lecture import LectureConfig
+from vidfusion.nets.lrcn import CNNLSTMConfig, Conv3DLSTMConfig, SnippetsLSTMConfig, SnippetsPoolConfig
+
+if TYPE_CHECKING:
+    from vidfusion.classifier import VideoClassifier
+
+# By the name of its file: the class there, and its settings. These are known without PyTorch.
+STRATEGIES: dict[str, tuple[str, type[StrategyConfig]]] = {
+    "single_frame": ("SingleFrame", KarpathyConfig),
+    "early_fusion": ("EarlyFusion", KarpathyConfig),
+    "late_fusion": ("LateFusion", KarpathyConfig),
+    "slow_fusion": ("SlowFusion", KarpathyConfig),
+    "c3d": ("C3D", C3DConfig),
+    "two_stream": ("TwoStream", TwoStreamConfig),
+    "two_stream_multi_task": ("TwoStreamMultiTask", TwoStreamMultiTaskConfig),
+    "tsn": ("TSN", TSNConfig),
+    "cnn_lstm": ("CNNLSTM", CNNLSTMConfig),
+    "conv3d_lstm": ("Conv3DLSTM", Conv3DLSTMConfig),
+    "snippets_lstm": ("SnippetsLSTM", SnippetsLSTMConfig),
+    "snippets_pool": ("SnippetsPool", SnippetsPoolConfig),
+    "lecture": ("Lecture", LectureConfig),
 }
+
+
+def strategy_class(name: str) -> type[VideoClassifier]:
+    """The network of one of STRATEGIES; this imports PyTorch."""
+    return getattr(importlib.import_module(f"{__name__}.{name}"), STRATEGIES[name][0])

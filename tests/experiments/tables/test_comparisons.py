@@ -1,7 +1,5 @@
-"""Comparisons as files of a folder of results: what is compared, when again, and what the table says of it."""
+"""Comparisons as files of a folder of results: what is compared, and what the table says of it."""
 
-import itertools
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -16,58 +14,18 @@ from experiments.tables.significance import compare
 from experiments.tables.table import tables
 from experiments.tables.update import update
 from experiments.tables.write import README_END, README_START, fill_readme
-from tests.factories import record_of, save_run
-
-NUM_VIDEOS = 120
-SPLIT_LABELS = np.tile([True, True, False], (NUM_VIDEOS, 1))  # each video has two labels and is right with either
-
-
-def make_run(results, name, right, *, groups=24, unscored=(), **changes):
-    """A run whose two-clip videos are right where `right` (N,) or (rows, N) says so."""
-    right = np.atleast_2d(right)
-    scores = np.full((*right.shape, 2, 3), 1 / 3)
-    scores[:, :, 0] = np.eye(3)[np.where(right, np.arange(NUM_VIDEOS) % 2, 2)]
-    scores[:, list(unscored)] = np.nan
-    changes = {"classes": ("a", "b", "c"), "families": {}} | changes
-    return save_run(results, record_of(name, **changes), scores, SPLIT_LABELS, groups=groups)
-
-
-def make_runs(results, rates, *, seeds=1, splits=1, **settings):
-    """Runs of these rows with a share of right videos each; returns what is right by row, split and seed."""
-    made = {}
-    for name, rate in rates.items():
-        for split, seed in itertools.product(range(1, splits + 1), range(seeds)):
-            rng = np.random.default_rng([*name.encode(), split, seed])
-            made[name, split, seed] = rng.random(NUM_VIDEOS) < rate
-            make_run(results, name, made[name, split, seed], split=split, seed=seed, **settings)
-    return made
-
-
-def groups_of(split):
-    return np.array([f"test{split}/{video % 24}" for video in range(NUM_VIDEOS)])
-
-
-def section_of(results):
-    return update(results).sections[0]
-
-
-def pairs_of(results):
-    return pairs(read_records(results)[0])
-
-
-def cells(section, name="Difference to"):
-    (place,) = (place for place, column in enumerate(section.columns) if column.startswith(name))
-    return {row[0]: row[place] for row in section.rows}
-
-
-def stored(results):
-    return {path: path.read_bytes() for path in (results / "comparisons").glob("*")}
-
-
-def folder_of(results, name):
-    (found,) = (results / "runs").glob(f"{name}-*")
-    return found
-
+from tests.experiments.tables.compared_rows import (
+    NUM_VIDEOS,
+    cells,
+    folder_of,
+    groups_of,
+    make_run,
+    make_runs,
+    pairs_of,
+    section_of,
+    stored,
+)
+from tests.factories import record_of
 
 # -- what the table shows ----------------------------------------------------------------------------------------------
 
@@ -288,66 +246,3 @@ def test_other_test_videos_or_none_that_are_grouped_are_refused(tmp_path, capsys
     update(tmp_path)
     assert stored(tmp_path) == {}
     assert said in capsys.readouterr().err
-
-
-# -- what is compared again --------------------------------------------------------------------------------------------
-
-
-def test_compared_once_again_when_a_member_changes_and_the_same_every_time(tmp_path, monkeypatch, capsys):
-    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6}, seeds=2)
-    update(tmp_path)
-    before = stored(tmp_path)
-    (path,) = before
-    monkeypatch.setattr("experiments.tables.comparisons._compare", lambda *_: pytest.fail("it is up to date"))
-    update(tmp_path)
-    monkeypatch.undo()
-    path.write_text(json.dumps(json.loads(before[path]) | {"code": "earlier", "p": 0.5}))
-    update(tmp_path)
-    assert stored(tmp_path) == before and capsys.readouterr().err == ""
-
-    make_run(tmp_path, "c3d", np.ones(NUM_VIDEOS, bool), seed=1)
-    update(tmp_path)
-    assert json.loads(stored(tmp_path)[path])["difference"] > json.loads(before[path])["difference"]
-    make_run(tmp_path, "c3d", np.ones(NUM_VIDEOS, bool), seed=2)  # the row is another one now
-    update(tmp_path)
-    assert len(stored(tmp_path)) == 1 and path not in stored(tmp_path)
-
-
-def test_stays_without_scores_until_a_record_changes(tmp_path, capsys):
-    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6, "late_fusion": 0.7})
-    section = section_of(tmp_path)
-    before = stored(tmp_path)
-    for path in tmp_path.glob("runs/*/scores.npz"):
-        path.unlink()
-    assert section_of(tmp_path) == section and stored(tmp_path) == before
-    record = folder_of(tmp_path, "c3d") / "record.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"memory_mb": 7}))
-    again = section_of(tmp_path)
-    assert cells(again)["c3d"] == "—" and "[" in cells(again)["late_fusion"]
-    assert again.facts[-1].endswith(" Not compared, for lack of comparable scores: c3d.")
-    assert [json.loads(text)["row"] for text in stored(tmp_path).values()] == ["late_fusion"]
-    assert "not compared" in (said := capsys.readouterr().err) and said.count("\n") == 1
-
-
-def test_what_cannot_be_made_again_stays_when_its_row_has_become_another_one(tmp_path):
-    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
-    update(tmp_path)
-    before = stored(tmp_path)
-    scores = folder_of(tmp_path, "c3d") / "scores.npz"
-    scores.rename(tmp_path / "elsewhere.npz")
-    make_run(tmp_path, "c3d", np.ones(NUM_VIDEOS, bool), seed=1)
-    update(tmp_path)
-    assert stored(tmp_path) == before
-    (tmp_path / "elsewhere.npz").rename(scores)
-    update(tmp_path)
-    assert len(after := stored(tmp_path)) == 1 and not after.keys() & before.keys()
-
-
-def test_a_file_of_another_shape_is_made_again(tmp_path):
-    make_runs(tmp_path, {"single_frame": 0.4, "c3d": 0.6})
-    update(tmp_path)
-    ((path, content),) = stored(tmp_path).items()
-    path.write_bytes(b'{"p": 0.5}')
-    assert read_comparisons(tmp_path)[0] == {}
-    update(tmp_path)
-    assert stored(tmp_path) == {path: content}
