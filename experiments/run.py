@@ -7,6 +7,7 @@ python experiments/run.py strategy=c3d [key=value ...]       one run
 python experiments/run.py --test CHECKPOINT [key=value ...]  test a trained network again, or in another way
 python experiments/run.py --sweep fusion --time reversed     test a sweep's networks with their clips played otherwise
 python experiments/run.py --predict CHECKPOINT VIDEO ...     a trained network's answers to any videos
+python experiments/run.py --look CHECKPOINT VIDEO ...        films of where a trained network looks in any videos
 python experiments/run.py --ensemble two_stream_svm          fuse the scores of finished runs
 python experiments/run.py --table [results=DIR]              only the tables, from the records that are there
 python experiments/run.py --sync [results=DIR]               upload the offline runs of results/wandb to W&B
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--sweep", metavar="NAME", help="run every point of experiments/sweeps/NAME.yaml")
     what.add_argument("--test", metavar="CHECKPOINT", help="test a trained network again, or in another way")
     what.add_argument("--predict", metavar="CHECKPOINT", help="a trained network's answers to the videos that follow")
+    what.add_argument(
+        "--look", metavar="CHECKPOINT", help="films of where a trained network looks in the videos that follow"
+    )
     what.add_argument("--ensemble", metavar="NAME", help="fuse the scores of finished runs into a row NAME")
     what.add_argument("--table", action="store_true", help="only make the tables again")
     what.add_argument("--sync", action="store_true", help="only upload the offline runs to W&B")
@@ -87,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _trains(options: argparse.Namespace) -> bool:
     """Whether the command is about runs, and not about what they have left."""
-    return not (options.test or options.predict or options.table or options.sync)
+    return not (options.test or options.predict or options.look or options.table or options.sync)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -128,7 +132,7 @@ def _do(options: argparse.Namespace) -> int:
         from experiments.launch.ensemble import run_ensemble
 
         return run_ensemble(options.ensemble, options.settings, dry_run=options.dry_run, force=options.force)
-    if options.test or options.predict:
+    if options.test or options.predict or options.look:
         check_world(1)
     if options.time is not None:
         return _do_times(options)
@@ -140,6 +144,10 @@ def _do(options: argparse.Namespace) -> int:
         from experiments.trained.predict import predict
 
         return predict(Path(options.predict), options.settings, options.json)
+    if options.look:
+        from experiments.trained.look import look
+
+        return look(Path(options.look), options.settings)
     return _do_runs(options)
 
 

@@ -44,7 +44,7 @@ def test_every_run_names_what_exists(words):
         assert {setting.partition("=")[0] for setting in options.settings} <= set(SETTINGS)
     elif options.test:
         compose(["strategy=c3d", *options.settings])
-    elif not (options.table or options.sync or options.predict):
+    elif not (options.table or options.sync or options.predict or options.look):
         compose(options.settings)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from experiments.tables.rows import make_rows, section_groups
 
 SEED = 0  # of the choice among videos that networks disagree on equally
 FILMS = 4  # of a data set without families of classes
-LOOKS = 12  # of a section
+LOOKS = 4  # films of where a network looks, of each run
 
 PAGE = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
@@ -80,7 +81,7 @@ class Network:
 def films_html(results: Path, records: Sequence[Record]) -> str:
     """The part of a page in the folder `results` that shows films; empty where no two runs have scores there."""
     found = film_sections(results, records)
-    return PAGE.get_template("films.html").render(sections=found) if found else ""
+    return PAGE.get_template("films.html").render(sections=found, looks=LOOKS) if found else ""
 
 
 def film_sections(results: Path, records: Sequence[Record]) -> list[FilmSection]:
@@ -124,12 +125,14 @@ def _section(results: Path, networks: Sequence[Network]) -> FilmSection:
         f"Among equals a hash of the path decides (seed {SEED})."
     )
     shown = [
-        (f"{record.strategy}, {name}", film) for record in _runs(networks) for name, film in looks(results, record)
+        (f"{record.strategy}, {name}", found)
+        for record in _runs(networks)
+        for name, found in islice(looks(results, record), LOOKS)
     ]
     words = [word for word in first.given or [] if word.startswith("data.")]
     title = ", ".join([f"{first.dataset}, split {first.split}, seed {first.seed}", *words])
     films = [_film(results, networks, index, family) for family, index in chosen]
-    return FilmSection(title, rule, films, shown[:LOOKS])
+    return FilmSection(title, rule, films, shown)
 
 
 def _runs(networks: Sequence[Network]) -> list[Record]:

@@ -27,6 +27,8 @@ from experiments.run import main
         ("strategy=c3d --launcher ray", "--launcher does nothing here"),
         ("strategy=c3d --other-data", "--other-data does nothing here"),
         ("strategy=c3d --json", "--json does nothing here"),
+        ("--look x.ckpt a.mp4 --json", "--json does nothing here"),
+        ("--look x.ckpt a.mp4 --force", "--force does nothing here"),
         ("strategy=c3d --time frozen", "--time does nothing here"),
         ("--sweep fusion --plan --time frozen", "--time does nothing here"),
         ("--sweep fusion --time frozen --force", "--force does nothing here"),

@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -179,7 +180,8 @@ def test_scores_that_are_not_whole_are_left_out(records, tmp_path):
 def test_films_of_where_a_network_looks_are_shown_where_the_data_may_be(records, tmp_path):
     (tmp_path / "private.mp4").write_bytes(b"private")
     for record in records[:2]:
-        (tmp_path / "runs" / record.id / "look-a b.mp4").write_bytes(film(np.zeros((4, 32, 32, 3), np.uint8), 10))
+        path = tmp_path / "runs" / record.id / "look-a b.mp4"
+        path.write_bytes(film(np.zeros((4, 32, 32, 3), np.uint8), 10))
     (tmp_path / "runs" / records[2].id / "look-private.mp4").symlink_to(tmp_path / "private.mp4")
     (section,) = film_sections(tmp_path, records)
     assert [name for name, _ in section.looks] == ["single_frame, look-a b", "slow_fusion, look-a b"]
@@ -190,6 +192,9 @@ def test_films_of_where_a_network_looks_are_shown_where_the_data_may_be(records,
         f"runs/{record.id}/look-a%20b.mp4" for record in records[:2]
     ]
     assert not any(picture.source for _, picture in section.looks)
+    for number in range(5):
+        shutil.copy(path, path.with_name(f"look-{number}.mp4"))
+    assert films_html(tmp_path, records).count("<figure>") == 1 + 4, "no run has the page to itself"
 
 
 def test_films_are_made_without_torch():
