@@ -27,6 +27,8 @@ from experiments.run import main
         ("strategy=c3d --launcher ray", "--launcher does nothing here"),
         ("strategy=c3d --other-data", "--other-data does nothing here"),
         ("strategy=c3d --json", "--json does nothing here"),
+        ("--table --dashboard", "--dashboard does nothing here"),
+        ("--sweep fusion --status --dashboard", "--dashboard does nothing here"),
         ("--sweep fusion --jobs 0", "--jobs 0: expected 1 or more"),
         ("strategy=c3d 'data.root=${oc.env:HOME}'", "data.root=${oc.env:HOME}: expected the value itself"),
     ],
