@@ -28,11 +28,11 @@ def lines_of(view: dict) -> list[str]:
 def test_a_dry_run_prints_the_workspace_without_key_or_network(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection"))
     monkeypatch.setenv("WANDB_MODE", "offline")
-    words = [f"results={tmp_path}", "wandb.entity=someone", "data.families=[motion,fine]"]
+    words = [f"results={tmp_path}/results", "wandb.entity=someone", "data.families=[motion,fine]"]
     assert main(["--sweep", "fusion", "--dashboard", "--dry-run", *words]) == 0
     lines = lines_of(json.loads(capsys.readouterr().out))
     assert lines == SAVED.read_text().splitlines()
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "results").exists()
 
 
 def test_the_tables_are_those_of_the_runs_own_sections(tmp_path):
