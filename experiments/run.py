@@ -11,6 +11,7 @@ python experiments/run.py --look CHECKPOINT VIDEO ...        films of where a tr
 python experiments/run.py --ensemble two_stream_svm          fuse the scores of finished runs
 python experiments/run.py --table [results=DIR]              only the tables, from the records that are there
 python experiments/run.py --sync [results=DIR]               upload the offline runs of results/wandb to W&B
+python experiments/run.py --sweep fusion --dashboard         save a workspace and a report of it in W&B
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--plan", action="store_true", help="only estimate time, memory and disk, from short runs")
     only.add_argument("--status", action="store_true", help="only print where each point stands")
-    only.add_argument("--dry-run", action="store_true", help="only print the commands")
+    only.add_argument("--dry-run", action="store_true", help="only print the commands, or the dashboard")
+    parser.add_argument("--dashboard", action="store_true", help="only save a workspace and a report in W&B")
     parser.add_argument(
         "--only", action="append", default=[], metavar="key=value", help="only the points of a sweep with this value"
     )
@@ -94,15 +96,22 @@ def _trains(options: argparse.Namespace) -> bool:
     return not (options.test or options.predict or options.look or options.table or options.sync)
 
 
+def _starts(options: argparse.Namespace) -> bool:
+    """Whether the command about runs starts them."""
+    return not (options.plan or options.status or options.dry_run or options.dashboard)
+
+
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for an option that would do nothing here."""
-    starts = _trains(options) and not (options.plan or options.status or options.dry_run)
+    starts = _trains(options) and _starts(options)
     trains = starts and options.time is None
     for name, given, meant in (
         ("--plan", options.plan, _trains(options) and not options.ensemble),
         ("--status", options.status, _trains(options) and not options.ensemble),
         ("--dry-run", options.dry_run, _trains(options)),
         ("--time", options.time is not None, options.test or (options.sweep and starts)),
+        ("--dashboard", options.dashboard, _trains(options) and not options.ensemble),
+        ("--dashboard", options.dashboard, not (options.plan or options.status)),
         ("--force", options.force, trains),
         ("--only", options.only, options.sweep),
         ("--jobs", options.jobs is not None, options.sweep and (starts or options.plan)),
@@ -166,14 +175,22 @@ def _do_times(options: argparse.Namespace) -> int:
 
 def _do_runs(options: argparse.Namespace) -> int:
     """Run the points of a sweep or one run, or print what there is to say about them."""
-    starts = not (options.plan or options.status or options.dry_run)
+    starts = _starts(options)
     if options.sweep and starts and options.launcher == "processes":
         point_server()  # it imports while this process does
     from experiments.launch.grid import read_points
     from experiments.settings.compose import compose
 
     sweep, settings = options.sweep, options.settings
+    all_groups = options.dashboard and not sweep and not any(word.startswith("strategy=") for word in settings)
+    if all_groups:
+        settings = ["strategy=single_frame", *settings]  # any: only what it says of W&B and of places is used
     runs = read_points(sweep, settings, options.only) if sweep else [compose(settings)]
+    if options.dashboard:
+        from experiments.tracking.dashboard import show_dashboard
+
+        name = "all runs" if all_groups else sweep or runs[0].sweep or runs[0].strategy
+        return show_dashboard(name, runs, all_groups, options.dry_run)
     if not starts:
         return _show(options, sweep or runs[0].id, runs)
     if sweep:

@@ -24,7 +24,7 @@ from experiments.records.files import writing_in
 from experiments.settings.schema import RunConfig
 from experiments.tables.render import Section
 from experiments.tables.update import Tables, update
-from experiments.tracking.sweep_report import log_report
+from experiments.tracking.sweep_report import log_report, own_sections
 
 TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end
 
@@ -112,6 +112,4 @@ def _tables(results: Path) -> Tables | None:
 
 def _report(name: str, runs: Sequence[RunConfig], results: Path, sections: list[Section]) -> None:
     """Show the sections that have rows of these runs as a run of W&B."""
-    shown = [(section, "".join(f",{row.get('runs')}," for row in section.csv)) for section in sections]
-    own = [section for section, ids in shown if any(f",{run.id}," in ids for run in runs)]
-    log_report(runs[0].wandb, name, own, results)
+    log_report(runs[0].wandb, name, own_sections(sections, [run.id for run in runs]), results)

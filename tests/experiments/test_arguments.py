@@ -35,6 +35,8 @@ from experiments.run import main
         ("--sweep fusion --time frozen,revers", "--time frozen,revers: 'revers' is no time. Did you mean reversed?"),
         ("--test x.ckpt --time ''", "--time : '' is no time. Known: reversed, shuffled, frozen"),
         ("--test x.ckpt --time frozen sampling.test_time=reversed", "--time sets sampling.test_time; give one"),
+        ("--table --dashboard", "--dashboard does nothing here"),
+        ("--sweep fusion --status --dashboard", "--dashboard does nothing here"),
         ("--sweep fusion --jobs 0", "--jobs 0: expected 1 or more"),
         ("strategy=c3d 'data.root=${oc.env:HOME}'", "data.root=${oc.env:HOME}: expected the value itself"),
     ],
