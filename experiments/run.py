@@ -224,7 +224,7 @@ def _show(options: argparse.Namespace, name: str, runs: list[RunConfig]) -> int:
 
 
 def _update_tables(results: str) -> int:
-    from experiments.tables.update import update
+    from experiments.report.update import update
 
     return update(Path(results)).show()
 

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Literal, Optional
 
 from datamodules.text import printable
 from experiments.records.record import NAME, Ensemble, Member, Record
+from experiments.report.update import update
 from experiments.settings.words import did_you_mean, names_file, take_words
 from experiments.tables.ensembles import alike_runs, ensemble_id, read_ensembles
 from experiments.tables.recount import sound_records
-from experiments.tables.update import update
 
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig

@@ -21,9 +21,10 @@ from experiments.launch.status import states_of
 from experiments.launch.stores import needed
 from experiments.records.command import command
 from experiments.records.files import writing_in
+from experiments.report.update import update
 from experiments.settings.schema import RunConfig
 from experiments.tables.render import Section
-from experiments.tables.update import Tables, update
+from experiments.tables.update import Tables
 from experiments.tracking.sweep_report import log_report, own_sections
 
 TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end

@@ -21,9 +21,9 @@ from experiments.records.lock import locked
 from experiments.records.make import make_record, row_names
 from experiments.records.record import NetworkTest, Record, RunRow, digest
 from experiments.records.scores import write_scores
+from experiments.report.update import update
 from experiments.settings.schema import RunConfig
 from experiments.settings.words import parse
-from experiments.tables.update import update
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
 from experiments.trained.load import Trained, load_trained

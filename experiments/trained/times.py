@@ -15,9 +15,9 @@ from experiments.launch.status import first_line, states_of
 from experiments.records.files import read_record, read_records, writing_in
 from experiments.records.provenance import code_hash
 from experiments.records.record import Record
+from experiments.report.update import update
 from experiments.settings.schema import RunConfig, is_place
 from experiments.settings.words import did_you_mean, type_of
-from experiments.tables.update import update
 from experiments.trained.load import OF_THE_TEST
 from experiments.trained.test import command_of, make_test, tested_by
 
