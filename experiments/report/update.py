@@ -11,6 +11,7 @@ from pathlib import Path
 from datamodules.files import write_atomically
 from experiments.records.record import Record, digest
 from experiments.report.curves import curve_files
+from experiments.report.films import films_html
 from experiments.report.page import page
 from experiments.tables.render import Section
 from experiments.tables.update import Tables
@@ -22,7 +23,7 @@ SOURCES = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.suf
 CODE = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
 
 # What gives further parts of the page as HTML, from the folder of results and the records; "" where there is nothing.
-FILMS: list[Callable[[Path, Sequence[Record]], str]] = []
+FILMS: list[Callable[[Path, Sequence[Record]], str]] = [films_html]
 
 
 def update(results: Path) -> Tables:
