@@ -21,7 +21,7 @@ from experiments.launch.status import states_of
 from experiments.launch.stores import needed
 from experiments.records.command import command
 from experiments.records.files import writing_in
-from experiments.report.update import update
+from experiments.report.update import NAME, update
 from experiments.settings.schema import RunConfig
 from experiments.tables.render import Section
 from experiments.tables.update import Tables
@@ -74,6 +74,9 @@ def run_all(
     finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
     _explain(unfinished, force)
+    if tables:
+        curves = f"; curves: wandb leet {results / 'wandb'}" if (results / "wandb").is_dir() else ""
+        print(f"look at {results / NAME}{curves}", flush=True)
     return Swept([outcome.run for outcome in unfinished], tables is not None and not tables.problems)
 
 
