@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 
-from experiments.report.axes import Scale, drawn, points
+from experiments.report.axes import Axes, Scale, axes_of, points
 from experiments.tables.rows import Row
 
 LARGEST = 4 * 2**20  # bytes that are read of a file
@@ -95,8 +94,8 @@ class LearningCharts:
     """The charts of a section, all of one pair of scales, and the axes that they share."""
 
     rows: list[Learning]
-    hits: Markup
-    loss: Markup
+    hits: Axes
+    loss: Axes
 
 
 def learning_charts(results: Path, rows: Mapping[str, Row]) -> LearningCharts | None:
@@ -123,7 +122,7 @@ def learning_charts(results: Path, rows: Mapping[str, Row]) -> LearningCharts | 
         )
         for label, runs in found.items()
     ]
-    return LearningCharts(learning, **{name: drawn(steps, scale) for name, scale in scales.items()})
+    return LearningCharts(learning, **{name: axes_of(steps, scale) for name, scale in scales.items()})
 
 
 def _all_lines(

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.records.record import Record
 from experiments.report import confusions as module
-from experiments.report.confusions import accuracy, confusion_of, confusions
+from experiments.report.confusions import accuracy, confusions, confusions_of
 from experiments.tables.rows import make_rows
 from tests.factories import CLASSES, random_scores, record_of, save_run
 
@@ -14,8 +14,8 @@ LABELS = np.arange(30) % len(CLASSES)
 
 def counted(results, *records):
     saved = [Record.read(results / "runs" / record.id / "record.json") for record in records]
-    (row,) = make_rows(saved)
-    return confusion_of(row, confusions(results, saved), len(CLASSES))
+    rows = {row.name: row for row in make_rows(saved)}
+    return confusions_of(rows, confusions(results, saved), len(CLASSES)).get("c3d", [])
 
 
 def test_counts_are_those_of_the_scores_over_all_seeds(tmp_path):
