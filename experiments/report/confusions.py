@@ -20,7 +20,7 @@ from experiments.report.answers import read_answers
 from experiments.tables.rows import Row
 
 REMEMBERED = "confusions.json"
-MOST = 4000  # counts of a row; of more, the rarest mistakes are counted together
+MOST = 120_000  # counts of all rows of a section; of more, a row's rarest mistakes are counted together
 
 Place = Annotated[int, Field(ge=0)]
 # (true class, answer, videos); the answer C: none, as the video has no scores; C + 1: any other class
@@ -69,18 +69,26 @@ def _count(path: Path, num_classes: int) -> dict[str, Counts]:
     return found
 
 
-def confusion_of(row: Row, counted: Mapping[str, Mapping[str, Counts]], num_classes: int) -> Counts:
-    """The counts of all runs of a row together; empty where one of them has none."""
+def confusions_of(
+    rows: Mapping[str, Row], counted: Mapping[str, Mapping[str, Counts]], num_classes: int
+) -> dict[str, Counts]:
+    """By label of a row, the counts of all its runs together; without rows of which a run has none."""
+    found = {label: _together(row, counted, num_classes, MOST // len(rows)) for label, row in rows.items()}
+    return {label: counts for label, counts in found.items() if counts}
+
+
+def _together(row: Row, counted: Mapping[str, Mapping[str, Counts]], num_classes: int, most: int) -> Counts:
     total: Counter[tuple[int, int]] = Counter()
     for record, own in row.runs:
         counts = counted.get(record.id, {}).get(own.name)
         if not counts or any(label >= num_classes or given > num_classes for label, given, _ in counts):
             return []
         total.update({(label, given): number for label, given, number in counts})
-    ordered = sorted(total.items(), key=lambda item: (item[0][0] != item[0][1], -item[1], item[0]))
-    shown = Counter(dict(ordered[:MOST]))
-    for (label, _), number in ordered[MOST:]:
-        shown[label, num_classes + 1] += number
+    mistakes = sorted((number for (label, given), number in total.items() if label != given), reverse=True)
+    rare = mistakes[most] if len(mistakes) > most else 0
+    shown: Counter[tuple[int, int]] = Counter()
+    for (label, given), number in total.items():
+        shown[label, given if label == given or number > rare else num_classes + 1] += number
     return sorted((label, given, number) for (label, given), number in shown.items())
 
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
-from markupsafe import Markup
-
 from experiments.records.record import Record, RunRow
-from experiments.report.axes import BOX, WIDTH, Scale, drawn, log_scale, points
+from experiments.report.axes import LEFT, WIDTH, Axes, Scale, axes_of, log_scale, points
 from experiments.tables.rows import Row
 from experiments.tables.wording import count_text, percent_text
 
@@ -36,7 +34,7 @@ class CostChart:
     """Video Hit@1 over one cost: its title, the axes and the points, the best ones last."""
 
     title: str
-    axes: Markup
+    axes: Axes
     points: list[Point]
 
     @property
@@ -99,7 +97,7 @@ def _chart(title: str, known: Mapping[str, tuple[float, float]]) -> CostChart:
         for pixel, (label, (cost, hit)) in zip(pixels, known.items(), strict=True)
     ]
     found.sort(key=lambda point: (point.best, point.down))
-    return CostChart(f"Video Hit@1 over {title.lower()}", drawn(x, y), _with_names(found))
+    return CostChart(f"Video Hit@1 over {title.lower()}", axes_of(x, y), _with_names(found))
 
 
 def _with_names(points: Sequence[Point]) -> list[Point]:
@@ -112,7 +110,7 @@ def _with_names(points: Sequence[Point]) -> list[Point]:
             across = point.across + (8 if side == "start" else -8)
             left, top = across - width * (side == "end"), point.down + shift - 6
             box = (left, top, left + width, top + 12)
-            if BOX[0] * WIDTH < left < WIDTH - width and top > 0 and not any(_overlap(box, other) for other in taken):
+            if LEFT < left < WIDTH - width and top > 0 and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 point = replace(point, name=(across, top + 10, side))
                 break

@@ -60,12 +60,12 @@ def _cell(share: float | None, chance: float) -> tuple[float, int] | None:
 
 
 def gains(rows: Mapping[str, Counts], baseline: str, classes: list[str]) -> Gains | None:
-    """What each row gains and loses against the baseline, by class; None where there are no such rows with counts."""
-    if not rows.get(baseline) or sum(map(bool, rows.values())) < 2:
+    """What each row gains and loses against the baseline, by class; None where there is no other row, or not this."""
+    if baseline not in rows or len(rows) < 2:
         return None
     theirs, found = accuracy(rows[baseline], len(classes)), []
     for label, counts in rows.items():
-        if label == baseline or not counts:
+        if label == baseline:
             continue
         shares = zip(classes, accuracy(counts, len(classes)), theirs, strict=True)
         by_class = [(name, 100 * (own - other)) for name, own, other in shares if own is not None and other is not None]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from datamodules.text import printable
 from experiments.records.record import Record
 from experiments.report.compared import Forest, MainTable, anchors, forest, main_table, networks, sentences
-from experiments.report.confusions import confusion_of, confusions
+from experiments.report.confusions import confusions, confusions_of
 from experiments.report.costs import Costs, costs
 from experiments.report.curves import LearningCharts, learning_charts
 from experiments.report.families import Gains, HeatMap, gains, heat_map
@@ -61,7 +62,7 @@ def page(results: Path, sections: Sequence[Section], records: Sequence[Record], 
     )
     ours = sorted((section for section in sections if networks(section)), key=lambda section: -len(section.csv))
     others = [section for section in sections if not section.csv]
-    environment.filters["breakable"] = lambda text: escape(_shown(text)).replace("_", Markup("_<wbr>"))
+    environment.filters["breakable"] = _breakable
     names = anchors([section.title for section in (*ours, *others)])
     counted = confusions(results, records)
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
@@ -83,6 +84,11 @@ def _shown(value: object) -> object:
     return printable(" ".join(value.split())) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _breakable(text: str) -> Markup:
+    """A name that may be broken into lines within it, after `_` and before capital letters."""
+    return Markup("<wbr>").join(re.split(r"(?<=_)|(?<=[a-z])(?=[A-Z])", str(_shown(text))))
+
+
 def _part(
     results: Path,
     anchor: str,
@@ -92,8 +98,7 @@ def _part(
 ) -> Part:
     rows, by_id = networks(section), {record.id: record for record in records}
     classes = next(iter(rows.values())).first.data.classes
-    counts = {label: confusion_of(row, counted, len(classes)) for label, row in rows.items()}
-    scored = {label: of for label, of in counts.items() if of}
+    scored = confusions_of(rows, counted, len(classes))
     bars = forest(section, rows)
     return Part(
         anchor=anchor,
@@ -103,7 +108,7 @@ def _part(
         table=main_table(section, rows),
         forest=bars,
         families=heat_map(section, rows),
-        gains=gains(counts, BASELINE, classes),
+        gains=gains(scored, BASELINE, classes),
         costs=costs(rows, by_id),
         learning=learning_charts(results, rows),
         answers={

@@ -19,6 +19,7 @@ from datamodules.datasets.moving_shapes import MovingShapes
 from datamodules.datasets.rendering import render
 from datamodules.datasets.scenes import CLASSES, MIN_FRAMES, make_scene
 from experiments.records.record import Record
+from experiments.report.beside import look_files
 from experiments.report.encode import LARGEST, data_uri, film
 
 LONGEST = 5  # seconds of a film
@@ -87,10 +88,7 @@ def _link(results: Path, root: Any, path: str) -> str:
 
 def looks(results: Path, record: Record) -> Iterator[tuple[str, Picture]]:
     """Films of where a run's network looks, which `--look` wrote beside its record: their names, and each film."""
-    folder = results / "runs" / record.id
-    for path in sorted(folder.glob("look-*.mp4")):
-        if path.resolve().parent != folder.resolve() or not path.is_file():  # a link to a file of somebody's own
-            continue
+    for path in look_files(results / "runs" / record.id):
         if may_be_shown(record) and path.stat().st_size <= 4 * LARGEST:
             yield path.stem, Picture(source=data_uri(path.read_bytes()))
         else:

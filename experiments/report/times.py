@@ -25,7 +25,7 @@ class TimeLine:
 
 def is_of_time(record: Record) -> bool:
     """Whether it is the record of a test whose clips were played otherwise, and which changed nothing else."""
-    return record.test is not None and list(record.test.changed) == [KEY] and record.test.changed[KEY] in TIMES
+    return record.test is not None and list(record.test.changed) == [KEY] and record.test.changed[KEY] in list(TIMES)
 
 
 def times(rows: Mapping[str, Row], records: Sequence[Record]) -> list[TimeLine]:

@@ -66,11 +66,17 @@ function totals(row, classes) {
   return { total, right };
 }
 
+// A name that may be broken into lines within it.
+function breakable(text) {
+  const parts = text.split(/(?<=_)|(?<=[a-z])(?=[A-Z])/);
+  return parts.flatMap((part, n) => (n ? [node("wbr", {}), part] : [part]));
+}
+
 function table(titles, rows, label) {
   const head = titles.map((title, n) => node("th", { scope: "col", class: n > 1 ? "number" : "" }, title));
   const lines = rows.map((cells) => node("tr", {}, ...cells.map((cell, n) =>
-    n ? node("td", { class: n > 1 ? "number" : "" }, cell) : node("th", { scope: "row" }, cell))));
-  return node("table", { "aria-label": label }, node("thead", {}, node("tr", {}, ...head)), node("tbody", {}, ...lines));
+    n ? node("td", { class: n > 1 ? "number" : "" }, ...(cell.nodeName ? [cell] : breakable(cell))) : node("th", { scope: "row" }, ...breakable(cell)))));
+  return node("table", {}, node("caption", {}, label), node("thead", {}, node("tr", {}, ...head)), node("tbody", {}, ...lines));
 }
 
 function nameOf(classes, given) {
@@ -83,7 +89,7 @@ function matrix(row, classes) {
   const columns = Math.max(classes.length, ...triples(row.counts).map(([, given]) => given + 1));
   const width = left + cell * columns + (named ? 110 : 10), height = top + cell * classes.length + 10;
   const drawn = node("svg", { class: "matrix", viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-    "aria-label": `Confusion matrix of ${row.name}: a line for each true class, a column for each answer. The table of pairs below says it in numbers.` });
+    "aria-label": `Confusion matrix of ${row.name}. The table of pairs says it in numbers.` });
   drawn.append(node("rect", { class: "frame", x: left, y: top, width: cell * columns, height: cell * classes.length }));
   if (named) {
     const short = (name) => (name.length > 28 ? `${name.slice(0, 27)}…` : name);
@@ -104,7 +110,7 @@ function matrix(row, classes) {
 
 function pairs(row, classes) {
   const { total } = totals(row, classes);
-  const mistakes = triples(row.counts).filter(([label, given]) => label !== given).sort((a, b) => b[2] - a[2]).slice(0, 15);
+  const mistakes = triples(row.counts).filter(([label, given]) => label !== given && given <= classes.length).sort((a, b) => b[2] - a[2]).slice(0, 15);
   const rows = mistakes.map(([label, given, number]) => [classes[label], nameOf(classes, given), `${number} of ${total[label]}`, percent(number / total[label])]);
   return table(["True class", "Answer", "Videos", "Percent"], rows, `Most confused pairs of ${row.name}`);
 }
@@ -127,7 +133,7 @@ document.querySelectorAll(".answers").forEach((place) => {
   const part = (name) => place.querySelector(`[data-part="${name}"]`);
   const chosen = (name) => rows[part(name).selectedIndex];
   const show = () => {
-    part("matrix").replaceChildren(matrix(chosen("row"), classes));
+    part("matrix").replaceChildren(node("p", {}, `Confusion matrix of ${chosen("row").name}: a line for each true class, a column for each answer.`), matrix(chosen("row"), classes));
     part("pairs").replaceChildren(pairs(chosen("row"), classes));
     part("gains").replaceChildren(gains(chosen("one"), chosen("other"), classes));
   };

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.records.record import Ensemble
+from experiments.records.record import Ensemble, NetworkTest
 from experiments.report.costs import costs
 from experiments.report.times import times
 from experiments.report.update import update
@@ -106,6 +106,28 @@ def test_the_page_is_made_again_only_where_something_has_changed(tmp_path, monke
     curves = next((tmp_path / "runs" / records[0].id).rglob("metrics.csv"))
     curves.write_text(curves.read_text() + "5,59,0.9,0.1,0.9\n")
     assert page_of(tmp_path).source == "new"
+
+
+def test_odd_records_stop_no_page(tmp_path):
+    numbers = {"parameters": 10**30, "macs_per_clip": 0, "families": {}, "metrics": {"test/video_hit1": None}}
+    records = [record_of(name, families={}) for name in ("huge", "zero", "none", "chance")]
+    for record, (key, value) in zip(records, numbers.items(), strict=True):
+        setattr(record.rows[0], key, value)
+    records[0].seconds = {}
+    odd = record_of("odd", kind="test", test=NetworkTest("run", "last.ckpt", {"sampling.test_time": ["frozen"]}))
+    for record in (*records, odd):
+        save_record(tmp_path, record)
+    assert all(name in page_of(tmp_path).text for name in ("huge", "zero", "none", "odd"))
+
+
+def test_films_stand_in_the_page_where_a_function_gives_some(tmp_path, monkeypatch):
+    assert 'id="films"' not in page_of(tmp_path / "none").source
+    seen = []
+    monkeypatch.setattr("experiments.report.update.FILMS", [lambda *of: seen.append(of) or "<video></video>"])
+    record = record_of("c3d")
+    save_record(tmp_path, record)
+    assert "video" in page_of(tmp_path).tags
+    assert [(folder, [of.id for of in records]) for folder, records in seen] == [(tmp_path, [record.id])]
 
 
 def test_classes_that_gain_and_lose_stand_in_for_families(tmp_path):
