@@ -5,7 +5,9 @@ python experiments/run.py --sweep fusion --plan              what that takes: ti
 python experiments/run.py --sweep fusion --status            where each of its points stands
 python experiments/run.py strategy=c3d [key=value ...]       one run
 python experiments/run.py --test CHECKPOINT [key=value ...]  test a trained network again, or in another way
+python experiments/run.py --sweep fusion --time reversed     test a sweep's networks with their clips played otherwise
 python experiments/run.py --predict CHECKPOINT VIDEO ...     a trained network's answers to any videos
+python experiments/run.py --look CHECKPOINT VIDEO ...        films of where a trained network looks in any videos
 python experiments/run.py --ensemble two_stream_svm          fuse the scores of finished runs
 python experiments/run.py --table [results=DIR]              only the tables, from the records that are there
 python experiments/run.py --sync [results=DIR]               upload the offline runs of results/wandb to W&B
@@ -63,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--sweep", metavar="NAME", help="run every point of experiments/sweeps/NAME.yaml")
     what.add_argument("--test", metavar="CHECKPOINT", help="test a trained network again, or in another way")
     what.add_argument("--predict", metavar="CHECKPOINT", help="a trained network's answers to the videos that follow")
+    what.add_argument(
+        "--look", metavar="CHECKPOINT", help="films of where a trained network looks in the videos that follow"
+    )
     what.add_argument("--ensemble", metavar="NAME", help="fuse the scores of finished runs into a row NAME")
     what.add_argument("--table", action="store_true", help="only make the tables again")
     what.add_argument("--sync", action="store_true", help="only upload the offline runs to W&B")
@@ -76,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="run N points of a sweep side by side")
     parser.add_argument("--launcher", choices=["processes", "ray"], default="processes", help="what runs a sweep")
+    parser.add_argument(
+        "--time", metavar="WORD[,WORD]", help="play test clips reversed, shuffled or frozen: of a checkpoint or a sweep"
+    )
     parser.add_argument("--force", action="store_true", help="run what is finished again")
     parser.add_argument("--other-data", action="store_true", help="test also on data that the network may know")
     parser.add_argument("--json", action="store_true", help="print predictions as one JSON document")
@@ -85,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _trains(options: argparse.Namespace) -> bool:
     """Whether the command is about runs, and not about what they have left."""
-    return not (options.test or options.predict or options.table or options.sync)
+    return not (options.test or options.predict or options.look or options.table or options.sync)
 
 
 def _starts(options: argparse.Namespace) -> bool:
@@ -96,16 +104,18 @@ def _starts(options: argparse.Namespace) -> bool:
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for an option that would do nothing here."""
     starts = _trains(options) and _starts(options)
+    trains = starts and options.time is None
     for name, given, meant in (
         ("--plan", options.plan, _trains(options) and not options.ensemble),
         ("--status", options.status, _trains(options) and not options.ensemble),
         ("--dry-run", options.dry_run, _trains(options)),
+        ("--time", options.time is not None, options.test or (options.sweep and starts)),
         ("--dashboard", options.dashboard, _trains(options) and not options.ensemble),
         ("--dashboard", options.dashboard, not (options.plan or options.status)),
-        ("--force", options.force, starts),
+        ("--force", options.force, trains),
         ("--only", options.only, options.sweep),
         ("--jobs", options.jobs is not None, options.sweep and (starts or options.plan)),
-        ("--launcher", options.launcher != "processes", options.sweep and starts),
+        ("--launcher", options.launcher != "processes", options.sweep and trains),
         ("--other-data", options.other_data, options.test),
         ("--json", options.json, options.predict),
     ):
@@ -131,8 +141,10 @@ def _do(options: argparse.Namespace) -> int:
         from experiments.launch.ensemble import run_ensemble
 
         return run_ensemble(options.ensemble, options.settings, dry_run=options.dry_run, force=options.force)
-    if options.test or options.predict:
+    if options.test or options.predict or options.look:
         check_world(1)
+    if options.time is not None:
+        return _do_times(options)
     if options.test:
         from experiments.trained.test import test
 
@@ -141,7 +153,24 @@ def _do(options: argparse.Namespace) -> int:
         from experiments.trained.predict import predict
 
         return predict(Path(options.predict), options.settings, options.json)
+    if options.look:
+        from experiments.trained.look import look
+
+        return look(Path(options.look), options.settings)
     return _do_runs(options)
+
+
+def _do_times(options: argparse.Namespace) -> int:
+    """Test a checkpoint, or those of a sweep, with clips played otherwise."""
+    from experiments.launch.grid import read_points
+    from experiments.trained.times import sweep_times, test_times, times_of
+
+    times = times_of(options.time, options.settings)
+    if options.test:
+        return test_times(Path(options.test), times, options.settings, options.other_data)
+    point_server()  # it imports while this process does
+    runs = read_points(options.sweep, options.settings, options.only)
+    return sweep_times(options.sweep, runs, times, options.jobs)
 
 
 def _do_runs(options: argparse.Namespace) -> int:
@@ -180,7 +209,7 @@ def _do_runs(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace, name: str, runs: list[RunConfig]) -> int:
     """Print the commands of runs, where they stand, or what they will take."""
     if options.dry_run:
-        from experiments.records.make import command
+        from experiments.records.command import command
 
         print("\n".join(map(command, runs)))
         return 0
@@ -195,7 +224,7 @@ def _show(options: argparse.Namespace, name: str, runs: list[RunConfig]) -> int:
 
 
 def _update_tables(results: str) -> int:
-    from experiments.tables.update import update
+    from experiments.report.update import update
 
     return update(Path(results)).show()
 

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Literal, Optional
 
 from datamodules.text import printable
 from experiments.records.record import NAME, Ensemble, Member, Record
+from experiments.report.update import update
 from experiments.settings.words import did_you_mean, names_file, take_words
 from experiments.tables.ensembles import alike_runs, ensemble_id, read_ensembles
 from experiments.tables.recount import sound_records
-from experiments.tables.update import update
 
 if TYPE_CHECKING:
     from experiments.settings.schema import RunConfig
@@ -187,7 +187,7 @@ def _train_folds(
     trained again as it was, or where a training fails.
     """
     from experiments.launch.sweep import run_all
-    from experiments.records.make import command
+    from experiments.records.command import command
 
     places, num_folds = [*places, f"results={request.results}"], request.folds
     folds = {run_id: _fold_runs(ensemble.name, records[run_id], num_folds, places) for run_id in ensemble.runs}

@@ -9,20 +9,22 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.dataset_store import prepare_tracks
 from datamodules.processes import available_cores
+from experiments.launch.board import Board
 from experiments.launch.point import BUSY, Launcher, Outcome, points_in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
+from experiments.records.command import command
 from experiments.records.files import writing_in
-from experiments.records.make import command
+from experiments.report.update import update
 from experiments.settings.schema import RunConfig
 from experiments.tables.render import Section
-from experiments.tables.update import Tables, update
+from experiments.tables.update import Tables
 from experiments.tracking.sweep_report import log_report, own_sections
 
 TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end
@@ -56,16 +58,15 @@ def run_all(
     _prepare(todo)
     unfinished: list[Outcome] = []
     table_seconds, table_time = 0.0, started
-    for done, outcome in enumerate(launcher(todo, jobs, force), start=1):
-        if outcome.exit_code:
-            unfinished.append(outcome)
-        elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
-            _tables(results)
-            table_time = time.monotonic()
-            table_seconds = table_time - now
-        left = (time.monotonic() - started) / done * (len(todo) - done)
-        failed = f", {len(unfinished)} not finished" if unfinished else ""
-        print(f"{name}: {done} of {len(todo)} points done{failed}, about {left:.0f} s left", flush=True)
+    with closing(Board(name, todo)) as board:
+        for outcome in launcher(todo, jobs, force, board):
+            if outcome.exit_code:
+                unfinished.append(outcome)
+            elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
+                _tables(results)
+                table_time = time.monotonic()
+                table_seconds = table_time - now
+            board.end(outcome.run, failed=bool(outcome.exit_code))
     tables = _tables(results)
     if tables:
         tables.show()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 
 from datamodules.text import printable
+from experiments.tables.rows import Row
 from experiments.tables.text import aligned
 from experiments.tables.wording import DIFFERENCE, SEVERAL_SEEDS, SPLITS, WITHIN
 
@@ -23,7 +24,10 @@ HEAD = ("dataset", "splits", "recipe", "size", "num_classes", "protocol", "strat
 
 @dataclass(frozen=True)
 class Section:
-    """One table as shown: cells are text, `facts` stand above it, `notes` below; `csv` holds the same unrounded."""
+    """One table as shown: cells are text, `facts` stand above it, `notes` below; `csv` holds the same unrounded.
+
+    `made_of` holds the runs behind each row of ours, by its label.
+    """
 
     title: str
     facts: list[str]
@@ -31,6 +35,7 @@ class Section:
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
     csv: list[dict[str, object]] = field(default_factory=list)
+    made_of: dict[str, Row] = field(default_factory=dict)
 
 
 def to_markdown(sections: list[Section]) -> str:

@@ -120,7 +120,7 @@ def _section(
         texts = dict.fromkeys(record.ensemble.text for record in row.records if record.ensemble)
         notes += [f"{label}: {text}" for text in texts]
     csv = [dict(zip(HEAD, (*place, label), strict=True)) | line for label, line in lines.items()]
-    return Section(title, facts, list(columns), cells, notes, csv)
+    return Section(title, facts, list(columns), cells, notes, csv, dict(zip(labels, rows, strict=True)))
 
 
 def _metric_columns(records: list[Record]) -> dict[str, str]:

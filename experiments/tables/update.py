@@ -23,11 +23,13 @@ from experiments.tables.write import write_tables
 
 @dataclass(frozen=True)
 class Tables:
-    """The sections of a folder's tables, the files that hold them, and a line for each thing that is left out."""
+    """The sections of a folder's tables, the files that hold them, a line for each thing that is left out, and the
+    records that they were made from."""
 
     sections: list[Section]
     paths: list[Path]
     problems: list[str]
+    records: list[Record]
 
     def show(self) -> int:
         """Print the paths and what is left out; 0, or 1 where something is left out."""
@@ -51,7 +53,7 @@ def update(results: Path) -> Tables:
     update_comparisons(results, [*pairs(records), *claim_pairs(records)])
     comparisons, unreadable = read_comparisons(results)
     sections = tables(records, read_published(), comparisons)
-    return Tables(sections, write_tables(results, sections), problems + unusable + unreadable)
+    return Tables(sections, write_tables(results, sections), problems + unusable + unreadable, records)
 
 
 def _update_ensembles(results: Path, found: list[Record], named: Mapping[str, Named]) -> bool:
