@@ -79,8 +79,9 @@ def strip(axes: plt.Axes, frames: np.ndarray, title: str) -> None:
 """
 ## 1. A video is a tensor
 
-A video is a row of images. So it is a tensor with four axes: frames, height, width and colours, T x H x W x 3. A
-network wants the colours first: 3 x T x H x W. Each number is one byte.
+A video is a row of images. So it is a tensor with four axes: frames, colours, height and width, T x 3 x H x W. Each
+number is one byte. Pictures and files have the colours last, T x H x W x 3. Networks with 3-D convolutions have them
+first, 3 x T x H x W. The numbers are the same.
 
 Cut the tensor at one image row and keep all frames. That gives an image of x and time. What stands still is a vertical
 line in it. What moves is a slanted line, and the slant is its velocity.
@@ -119,17 +120,16 @@ of 96 frames. (`conv3d_lstm` has one, which spans the video.) A dot is a frame t
 """
 
 # %%
+presets = {name: [f"strategy={name}"] for name in ("single_frame", "early_fusion", "late_fusion", "c3d", "conv3d_lstm")}
+presets["16 frames at 5 per second"] = ["strategy=c3d", "clip=lecture"]
 clips = {}
-for strategy in ("single_frame", "early_fusion", "late_fusion", "c3d", "conv3d_lstm"):
-    spec = compose([f"strategy={strategy}"]).sampling
+for name, words in presets.items():
+    spec = compose(words).sampling
     starts = test_starts(spec, 96, 25.0, np.random.default_rng(0))
-    clips[strategy] = clip_indices(spec, 96, 25.0, starts).rgb[:3]
-clips["16 frames at 5 per second"] = clip_indices(
-    compose(["strategy=c3d", "clip=lecture"]).sampling, 96, 25.0, np.arange(3) * 10
-).rgb
+    clips[name] = clip_indices(spec, 96, 25.0, starts).rgb[:3]
 
 figure, axis = plt.subplots(figsize=(9, 3))
-for place, (_, frames) in enumerate(clips.items()):
+for place, frames in enumerate(clips.values()):
     for number, clip in enumerate(frames):
         height = place + 0.22 * (number - (len(frames) - 1) / 2)
         axis.plot(clip, np.full(len(clip), height), f"C{number}.", markersize=4)
@@ -257,8 +257,7 @@ There are two classes, so guessing gives 50 %. These are the records in `results
 
 # %%
 sections = tables(read_records(ROOT / "results" / "reference")[0], [])
-(shift,) = (section.csv for section in sections if "2 classes" in "".join(section.facts))
-for row in shift:
+for row in (row for section in sections for row in section.csv if "shift/within_hit1" in row):
     print(f"{row['strategy']:14} training {row['train/clip_hit1']:4.0%}   test {row['test/video_hit1']:4.0%}")
 
 # %% [markdown]
@@ -279,9 +278,8 @@ two neighbouring frames, by a method without learning. (Here it is DIS, which ta
 estimate = FlowEstimator(FlowConfig())
 turning = video("motion", "MotionClockwise", group=3, size=128)
 fields = [estimate(frame) for frame in turning[:11]][1:]  # the first frame has none before it
-print(
-    f"{len(fields)} fields of {fields[0].shape}; the fastest pixel moves {np.linalg.norm(fields[0], axis=2).max():.1f}"
-)
+fastest = np.linalg.norm(fields[0], axis=2).max()
+print(f"{len(fields)} fields of {fields[0].shape}; the fastest pixel moves by {fastest:.1f} pixels")
 
 corner = np.s_[48:, :80]  # where the shape is
 figure, axes = plt.subplots(1, 4, figsize=(7.6, 2.2))
@@ -330,7 +328,8 @@ with torch.no_grad():
     inputs = model.inputs({name: torch.tensor(values) for name, values in batch.items()})
     scores = model.probabilities(model(**inputs))
 print({name: tuple(values.shape) for name, values in inputs.items()})
-print("probabilities of the spatial stream, the temporal stream, their mean:\n", scores[0].numpy().round(2))
+print("untrained probabilities of the spatial stream, the temporal stream, and their mean:")
+print(scores[0].numpy().round(2))
 
 table = {row["strategy"]: row for row in max((section.csv for section in sections), key=len)}
 FAMILIES = ("appearance", "motion", "fine", "order")
@@ -365,9 +364,9 @@ class is which one comes first. The two streams know different things, and the m
 """
 ## 7. What a recurrent network adds
 
-Look at *order*. In one class a shape moves left, rests, and moves right. In the other it is the other way round. A
-short clip sees *left*, *rest* or *right*. A video's score is the mean over its clips, and a mean does not know which
-clip came first.
+Look at *order*. In one pair of its classes, a shape moves left, rests, and moves right, or the other way round. A short
+clip sees *left*, *rest* or *right*. A video's score is the mean over its clips, and a mean does not know which clip
+came first.
 
 A recurrent network reads windows of the video in their order, and remembers. Here a mean and an LSTM get the features
 of six windows, in their order and in the opposite order. Features and weights are random: only the wiring matters.
@@ -429,6 +428,12 @@ class Losses(lightning.Callback):
         self.values.append(float(outputs["loss"]))
 
 
+def video_hit1(model: VideoClassifier) -> float:
+    """The share of test videos whose best class is right, after a test."""
+    votes = model.test_votes.videos()
+    return float(hits_at_k(votes.scores[:, -1], votes.target, 1).float().mean())
+
+
 models, hits, losses = {}, {}, {}
 for strategy in ("single_frame", "early_fusion"):
     run = compose([f"strategy={strategy}", *SMALL])
@@ -442,8 +447,7 @@ for strategy in ("single_frame", "early_fusion"):
     trainer = lightning.Trainer(max_steps=run.training.steps, callbacks=[losses[strategy]], **QUIET)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
-    votes = model.test_votes.videos()
-    hits[strategy] = float(hits_at_k(votes.scores[:, -1], votes.target, 1).float().mean())
+    hits[strategy] = video_hit1(model)
     print(f"{strategy}: Video Hit@1 {hits[strategy]:.0%}, guessing: {1 / len(data.lists.classes):.0%}")
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.4), width_ratios=[2, 1])
@@ -484,8 +488,7 @@ for number, time in enumerate(("forward", "reversed", "shuffled", "frozen"), sta
     data.prepare_data()
     data.setup()
     lightning.Trainer(**QUIET).test(model, data, verbose=False)
-    votes = model.test_votes.videos()
-    hit = float(hits_at_k(votes.scores[:, -1], votes.target, 1).float().mean())
+    votes, hit = model.test_votes.videos(), video_hit1(model)
     print(f"{time}: Video Hit@1 {hit:.0%}")
     axis = figure.add_subplot(1, 4, number)
     axis.imshow(confusion_matrix(votes.scores[:, -1].numpy(), votes.target.numpy()), cmap="Blues")
