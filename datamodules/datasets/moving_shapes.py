@@ -166,13 +166,13 @@ data/moving_shapes/                      data.root; made by the first run
 
     def _write_videos(self, folder: Path, task: tuple[str, str, int]) -> int:
         """Write the videos of one class in one group; returns their number."""
-        from datamodules.datasets.rendering import render, write_video  # here: commands that only read need no codecs
+        from datamodules.datasets import rendering  # here: commands that only read need no codecs
 
         family, name, group = task
         clips = range(1, self.clips[family] + 1)
         for clip in clips:
             scene = make_scene(self.data_seed, family, name, group, clip, self.size, self.frames)
-            write_video(folder / video_path(name, group, clip), render(scene), self.fps)
+            rendering.write_video(folder / video_path(name, group, clip), rendering.render(scene), self.fps)
         return len(clips)
 
 

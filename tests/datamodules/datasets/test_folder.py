@@ -174,9 +174,9 @@ def test_a_long_manifest_is_read_in_linear_time(tmp_path):
     """`classes.index` for each of 40,000 rows of 20,000 classes took a minute."""
     rows = (f"{n}.avi,{n // 2},{n},{'test' if n % 2 else 'train'}\n" for n in range(40_000))
     (tmp_path / "manifest.csv").write_text("path,label,group,split\n" + "".join(rows))
-    started = time.monotonic()
+    started = time.process_time()  # of this process alone, whatever else the machine does
     assert len(Folder(root=str(tmp_path)).listing().classes) == 20_000
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

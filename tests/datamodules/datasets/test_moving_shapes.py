@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from datamodules.datasets import moving_shapes
+from datamodules.datasets import moving_shapes, rendering
 from datamodules.datasets.moving_shapes import MovingShapes, write_lists
 from datamodules.datasets.rendering import render
 from datamodules.datasets.scenes import CLASSES, make_scene
@@ -95,7 +95,7 @@ def test_interrupted_generation_leaves_nothing(small, monkeypatch):
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(moving_shapes, "write_video", fail_late)
+    monkeypatch.setattr(rendering, "write_video", fail_late)
     with pytest.raises(KeyboardInterrupt):
         small.prepare(workers=1)
     assert list(Path(small.root).iterdir()) == []
@@ -103,7 +103,7 @@ def test_interrupted_generation_leaves_nothing(small, monkeypatch):
 
 def test_prepare_keeps_a_complete_set(small, monkeypatch):
     small.prepare(workers=1)
-    monkeypatch.setattr(moving_shapes, "write_video", None)
+    monkeypatch.setattr(rendering, "write_video", None)
     small.prepare(workers=1)
 
 
