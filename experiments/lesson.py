@@ -26,7 +26,6 @@ import numpy as np
 import torch
 
 from datamodules.clips import clip_indices, test_starts
-from datamodules.dataset_store import prepare_tracks
 from datamodules.datasets.rendering import render, write_video
 from datamodules.datasets.scenes import make_scene
 from datamodules.decode.frames import iter_frames
@@ -406,11 +405,6 @@ One network sees a single frame, the other one 10 frames by early fusion. Both a
 
 
 # %%
-def here(work: object, jobs: list, workers: int) -> object:
-    """Decode videos in this process. A plain script without `if __name__ == "__main__"` must not start others."""
-    return ((job, work(job)) for job in jobs)
-
-
 SMALL = [f"data.root={FOLDER}/data", f"data.stores={FOLDER}/stores", "data.families=[motion]", "data.clips.motion=2"]
 SMALL += ["data.size=32", "data.frames=24", "training.warmup=10", "sampling.test_clips=2", "training.steps=120"]
 QUIET = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -438,9 +432,8 @@ models, hits, losses = {}, {}, {}
 for strategy in ("single_frame", "early_fusion"):
     run = compose([f"strategy={strategy}", *SMALL])
     data = make_data(run)
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # their progress
-        prepare_tracks(data.dataset, data.tracks, 1, max_store=1, launcher=here)  # makes videos, decodes each once
-        data.prepare_data()
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # its progress
+        data.prepare_data()  # makes the videos and decodes each once
     data.setup()
     model = models[strategy] = make_model(run, data.lists.classes)
     losses[strategy] = Losses()

@@ -51,19 +51,10 @@ class Part(NamedTuple):
 
 def parts(shown: Shown) -> list[Part]:
     """All sections, in order."""
-    import wandb_workspaces.reports.v2 as wr
-
-    def table(key: str) -> wr.WeavePanelSummaryTable:
-        return wr.WeavePanelSummaryTable(table_name=key, layout=wr.Layout(w=24, h=9))
-
-    def pictures(title: str, *keys: str) -> wr.MediaBrowser:
-        return wr.MediaBrowser(title=title, media_keys=list(keys), num_columns=2, layout=wr.Layout(w=24, h=9))
-
-    tables = [table(key) for key in shown.tables] if shown.pictures else []
-    found = [
-        Part(
-            "Comparison", "The table that the sweep's report logs, and which settings differ.", [*tables, _comparer()]
-        ),
+    tables = [_table(key) for key in shown.tables] if shown.pictures else []
+    within = [_bars(f"Hit@1 within {name}", f"test/family/{name}_within_hit1") for name in shown.families]
+    return [
+        Part("Comparison", "The table that the sweep's report logs, and how settings differ.", [*tables, _comparer()]),
         Part(
             "Hits by strategy",
             "Hit@k on the test videos: the mean over seeds and splits, with the standard deviation.",
@@ -71,7 +62,7 @@ def parts(shown: Shown) -> list[Part]:
                 _bars("Video Hit@1", "test/video_hit1"),
                 _bars("Video Hit@5", "test/video_hit5"),
                 _bars("Clip Hit@1", "test/clip_hit1"),
-                *(_bars(f"Hit@1 within {name}", f"test/family/{name}_within_hit1") for name in shown.families),
+                *within,
             ],
         ),
         Part("Accuracy against cost", "Video Hit@1 of each run against what its network costs.", _costs()),
@@ -95,22 +86,21 @@ def parts(shown: Shown) -> list[Part]:
                 _curve("Waiting for clips", "speed/waiting_share"),
             ],
         ),
+        *(_pictures() if shown.pictures else []),
     ]
-    if shown.pictures:
-        confusion = [
-            pictures("Rows: true class", "confusion/matrix"),
-            table("confusion/pairs"),
-            table("per_class/table"),
-        ]
-        found += [
-            Part("Confusion", "Which classes are taken for which, and Hit@1 of each class.", confusion),
-            Part(
-                "Film strips",
-                "Test videos with their answers over time. The wrong ones are those with the surest wrong answers.",
-                [pictures("Right", "samples/right"), pictures("Wrong", "samples/wrong")],
-            ),
-        ]
-    return found
+
+
+def _pictures() -> list[Part]:
+    """The sections of what a private run leaves out."""
+    confusion = [_media("Rows: true class", "confusion/matrix"), _table("confusion/pairs"), _table("per_class/table")]
+    return [
+        Part("Confusion", "Which classes are taken for which, and Hit@1 of each class.", confusion),
+        Part(
+            "Film strips",
+            "Test videos with their answers over time. The wrong ones are those with the surest wrong answers.",
+            [_media("Right", "samples/right"), _media("Wrong", "samples/wrong")],
+        ),
+    ]
 
 
 def workspace(entity: str, project: str, shown: Shown) -> ws.Workspace:
@@ -146,6 +136,19 @@ def _in_groups(shown: Shown) -> str | ws.And:
     import wandb_workspaces.workspaces as ws
 
     return ws.And(ws.Metric("Group").isin(list(shown.groups))) if shown.groups else ""
+
+
+def _table(key: str) -> wr.WeavePanelSummaryTable:
+    import wandb_workspaces.reports.v2 as wr
+
+    return wr.WeavePanelSummaryTable(table_name=key, layout=wr.Layout(w=24, h=9))
+
+
+def _media(title: str, key: str) -> wr.MediaBrowser:
+    """Pictures of all runs, side by side."""
+    import wandb_workspaces.reports.v2 as wr
+
+    return wr.MediaBrowser(title=title, media_keys=[key], num_columns=2, layout=wr.Layout(w=24, h=9))
 
 
 def _bars(title: str, key: str) -> wr.BarPlot:
