@@ -1,7 +1,6 @@
 """What every strategy must do, for each line of the registry and each preset; and how each one sees time."""
 
 import inspect
-import re
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from tests.factories import clips_of, network, one_hot, parameters
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import multiply_adds
 from vidfusion.settings import ClipShape, TrainingConfig
-from vidfusion.strategies import STRATEGIES, create, list_strategies, strategy_class
+from vidfusion.strategies import STRATEGIES, strategy_class
 
 # All but those of two_stream that differ in a clip or a number only.
 PRESETS = [name for name in names("strategy") if not name.startswith("two_stream_") or "multi_task" in name]
@@ -289,32 +288,3 @@ def test_two_stream_subtracts_each_whole_fields_mean_displacement(subtract):
     pixels = torch.tensor([[[0.0, 20.0, -20.0]] * 2])
     expected = (pixels - means if subtract else pixels)[..., None, None].expand(1, 2, 3, 32, 32)
     torch.testing.assert_close(model.inputs(batch)["flow"], expected)
-
-
-# -- from Python -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", list_strategies())
-def test_a_created_network_is_the_presets(name):
-    run = compose([f"strategy={'lecture_3d' if name == 'lecture' else name}", "dataset=ucf101", "training.lr=0.3"])
-    with torch.device("meta"):
-        model = create(name, CLASSES, training={"lr": 0.3})
-        expected = run.strategy_class(run.model, run.clip_shape(), CLASSES, run.training)
-    assert model.clip == run.clip_shape()._replace(flow_follows=True) and model.training_config.lr == 0.3
-    assert [p.shape for p in model.parameters()] == [p.shape for p in expected.parameters()]
-    assert model.example_input_array.keys() == set(model.modalities)
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "said"),
-    [
-        ("slow_fusio", {}, "slow_fusio: no such strategy. Did you mean slow_fusion or late_fusion?"),
-        ("c3d", {"siz": "small"}, "siz: no such setting. Did you mean size?"),
-        ("c3d", {"training": {"l_r": 1}}, "l_r: no such setting. Did you mean lr?"),
-        ("c3d", {"dropout": 2}, "model.dropout=2: expected 0 or more, below 1"),
-        ("slow_fusion", {"frames": 4}, "slow_fusion needs sampling.frames >= 10, got 4"),
-    ],
-)
-def test_what_does_not_exist_or_fit_is_said_as_on_the_command_line(name, settings, said):
-    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
-        create(name, CLASSES, **settings)
