@@ -19,32 +19,21 @@ Memory does not grow with their number.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
-
 import lightning as L
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from datamodules.clip_spec import ClipSpec, check
-from datamodules.dataset_store import prepare_store, tracks
 from datamodules.datasets.base import Dataset
 from datamodules.epoch import TrainOrder, ViewShare
 from datamodules.errors import DataError
-from datamodules.holdout import hold_out
 from datamodules.loader import PATIENCE, Loader, check_shared_memory
-from datamodules.loading import StoredClips, TestViews, TrainClips, start_loading
-from datamodules.processes import available_cores
-from datamodules.store.key import store_folder
+from datamodules.loading import TestViews, TrainClips, start_loading
 from datamodules.store.reading import FrameStore
-from datamodules.store.shards import read_shards
 from datamodules.store.tracks import Track
-from datamodules.videos import Split, Video, select
+from datamodules.stored_data import StoredData
+from datamodules.videos import Split
 
 
 class VideoDataModule(L.LightningDataModule):
@@ -69,43 +58,26 @@ class VideoDataModule(L.LightningDataModule):
         check(spec)
         self.dataset, self.spec, self.seed, self.workers = dataset, spec, seed, workers
         self.batch_size, self.test_batch_size = batch_size, test_batch_size
-        self._store: FrameStore | None = None
+        self.stored = StoredData(dataset, spec)
 
-    @cached_property
+    @property
     def lists(self) -> Split:
         """The chosen split of the data set, read once."""
-        return self.dataset.read()
+        return self.stored.lists
 
     @property
     def tracks(self) -> list[Track]:
         """The tracks of the frame store that the clips need."""
-        return tracks(self.dataset, self.spec)
+        return self.stored.tracks
 
     def prepare_data(self) -> None:
         """Make the videos if they are generated, and build what is missing of the frame store (one process only)."""
-        if self._store is None:
-            self.dataset.prepare(available_cores())  # before its lists are read
-            if len(classes := self.lists.classes) < 2:
-                root = self.dataset.folder()
-                raise DataError(f"{root}: all videos are of the class {classes[0]!r}, expected 2 classes")
-            store = prepare_store(self.dataset, self.tracks, available_cores(), self.lists)
-            self.dataset.report(self.lists, store.videos)
-
-    def find_stores(self) -> tuple[bool, str] | None:
-        """(whether all needed tracks are built, key of the store's files); None if lists or videos are not here."""
-        root = self.dataset.folder()
-        try:
-            files = self.lists.files
-        except DataError:
-            return None
-        if not any((root / path).exists() for path in files):
-            return None
-        folder = store_folder(root, files, Path(self.dataset.stores), Path(root).name)
-        return all(read_shards(folder, track) is not None for track in self.tracks), _key(folder)
+        if not self.stored.is_open:
+            self.stored.prepare()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store, hold out groups for validation, and check that every process has something to do."""
-        if self._store is None:
+        if not self.stored.is_open:
             self._open()
         check_shared_memory(self.spec, self.workers, self.batch_size + self.test_batch_size)
         world = self._process()[1]
@@ -125,20 +97,17 @@ class VideoDataModule(L.LightningDataModule):
 
     def _open(self) -> None:
         # Everything is built by now (`prepare_data`), so this only opens it.
-        store = prepare_store(self.dataset, self.tracks, 1, self.lists)
-        train, validation = hold_out(self.dataset, self.lists.train, self.lists.validation)
-        classes, mirror = len(self.lists.classes), self.dataset.mirror
-        whole = whole_videos(self.dataset, train, store)
-        self.train_clips = TrainClips(whole, store, self.spec, classes, mirror, self.seed)
-        self.validation_views = TestViews(validation, store, self.spec, classes, mirror)
-        self.test_views = TestViews(self.lists.test, store, self.spec, classes, mirror)
-        self._store = store
+        self.stored.open()
+        store, classes, mirror = self.stored.store, self.num_classes, self.dataset.mirror
+        self.train_clips = TrainClips(self.stored.train, store, self.spec, classes, mirror, self.seed)
+        self.validation_views = TestViews(self.stored.validation, store, self.spec, classes, mirror)
+        self.test_views = TestViews(self.stored.test, store, self.spec, classes, mirror)
 
     @property
     def store(self) -> FrameStore:
         """The frame store, open after `setup`."""
-        assert self._store is not None, "setup() opens the store"
-        return self._store
+        assert self.stored.is_open, "setup() opens the store"
+        return self.stored.store
 
     def steps_per_epoch(self, processes: int) -> int:
         """Optimiser steps in an epoch, if each of some processes takes `batch_size` clips per step."""
@@ -190,18 +159,8 @@ class VideoDataModule(L.LightningDataModule):
         return self.view_loader(self.test_views)
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with the videos, labels, frame counts or content of the files.
-
-        What is stored of them (frame size, flow) belongs to the run's settings.
-        """
-        described = {
-            "train": _described(self.train_clips),
-            "validation": _described(self.validation_views),
-            "test": _described(self.test_views),
-            "classes": self.lists.classes,
-            "store": _key(self.store.folder),
-        }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+        """16 hex digits of what the clips are cut from; see `StoredData`."""
+        return self.stored.fingerprint()
 
     def fingerprints(self) -> list[str]:
         """Of what each data set contributes: here there is one."""
@@ -210,26 +169,3 @@ class VideoDataModule(L.LightningDataModule):
 
 def _as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return batch
-
-
-def whole_videos(dataset: Dataset, videos: Sequence[Video], store: FrameStore) -> Sequence[Video]:
-    """The training videos that decode whole. Others are left out, or raise DataError, as the settings say."""
-    broken = [store.videos[video.path].damage(video.path) for video in videos]
-    if any(broken) and dataset.undecodable != "skip":
-        raise DataError(
-            f"{sum(map(bool, broken))} of {len(videos)} training videos cannot be decoded whole, first "
-            f"{next(filter(None, broken))}; replace them, or train on the others with data.undecodable=skip"
-        )
-    whole = select(videos, np.array([not why for why in broken], bool))
-    if not whole:
-        raise DataError(f"none of the {len(videos)} training videos of {dataset.folder()} can be decoded whole")
-    return whole
-
-
-def _described(clips: StoredClips) -> list[tuple]:
-    return [(video.path, video.labels, clips.store.videos[video.path].frames) for video in clips.videos]
-
-
-def _key(folder: Path) -> str:
-    """The key of a store. Its folder also has the root's name, which may differ elsewhere."""
-    return folder.name.rpartition("-")[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning.pytorch.utilities import CombinedLoader
 
 from datamodules.clip_spec import ClipSpec
-from datamodules.datamodule import VideoDataModule, whole_videos
+from datamodules.datamodule import VideoDataModule
 from datamodules.datasets.base import Dataset
 from datamodules.epoch import TrainOrder
 from datamodules.errors import DataError
@@ -43,13 +43,6 @@ class MultiTaskDataModule(VideoDataModule):
         super().prepare_data()
         self.second.prepare_data()
 
-    def find_stores(self) -> tuple[bool, str] | None:
-        """Whether all that is needed of both frame stores is built, and the key of the first one's files."""
-        found = super().find_stores(), self.second.find_stores()
-        if None in found:
-            return None
-        return all(built for built, _ in found), found[0][1]
-
     def setup(self, stage: str | None = None) -> None:
         """Open both stores."""
         super().setup(stage)
@@ -60,7 +53,7 @@ class MultiTaskDataModule(VideoDataModule):
         second.setup()
         both = VideoArray.of([*second.lists.train, *second.lists.test])
         self.second_clips = TrainClips(
-            whole_videos(second.dataset, both, second.store),
+            second.stored.whole(both),
             second.store, self.spec, second.num_classes, second.dataset.mirror, second.seed,
         )  # fmt: skip
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import pickle
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -27,13 +30,29 @@ def in_processes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: i
     context = multiprocessing.get_context("spawn")  # a forked copy of a process that runs threads may hang
     pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), context, initializer=die_with_parent)
     try:
-        futures = {pool.submit(function, job): job for job in jobs}
+        with _script_left_alone(function, jobs):
+            futures = {pool.submit(function, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
     except BrokenProcessPool as error:
         raise WorkerDied from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _script_left_alone(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[None]:
+    """Processes that are started meanwhile do not run the user's script again, which has started this one.
+
+    They would, to find what is defined there. Only where a job comes from the script itself do they need to.
+    """
+    own = sys.modules["__main__"]
+    if b"__main__" not in pickle.dumps((function, jobs[:1])):
+        sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = own
 
 
 def on_ray(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:

@@ -21,7 +21,7 @@ from datamodules.datasets import rendering
 from experiments.records.record import Code, Data, Family, Protocol, Record, RunRow, Videos
 from experiments.settings.compose import compose
 from vidfusion.classifier import VideoClassifier
-from vidfusion.optimisation import TrainingConfig
+from vidfusion.settings import TrainingConfig
 
 # A folder with `data` (real clips with manifests) and `lists` (official lists), or none: see tests/README.md.
 REAL = Path(os.environ.get("VIDFUSION_REAL", "nowhere"))

@@ -44,7 +44,7 @@ def test_every_run_names_what_exists(words):
         assert {setting.partition("=")[0] for setting in options.settings} <= set(SETTINGS)
     elif options.test:
         compose(["strategy=c3d", *options.settings])
-    elif not (options.table or options.sync or options.predict):
+    elif not (options.table or options.sync or options.predict or options.look):
         compose(options.settings)
 
 
@@ -121,10 +121,19 @@ def test_the_python_example_runs_anywhere(tmp_path):
 
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len([line for line in code.splitlines() if line.strip() and "import" not in line]) <= 10
-    folder_of_videos(tmp_path / "videos")
-    code = code.replace("PATH", str(tmp_path / "videos")).replace("max_steps=500", "max_steps=2, accelerator='cpu'")
-    guarded = ["if __name__ == '__main__':", *code.splitlines()]  # building the store starts processes
-    (tmp_path / "example.py").write_text("\n    ".join(guarded))
+    videos = folder_of_videos(tmp_path / "videos")
+    places = {"PATH": str(tmp_path / "videos"), "my_video.mp4": str(next(videos.rglob("*.mp4")))}
+    for word, here in {**places, "max_steps=500": "max_steps=2, accelerator='cpu'"}.items():
+        code = code.replace(word, here)
+    code += """
+import glob
+from vidfusion.classifier import VideoClassifier
+(path,) = glob.glob("lightning_logs/**/*.ckpt", recursive=True)
+loaded = VideoClassifier.load_from_checkpoint(path)
+print("same weights:", all(x.equal(y) for x, y in zip(loaded.parameters(), model.parameters())))
+"""
+    (tmp_path / "example.py").write_text(code)  # as it stands: what it starts does not run it again
     done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "same weights: True" in done.stdout and "'probability': " in done.stdout
     assert re.search(r"torch\.Size\(\[\d+, 1, 2\]\)", done.stdout)

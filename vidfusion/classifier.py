@@ -8,8 +8,11 @@ trained on losses of their own and whose probabilities are averaged.
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import inspect
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -17,27 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidfusion.metrics import HitAtK
-from vidfusion.nets.choice import Net, StrategyConfig, choose_net
-from vidfusion.optimisation import (
-    TrainingConfig,
-    freeze_all_but_last,
-    keep_frozen_statistics,
-    optimizer_and_schedule,
-    remedy,
-)
+from vidfusion.nets.choice import Net, StrategyConfig
+from vidfusion.optimisation import freeze_all_but_last, keep_frozen_statistics, optimizer_and_schedule, remedy
+from vidfusion.settings import ClipShape, TrainingConfig
 from vidfusion.votes import ViewVotes, Votes, of_all_processes
-
-
-class ClipShape(NamedTuple):
-    """What one clip looks like to a network: RGB frames T, flow fields L, side of the crop in pixels, the displacement
-    in pixels that the 8-bit flow's largest value stands for, and whether each field begins where the last one ends."""
-
-    frames: int
-    flow_frames: int
-    crop: int
-    flow_bound: float
-    flow_follows: bool = True
-    snippets: int = 1
 
 
 class VideoClassifier(L.LightningModule):
@@ -45,8 +31,6 @@ class VideoClassifier(L.LightningModule):
 
     A subclass defines `build` and `forward`, and sets
 
-    Config:         its settings
-    nets:           its network's table for each size
     least_frames:   the shortest clip that it takes
     order_matters:  whether the order of a clip's frames can change its scores
     streams:        names of the dict that `forward` returns, and of the modules of the streams, if there are any
@@ -54,8 +38,6 @@ class VideoClassifier(L.LightningModule):
     clips_per_step: of a stream that is trained on more than one clip for each of the batch
     """
 
-    Config: ClassVar[type[StrategyConfig]] = StrategyConfig
-    nets: ClassVar[dict[str, Net]]
     least_frames: ClassVar[int] = 1
     order_matters: bool
     streams: ClassVar[tuple[str, ...]] = ()
@@ -66,7 +48,10 @@ class VideoClassifier(L.LightningModule):
     def __init__(self, config: StrategyConfig, clip: ClipShape, num_classes: int, training: TrainingConfig) -> None:
         super().__init__()
         self.config, self.clip, self.num_classes, self.training_config = config, clip, num_classes, training
-        self.net = self.network(config)
+        name = type(self).__module__.rpartition(".")[2]
+        settings = {"name": name, "num_classes": num_classes, "training": dataclasses.asdict(training)}
+        self.save_hyperparameters(settings | clip._asdict() | dataclasses.asdict(config), logger=False)
+        self.net = config.network()
         self.modalities = tuple(name for name in inspect.signature(self.forward).parameters if name in ("rgb", "flow"))
         levels = ("clip", "video")
         self.validation_metrics = nn.ModuleDict({f"{level}_hit{k}": HitAtK(k) for level in levels for k in (1, 5)})
@@ -77,7 +62,6 @@ class VideoClassifier(L.LightningModule):
         self.provenance: dict[str, Any] = {}
         self.trained: dict[str, Any] = {"seconds": 0.0, "waiting": 0.0}
         if clip.frames < self.least_frames:
-            name = type(self).__module__.rpartition(".")[2]
             raise ValueError(f"{name} needs sampling.frames >= {self.least_frames}, got {clip.frames}")
         self.build(self.net, clip, num_classes)
 
@@ -86,14 +70,25 @@ class VideoClassifier(L.LightningModule):
         raise NotImplementedError
 
     @classmethod
-    def network(cls, config: StrategyConfig) -> Net:
-        """The table of the network that the settings describe. Raises ValueError for settings that do not fit."""
-        return choose_net(cls.nets, config)
+    def load_from_checkpoint(cls, path: str | Path, **where: Any) -> VideoClassifier:
+        """The network of a checkpoint, whichever strategy's it is, with its weights. `where` is `map_location=`.
 
-    @classmethod
-    def other_data(cls, config: StrategyConfig) -> list[tuple[str, dict[str, Any]]]:
-        """Names and settings of data sets that it is trained on beside the run's own; none in nearly all strategies."""
-        return []
+        Raises ValueError for a checkpoint that does not say what it is of.
+        """
+        content = torch.load(path, weights_only=True, **{"map_location": "cpu"} | where)
+        settings = content.get("hyper_parameters") if isinstance(content, dict) else None
+        if not isinstance(settings, dict) or "name" not in settings:
+            raise ValueError(f"{path}: does not say which network it is of; expected a checkpoint of a VideoClassifier")
+        model = importlib.import_module("vidfusion.strategies").create(**settings)  # by name: strategies import this
+        model.load_state_dict(content["state_dict"])
+        return model
+
+    @property
+    def example_input_array(self) -> dict[str, Tensor]:
+        """One clip of zeros, as `forward` takes it."""
+        frames, fields, crop = self.clip.frames, self.clip.flow_frames, self.clip.crop
+        shapes = {"rgb": (1, 3, frames, crop, crop), "flow": (1, 2, fields, crop, crop)}
+        return {name: torch.zeros(shapes[name]) for name in self.modalities}
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -32,7 +32,6 @@ from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
-from datamodules.datasets.rendering import render, write_video
 from datamodules.datasets.scenes import CLASSES, MIN_FRAMES, TEST_GROUPS, make_scene
 from datamodules.datasets.ucf101 import UCF101
 from datamodules.errors import DataError
@@ -167,6 +166,8 @@ data/moving_shapes/                      data.root; made by the first run
 
     def _write_videos(self, folder: Path, task: tuple[str, str, int]) -> int:
         """Write the videos of one class in one group; returns their number."""
+        from datamodules.datasets.rendering import render, write_video  # here: commands that only read need no codecs
+
         family, name, group = task
         clips = range(1, self.clips[family] + 1)
         for clip in clips:

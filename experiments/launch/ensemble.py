@@ -187,7 +187,7 @@ def _train_folds(
     trained again as it was, or where a training fails.
     """
     from experiments.launch.sweep import run_all
-    from experiments.records.make import command
+    from experiments.records.command import command
 
     places, num_folds = [*places, f"results={request.results}"], request.folds
     folds = {run_id: _fold_runs(ensemble.name, records[run_id], num_folds, places) for run_id in ensemble.runs}

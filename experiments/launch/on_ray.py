@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datamodules.processes import ray_cluster
+from experiments.launch.board import Board
 from experiments.launch.point import Outcome, outcome_of, run_on_ray
 from experiments.launch.processes import usual_jobs
 from experiments.settings.schema import RunConfig
@@ -16,7 +17,7 @@ from experiments.settings.schema import RunConfig
 RETRIES = 3  # times that a point is tried again after its machine was lost
 
 
-def points_on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
+def points_on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool, board: Board) -> Iterator[Outcome]:
     """Run points on the Ray cluster that RAY_ADDRESS names, or on a Ray for `jobs` points started here.
 
     The machines of a cluster must see this folder, the data and the results under the same paths, and have this
@@ -45,7 +46,7 @@ def points_on_ray(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> I
                     if losses[run.id] > RETRIES:
                         yield outcome_of(run, 1, _said(error))
                     else:
-                        print(f"{run.id}: its machine was lost, so it is tried again", flush=True)
+                        board.say(f"{run.id}: its machine was lost, so it is tried again")
                         waiting.append(run)
                 except ray.exceptions.RayError as error:
                     yield outcome_of(run, 1, _said(error))

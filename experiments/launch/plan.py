@@ -26,7 +26,7 @@ from experiments.launch.probe import Measured, Small, first_line, probe, shrink,
 from experiments.launch.processes import device_groups, in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
-from experiments.records.make import command
+from experiments.records.command import command
 from experiments.settings.schema import RunConfig, flat
 from experiments.tables.text import aligned
 from experiments.training.train import CHECKPOINTS

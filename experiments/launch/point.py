@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from datamodules.files import write_atomically
 from experiments import ROOT
+from experiments.launch.board import Board
 from experiments.launch.processes import in_processes, usual_jobs
 from experiments.launch.status import error_of, first_line
+from experiments.records.command import command
 from experiments.records.lock import Busy, holder
-from experiments.records.make import command
 from experiments.records.world import forget_launcher
 from experiments.settings.schema import RunConfig
 
@@ -33,18 +34,20 @@ class Outcome(NamedTuple):
     why: str = ""
 
 
-# Runs points, yields the outcome of each as it ends: (points, number side by side, whether also finished ones).
-Launcher = Callable[[Sequence[RunConfig], int | None, bool], Iterator[Outcome]]
+# Runs points, yields the outcome of each as it ends: (points, number side by side, whether also finished ones, where it
+# is shown how far they are).
+Launcher = Callable[[Sequence[RunConfig], int | None, bool, Board], Iterator[Outcome]]
 
 
-def points_in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool) -> Iterator[Outcome]:
+def points_in_processes(runs: Sequence[RunConfig], jobs: int | None, force: bool, board: Board) -> Iterator[Outcome]:
     """Run points in processes of this machine, `jobs` at a time (None: as many as fit)."""
 
     def announce(number: int, run: RunConfig) -> None:
-        print(f"[{number} of {len(runs)}] {command(run)}", flush=True)
+        board.say(f"[{number} of {len(runs)}] {command(run)}")
 
     if runs:
-        for ended in in_processes(partial(_attempt, force), runs, jobs or usual_jobs(runs), announce):
+        side_by_side, attempt = jobs or usual_jobs(runs), partial(_attempt, force)
+        for ended in in_processes(attempt, runs, side_by_side, announce, board.progress, quiet=board.live):
             yield outcome_of(ended.run, *(ended.result or (ended.exit_code, "")))
 
 

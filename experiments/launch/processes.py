@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from experiments.launch.server import point_server
 from experiments.launch.signals import Stopped, end_with_parent, stop_on_signals
 from experiments.records.world import forget_launcher
 from experiments.settings.schema import RunConfig
+from experiments.training.callbacks import Progress
 
 GRACE = 75.0  # seconds that a stopped process has to end its W&B run, which may take 60
 
@@ -31,12 +34,32 @@ class Ended(NamedTuple):
     result: Any
 
 
-class _Task(NamedTuple):
+# What is told of a training: (run, steps done, of so many, loss).
+Hear = Callable[[RunConfig, int, int, float], None]
+
+
+@dataclass
+class _Task:
     process: BaseProcess
     receiver: Connection
     number: int
     run: RunConfig
     slot: int
+    result: Any = None
+    speaks: bool = True  # the pipe is open
+
+    def hear(self, hear: Hear | None) -> None:
+        """Take all that the process has said by now."""
+        while self.speaks and self.receiver.poll():
+            try:
+                is_result, said = self.receiver.recv()
+            except EOFError:
+                self.speaks = False
+                return
+            if is_result:
+                self.result = said
+            elif hear is not None:
+                hear(self.run, *said)
 
 
 def in_processes(
@@ -44,12 +67,14 @@ def in_processes(
     runs: Sequence[RunConfig],
     jobs: int,
     announce: Callable[[int, RunConfig], None],
+    hear: Hear | None = None,
+    quiet: bool = False,
 ) -> Iterator[Ended]:
     """Call a function of each run, `jobs` at a time. Yields how each process ended, in the order of their ends.
 
     Every process is forked from a server that has imported everything once. A crash costs one run only. The runs take
     the GPUs in turn. `announce(number, run)` is called before each one, counted from 1. What the function returns goes
-    through a pipe and stays below 64 kB.
+    through a pipe and stays below 64 kB. `hear` is called with how far a training is; `quiet` runs print nothing.
     """
     devices = device_groups(runs)
     waiting, free = list(enumerate(runs, start=1)), list(range(jobs))
@@ -61,50 +86,57 @@ def in_processes(
                 announce(number, run)
                 slot = free.pop(0)
                 device = devices[slot % len(devices)] if devices else None
-                process, receiver = _start(function, run, device)
+                process, receiver = _start(function, run, device, quiet)
                 running[process.sentinel] = _Task(process, receiver, number, run, slot)
-            for sentinel in wait(list(running)):
-                task = running.pop(sentinel)
-                free.append(task.slot)
-                yield _ended(task)
+            ready = wait([*running, *(task.receiver for task in running.values() if task.speaks)])
+            for sentinel, task in list(running.items()):
+                task.hear(hear)
+                if sentinel in ready:
+                    del running[sentinel]
+                    free.append(task.slot)
+                    yield _ended(task, hear)
     except BaseException:
         _stop_all()
         raise
 
 
-def _start(function: Callable[[RunConfig], Any], run: RunConfig, device: str | None) -> tuple[BaseProcess, Connection]:
+def _start(
+    function: Callable[[RunConfig], Any], run: RunConfig, device: str | None, quiet: bool
+) -> tuple[BaseProcess, Connection]:
     context = point_server()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(function, run, device, sender))
+    process = context.Process(target=_call, args=(function, run, device, quiet, sender))
     process.start()
     sender.close()
     return process, receiver
 
 
-def _call(function: Callable[[RunConfig], Any], run: RunConfig, device: str | None, sender: Connection) -> None:
+def _call(
+    function: Callable[[RunConfig], Any], run: RunConfig, device: str | None, quiet: bool, sender: Connection
+) -> None:
     stop_on_signals()
     die_with_parent()
     end_with_parent()
     forget_launcher()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
+    Progress.tell = staticmethod(lambda *said: sender.send((False, said)))
     try:
-        sender.send(function(run))
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere) if quiet else nullcontext():
+            result = function(run)
+        sender.send((True, result))
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
 
 
-def _ended(task: _Task) -> Ended:
+def _ended(task: _Task, hear: Hear | None) -> Ended:
     task.process.join()
     exit_code = task.process.exitcode
     assert exit_code is not None, "the process has ended"
     task.process.close()
     with task.receiver:
-        try:
-            result = task.receiver.recv() if task.receiver.poll() else None
-        except EOFError:
-            result = None
-    return Ended(task.number, task.run, exit_code, result)
+        task.hear(hear)
+    return Ended(task.number, task.run, exit_code, task.result)
 
 
 def _stop_all() -> None:

@@ -17,13 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from datamodules.stored_data import StoredData
 from experiments.records.files import read_record
 from experiments.records.lock import holder
 from experiments.records.provenance import code_hash
 from experiments.settings.schema import RunConfig
-from experiments.training.build import make_data
-from experiments.training.checkpoint import read_progress
 from experiments.training.folder import unfinished
+from experiments.training.progress import read_progress
 
 LONGEST_ERROR, LONGEST_LINE = 10**6, 500  # what is read of an error.txt, and shown of a line
 
@@ -59,16 +59,16 @@ def made_from(run: RunConfig, known: dict[str, tuple]) -> Ingredients:
 
 
 def _data_here(run: RunConfig) -> tuple[list[str] | None, str | None]:
-    data = make_data(run)
-    found = data.find_stores()
-    if found is None:
+    parts = [StoredData(dataset, run.sampling) for dataset in run.datasets()]
+    found = [part.find() for part in parts]
+    if None in found:
         return None, None
-    built, files = found
-    if built:
+    if all(built for built, _ in found):
         with suppress(ValueError):  # the run itself says what is wrong with the data
-            data.setup()
-            return data.fingerprints(), None
-    return None, files
+            for part in parts:
+                part.open()
+            return [part.fingerprint() for part in parts], None
+    return None, found[0][1]
 
 
 def error_of(folder: Path) -> str | None:

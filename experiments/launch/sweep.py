@@ -9,22 +9,23 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.dataset_store import prepare_tracks
 from datamodules.processes import available_cores
+from experiments.launch.board import Board
 from experiments.launch.point import BUSY, Launcher, Outcome, points_in_processes
 from experiments.launch.status import states_of
 from experiments.launch.stores import needed
+from experiments.records.command import command
 from experiments.records.files import writing_in
-from experiments.records.make import command
-from experiments.report.update import update
+from experiments.report.update import NAME, update
 from experiments.settings.schema import RunConfig
 from experiments.tables.render import Section
 from experiments.tables.update import Tables
-from experiments.tracking.sweep_report import log_report
+from experiments.tracking.sweep_report import log_report, own_sections
 
 TABLE_SHARE = 0.05  # of a sweep's time, at most, goes into tables before its end
 
@@ -57,16 +58,15 @@ def run_all(
     _prepare(todo)
     unfinished: list[Outcome] = []
     table_seconds, table_time = 0.0, started
-    for done, outcome in enumerate(launcher(todo, jobs, force), start=1):
-        if outcome.exit_code:
-            unfinished.append(outcome)
-        elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
-            _tables(results)
-            table_time = time.monotonic()
-            table_seconds = table_time - now
-        left = (time.monotonic() - started) / done * (len(todo) - done)
-        failed = f", {len(unfinished)} not finished" if unfinished else ""
-        print(f"{name}: {done} of {len(todo)} points done{failed}, about {left:.0f} s left", flush=True)
+    with closing(Board(name, todo)) as board:
+        for outcome in launcher(todo, jobs, force, board):
+            if outcome.exit_code:
+                unfinished.append(outcome)
+            elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
+                _tables(results)
+                table_time = time.monotonic()
+                table_seconds = table_time - now
+            board.end(outcome.run, failed=bool(outcome.exit_code))
     tables = _tables(results)
     if tables:
         tables.show()
@@ -74,6 +74,9 @@ def run_all(
     finished = len(runs) - len(unfinished)
     print(f"{finished} of {len(runs)} points of {name} are finished, {time.monotonic() - started:.0f} s", flush=True)
     _explain(unfinished, force)
+    if tables:
+        curves = f"; curves: wandb leet {results / 'wandb'}" if (results / "wandb").is_dir() else ""
+        print(f"look at {results / NAME}{curves}", flush=True)
     return Swept([outcome.run for outcome in unfinished], tables is not None and not tables.problems)
 
 
@@ -113,6 +116,4 @@ def _tables(results: Path) -> Tables | None:
 
 def _report(name: str, runs: Sequence[RunConfig], results: Path, sections: list[Section]) -> None:
     """Show the sections that have rows of these runs as a run of W&B."""
-    shown = [(section, "".join(f",{row.get('runs')}," for row in section.csv)) for section in sections]
-    own = [section for section, ids in shown if any(f",{run.id}," in ids for run in runs)]
-    log_report(runs[0].wandb, name, own, results)
+    log_report(runs[0].wandb, name, own_sections(sections, [run.id for run in runs]), results)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import platform
 import resource
-import shlex
 import sys
 from importlib.metadata import version
 from typing import Any
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 
 from datamodules.datamodule import VideoDataModule
+from experiments.records.command import command, given
 from experiments.records.provenance import PACKAGES, code_hash, git_commit, shared_code
 from experiments.records.record import Code, Data, Family, Metrics, Protocol, Record, RunRow, Videos
-from experiments.settings.compose import parse
-from experiments.settings.schema import RunConfig, is_place
+from experiments.settings.schema import RunConfig
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import multiply_adds, training_multiply_adds
 from vidfusion.metrics import HitAtK, PerClassHits, hits_at_k
@@ -131,21 +130,6 @@ def _rows(run: RunConfig, model: VideoClassifier, data: VideoDataModule) -> list
             )
         )
     return rows
-
-
-def command(run: RunConfig) -> str:
-    """The command that makes this run, from the settings that differ from its presets' defaults."""
-    words = [f"strategy={run.strategy}", f"dataset={run.dataset}", f"recipe={run.recipe}", f"clip={run.clip}"]
-    return shlex.join(["python", "experiments/run.py", *words, *run.overrides])
-
-
-def given(run: RunConfig) -> list[str]:
-    """The settings given by hand that change the numbers, without the split.
-
-    Runs that share these, and all presets but the strategy's, are points of one comparison.
-    """
-    words = parse(run.overrides).items()
-    return sorted(f"{key}={value}" for key, value in words if not is_place(key) and key != "data.split")
 
 
 def accuracies(

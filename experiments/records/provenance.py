@@ -5,42 +5,48 @@ from __future__ import annotations
 import ast
 import hashlib
 import subprocess
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments import ROOT
 from experiments.records.record import FORMAT
+from experiments.settings.presets import network_of
 from experiments.settings.schema import RunConfig
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "av", "opencv-python-headless")
 
 
-def _without_docstrings(path: Path) -> str:
+def _parsed(path: Path) -> ast.Module:
+    """A file's code without comments, docstrings and layout."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body[0] = ast.Pass()
-    return ast.dump(tree)
+    return tree
 
 
-def _digests(paths: Iterable[Path]) -> dict[Path, bytes]:
-    return {path: hashlib.sha256(_without_docstrings(path).encode()).digest() for path in sorted(paths)}
+def _digest_of(tree: ast.Module) -> bytes:
+    return hashlib.sha256(ast.dump(tree).encode()).digest()
 
 
-# Every run executes the files of SHARED, and of OWN those of its strategy and its data set. They are read when this is
-# imported: the code that runs is what was there then, also in a process that is forked later.
-OWN_FOLDERS = ("vidfusion/strategies", "datamodules/datasets")
+# Every run executes the files of SHARED, and of OWN those of its strategy and its data set, and what these import. They
+# are read when this is imported: the code that runs is what was there then, also in a process that is forked later.
+OWN_FOLDERS = ("vidfusion/strategies", "vidfusion/nets", "datamodules/datasets")
 SHARED_FOLDERS = ("experiments/settings", "experiments/records", "experiments/training", "datamodules", "vidfusion")
-USED_BY_ALL = ("base", "official_lists")  # files of OWN_FOLDERS
+USED_BY_ALL = ("base", "official_lists", "blocks", "choice", "frame_net", "torchvision_nets")  # files of OWN_FOLDERS
 NOT_RUN = ("doctor",)  # folders in SHARED_FOLDERS
-OWN = _digests(path for folder in OWN_FOLDERS for path in (ROOT / folder).glob("*.py") if path.stem not in USED_BY_ALL)
-SHARED = _digests(
-    path
+OWN = {
+    path: _parsed(path)
+    for folder in OWN_FOLDERS
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if path.stem not in USED_BY_ALL
+}
+SHARED = {
+    path: _digest_of(_parsed(path))
     for folder in SHARED_FOLDERS
-    for path in (ROOT / folder).rglob("*.py")
+    for path in sorted((ROOT / folder).rglob("*.py"))
     if path not in OWN and path.parent.name not in NOT_RUN
-)
+}
 
 
 def shared_code() -> str:
@@ -53,9 +59,22 @@ def code_hash(run: RunConfig) -> str:
 
     Files of other strategies and data sets are left out: changing one network leaves the others' results valid.
     """
-    classes = [base for own in (run.strategy_class, *map(type, run.datasets())) for base in own.__mro__]
-    files = {Path(getattr(sys.modules[base.__module__], "__file__", None) or "").resolve() for base in classes}
-    return _digest(SHARED | {path: OWN[path] for path in sorted(files & OWN.keys())})
+    modules = {type(settings).__module__ for settings in (run.model, *run.datasets())}
+    modules.add(f"vidfusion.strategies.{network_of(run.strategy)}")
+    return _digest(SHARED | {path: _digest_of(OWN[path]) for path in sorted(_with_imports(modules))})
+
+
+def _with_imports(modules: set[str]) -> set[Path]:
+    """The files in OWN of some modules, and of all that they import in turn."""
+    found: set[Path] = set()
+    while modules:
+        path = ROOT / f"{modules.pop().replace('.', '/')}.py"
+        if path in OWN and path not in found:
+            found.add(path)
+            for node in ast.walk(OWN[path]):
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    modules |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
 
 
 def _digest(files: Mapping[Path, bytes]) -> str:

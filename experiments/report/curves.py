@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.report.axes import Axes, Scale, axes_of, points
+from experiments.report.beside import curve_files
 from experiments.tables.rows import Row
 
 LARGEST = 4 * 2**20  # bytes that are read of a file
@@ -39,12 +40,6 @@ def read_curves(folder: Path) -> dict[str, Curve]:
             for name in (HITS | LOSS).keys() & line.keys():
                 found[name][int(line["step"])] = line[name]
     return {name: (np.array(list(of)), np.array(list(of.values()))) for name, of in found.items() if of}
-
-
-def curve_files(folder: Path) -> list[Path]:
-    """The files of a run's curves, in the order in which they were begun."""
-    found = [path for path in folder.glob("curves/version_*/metrics.csv") if path.parent.name[8:].isdecimal()]
-    return sorted((path for path in found if path.is_file()), key=lambda path: int(path.parent.name[8:]))
 
 
 def _lines(path: Path) -> list[dict[str, float]]:

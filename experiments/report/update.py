@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datamodules.files import write_atomically
-from experiments.records.record import Record, digest
-from experiments.report.curves import curve_files
-from experiments.report.page import page
+from experiments.records.record import digest
+from experiments.report.beside import curve_files, look_files
 from experiments.tables.render import Section
 from experiments.tables.update import Tables
 from experiments.tables.update import update as update_tables
@@ -20,9 +18,6 @@ NAME = "report.html"
 HEAD = 400  # characters of the page in which its key stands
 SOURCES = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.suffix in (".py", ".html", ".css", ".js")]
 CODE = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
-
-# What gives further parts of the page as HTML, from the folder of results and the records; "" where there is nothing.
-FILMS: list[Callable[[Path, Sequence[Record]], str]] = []
 
 
 def update(results: Path) -> Tables:
@@ -33,7 +28,10 @@ def update(results: Path) -> Tables:
     tables = update_tables(results)
     path, key = results / NAME, _key(results, tables)
     if not _is_made_of(path, key):
-        films = "".join(films(results, tables.records) for films in FILMS)
+        from experiments.report.films import films_html  # here: what draws and decodes takes a second to import
+        from experiments.report.page import page
+
+        films = films_html(results, tables.records)
         write_atomically(path, page(results, tables.sections, tables.records, films, key))
     return dataclasses.replace(tables, paths=[*tables.paths, path])
 
@@ -47,11 +45,11 @@ def _is_made_of(path: Path, key: str) -> bool:
 
 
 def _key(results: Path, tables: Tables) -> str:
-    """A digest of all that the page shows: tables, records, and size and time of the scores and curves beside them."""
+    """A digest of all that the page shows: tables, records, and size and time of the files beside them."""
     beside = {}
     for record in tables.records:
         folder = results / "runs" / record.id
-        for path in (folder / "scores.npz", *curve_files(folder)):
+        for path in (folder / "scores.npz", *curve_files(folder), *look_files(folder)):
             try:
                 state = path.stat()
             except OSError:

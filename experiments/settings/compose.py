@@ -14,9 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.clip_spec import check
 from datamodules.datasets import DATASETS
-from experiments.settings.presets import class_of, names, settings_of
+from experiments.settings.presets import names, network_of, settings_of
 from experiments.settings.schema import RunConfig, defaults_of
 from experiments.settings.words import parse, set_word, spelt, to_dataclass
+from vidfusion.strategies import STRATEGIES
 
 DEFAULTS = {"strategy": "", "dataset": "moving_shapes", "recipe": "quick", "clip": "native"}
 
@@ -28,10 +29,10 @@ def compose(words: Iterable[str]) -> RunConfig:
     if not chosen["strategy"]:
         raise ValueError(f"strategy= is missing. Known: {', '.join(names('strategy'))}")
     presets = settings_of(chosen)
-    strategy = class_of(chosen["strategy"])
+    model = STRATEGIES[network_of(chosen["strategy"])].settings
     if chosen["dataset"] not in DATASETS:
         raise ValueError(f"configs/dataset/{chosen['dataset']}.yaml: no such data set. Known: {', '.join(DATASETS)}")
-    defaults = defaults_of(strategy, DATASETS[chosen["dataset"]])
+    defaults = defaults_of(model, DATASETS[chosen["dataset"]])
     config = OmegaConf.structured(defaults)
     for source, settings in {**presets, "the command line": chosen}.items():
         _merge(config, settings, source)
@@ -42,7 +43,7 @@ def compose(words: Iterable[str]) -> RunConfig:
     if OmegaConf.is_missing(config.data, "root"):
         raise ValueError(f"data.root is missing: dataset={chosen['dataset']} needs the folder of its videos")
     run: RunConfig = to_dataclass(config)
-    clip, net = run.sampling, strategy.network(run.model)
+    clip, net = run.sampling, run.model.network()
     clip.resize = list(net.resize) if clip.resize is None else clip.resize
     clip.crop = net.crop if clip.crop is None else clip.crop
     check(clip)

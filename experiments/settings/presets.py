@@ -19,7 +19,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import ROOT
 from experiments.settings.words import did_you_mean, parse
-from vidfusion.classifier import VideoClassifier
 from vidfusion.strategies import STRATEGIES
 
 CONFIGS = ROOT / "experiments" / "configs"
@@ -32,12 +31,12 @@ def names(word: str) -> list[str]:
 
 
 @cache
-def class_of(strategy: str) -> type[VideoClassifier]:
-    """The network's class that a strategy's preset names. Raises ValueError."""
+def network_of(strategy: str) -> str:
+    """The network that a strategy's preset names, one of STRATEGIES. Raises ValueError."""
     name = read_preset("strategy", strategy).get("class")
     if name not in STRATEGIES:
         raise ValueError(f"configs/strategy/{strategy}.yaml: class {name}: {did_you_mean(str(name), list(STRATEGIES))}")
-    return STRATEGIES[name]
+    return name
 
 
 def settings_of(chosen: dict[str, str]) -> dict[str, dict[str, Any]]:

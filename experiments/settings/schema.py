@@ -8,15 +8,19 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from datamodules.clip_spec import ClipSpec, snippet
 from datamodules.datasets.base import Dataset
 from experiments.settings.beside import beside
-from experiments.settings.presets import class_of
-from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
-from vidfusion.optimisation import TrainingConfig
+from experiments.settings.presets import network_of
+from vidfusion.nets.choice import StrategyConfig
 from vidfusion.ranges import Range, Ranged, number
+from vidfusion.settings import ClipShape, TrainingConfig
+from vidfusion.strategies import strategy_class
+
+if TYPE_CHECKING:
+    from vidfusion.classifier import VideoClassifier
 
 # Settings that say where something runs or is called, not what comes out. They do not change a run's id.
 PLACES = (
@@ -148,7 +152,7 @@ class RunConfig:
 
         A new setting therefore keeps every id, if its default keeps the old behaviour.
         """
-        defaults = flat(dataclasses.asdict(defaults_of(self.strategy_class, type(self.data))))
+        defaults = flat(dataclasses.asdict(defaults_of(type(self.model), type(self.data))))
         settings = flat(dataclasses.asdict(self))
         if self.model.weights:
             settings["model.weights"] = _content(Path(self.model.weights))  # wherever that file lies
@@ -164,12 +168,12 @@ class RunConfig:
 
     @property
     def strategy_class(self) -> type[VideoClassifier]:
-        """The network's class, which the strategy's preset names."""
-        return class_of(self.strategy)
+        """The network's class, which the strategy's preset names; this imports PyTorch."""
+        return strategy_class(network_of(self.strategy))
 
     def datasets(self) -> list[Dataset]:
         """The data sets that the network is trained on: `data`, and those that its strategy adds. Raises ValueError."""
-        others = [beside(self.data, *other) for other in self.strategy_class.other_data(self.model)]
+        others = [beside(self.data, *other) for other in self.model.other_data()]
         for other in others:
             _check_ranges(other, "model.second_data")
         return [self.data, *others]
@@ -215,9 +219,9 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def defaults_of(strategy: type[VideoClassifier], dataset: type[Dataset]) -> RunConfig:
+def defaults_of(model: type[StrategyConfig], dataset: type[Dataset]) -> RunConfig:
     """A run whose every setting has its default."""
-    return RunConfig("", "", "", "", model=strategy.Config(), data=dataset())
+    return RunConfig("", "", "", "", model=model(), data=dataset())
 
 
 def with_seed(run: RunConfig, word: str) -> RunConfig:

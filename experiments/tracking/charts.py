@@ -30,7 +30,7 @@ def log_record(
     targets: np.ndarray | None = None,
     best: dict[str, float] | None = None,
 ) -> None:
-    """Write a finished run's numbers into its W&B summary.
+    """Write a finished run's numbers into its W&B summary, and log those of its test.
 
     The record's last row has the plain keys (`test/clip_hit1`). Keys of earlier rows begin with the row's name. `best`
     holds what validation chose: its `val/video_hit1` is shown as `best/val_video_hit1`.
@@ -45,7 +45,9 @@ def log_record(
         numbers = _numbers(record) | {f"best/{key.replace('/', '_')}": value for key, value in (best or {}).items()}
         if is_private(run):  # the id may hold the name of the data set's folder
             del numbers["record"]
-        run.summary.update({key: value for key, value in numbers.items() if value is not None})
+        numbers = {key: value for key, value in numbers.items() if value is not None}
+        run.log({key: value for key, value in numbers.items() if key.startswith("test/")})  # W&B draws what is logged
+        run.summary.update(numbers)
         if video_scores is None or targets is None or is_private(run):
             return
         confusion = confusion_matrix(video_scores, targets)

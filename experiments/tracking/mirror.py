@@ -58,6 +58,20 @@ def resolve_mode(mode: str) -> str:
         return "online"  # there are credentials, but malformed ones: the attempt to use them says what is wrong
 
 
+def sign_in() -> None:
+    """Use the account that is stored here, online whatever WANDB_MODE says. Raises ValueError where there is none."""
+    import wandb
+
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # nothing here knows which of the runs are private
+    os.environ.pop("WANDB_MODE", None)  # with `offline`, W&B looks for no credentials
+    wandb.setup(wandb.Settings(silent=True, mode="online"))
+    try:
+        if not wandb.login(prompt=False, verify=True):
+            raise wandb.errors.UsageError("no credentials found, `wandb login` stores them")
+    except wandb.Error as error:
+        raise ValueError(f"W&B: {' '.join(str(error).split())}; nothing was sent") from None
+
+
 @contextmanager
 def tracked_run(
     settings: WandbConfig,
@@ -164,7 +178,7 @@ def only_a_mirror(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        print(f"W&B: {what} failed ({_reason(error)}); the results here are whole", flush=True)
+        print(f"W&B: {what} failed ({one_line(error)}); the results here are whole", flush=True)
 
 
 def _start(mode: str, private: bool, arguments: dict[str, Any]) -> WandbLogger | None:
@@ -191,7 +205,7 @@ def _start(mode: str, private: bool, arguments: dict[str, Any]) -> WandbLogger |
         _ = logger.experiment  # starts it now, so that a refusal shows before training
         return logger
     except Exception as error:  # W&B's own are not all of one kind
-        reason = _reason(error)
+        reason = one_line(error)
     if mode == "offline":
         print(f"W&B: cannot start ({reason}); this run goes on without it", flush=True)
         return None
@@ -201,7 +215,7 @@ def _start(mode: str, private: bool, arguments: dict[str, Any]) -> WandbLogger |
     return _start("offline", private, arguments)
 
 
-def _reason(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An error in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 

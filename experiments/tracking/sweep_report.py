@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ def log_report(settings: WandbConfig, sweep: str, sections: list[Section], folde
                 run.log(_charts(section, name or "report"))
         if not is_private(run):
             run.log_artifact(_table_file(sweep, ours))
+
+
+def own_sections(sections: list[Section], run_ids: Collection[str]) -> list[Section]:
+    """The sections of tables that have rows of some runs."""
+    shown = [(section, "".join(f",{row.get('runs')}," for row in section.csv)) for section in sections]
+    return [section for section, ids in shown if any(f",{run_id}," in ids for run_id in run_ids)]
+
+
+def table_keys(sections: list[Section]) -> list[str]:
+    """The keys under which a report that is not private logs the tables of some sections; of none, a single one's."""
+    return [f"{name or 'report'}/table" for name, _ in _named(sections, private=False)] or ["report/table"]
 
 
 def _named(sections: list[Section], private: bool) -> list[tuple[str, Section]]:

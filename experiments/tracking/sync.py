@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from experiments.records.lock import holder
-from experiments.tracking.mirror import data_folder, uploaded_mark, wandb_id
+from experiments.tracking.mirror import data_folder, sign_in, uploaded_mark, wandb_id
 
 EMPTY = 7  # bytes of a log that has a header and nothing else
 
@@ -29,7 +29,7 @@ def sync(results: Path) -> int:
         print(f"no offline run in {results / 'wandb'} waits for its upload")
     if waiting:
         os.environ.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "3")  # by itself W&B tries for minutes without a server
-        _sign_in()
+        sign_in()
     failed = _upload(waiting, results)
     if failed:
         print(f"{len(failed)} of {len(waiting)} did not go:", *failed, sep="\n  ", file=sys.stderr)
@@ -54,19 +54,6 @@ def _look(results: Path) -> tuple[list[Path], int]:
         else:
             waiting.append(log)
     return waiting, unfinished
-
-
-def _sign_in() -> None:
-    import wandb
-
-    os.environ["WANDB_ERROR_REPORTING"] = "false"  # nothing here knows which of the runs are private
-    os.environ.pop("WANDB_MODE", None)  # with `offline`, W&B looks for no credentials
-    wandb.setup(wandb.Settings(silent=True, mode="online"))
-    try:
-        if not wandb.login(prompt=False, verify=True):
-            raise wandb.errors.UsageError("no credentials found, `wandb login` stores them")
-    except wandb.Error as error:
-        raise ValueError(f"W&B: {' '.join(str(error).split())}; nothing was sent") from None
 
 
 def _upload(logs: list[Path], results: Path) -> list[Path]:

@@ -36,6 +36,15 @@ from vidfusion.votes import Votes
 
 def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> int:
     """Do what `--test` says; returns 0. Raises ValueError or OSError for anything wrong with file, settings or data."""
+    results = make_test(checkpoint, changes, other_data)
+    return update(results).show() if results else 0
+
+
+test.__test__ = False  # the name is not a test's
+
+
+def make_test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> Path | None:
+    """Test a checkpoint; returns the folder of results whose tables that changes. Raises as `test` does."""
     trained = load_trained(checkpoint, changes, other_data)
     run, model = trained.run, trained.model
     _check_places(trained, changes)
@@ -52,24 +61,25 @@ def test(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> 
     started = time.monotonic()
     trainer.test(model, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
-        return 0
+        return None
     record = _record(trained, data, time.monotonic() - started, same)
-    record.command = shlex.join(
-        ["python", "experiments/run.py", "--test", str(checkpoint), *changes, *["--other-data"] * other_data]
-    )
+    record.command = command_of(checkpoint, changes, other_data)
     for row in record.rows:
         print(f"{row.name}: {', '.join(f'{name} {value:.1%}' for name, value in _numbers(row).items())}")
     if same and not trained.changed:
         print(_compare(trained, record))
-        return 0
+        return None
     _write(trained, data, record)
     if same:
-        return update(Path(run.results)).show()
+        return Path(run.results)
     print("the data are not those that it was trained on, so the tables leave it out")
-    return 0
+    return None
 
 
-test.__test__ = False  # the name is not a test's
+def command_of(checkpoint: Path, changes: Sequence[str], other_data: bool = False) -> str:
+    """The command that makes a test."""
+    words = ["--test", str(checkpoint), *changes, *["--other-data"] * other_data]
+    return shlex.join(["python", "experiments/run.py", *words])
 
 
 def _check_places(trained: Trained, changes: Sequence[str]) -> None:
@@ -125,12 +135,15 @@ def _record(trained: Trained, data: VideoDataModule, seconds: float, same: bool)
     return record
 
 
+def tested_by(own: str, trained_by: str) -> str:
+    """The hash of the code of a test: of two, or the tables would take networks of different code for seeds of one."""
+    return own if own == trained_by else digest([own, trained_by])
+
+
 def _write(trained: Trained, data: VideoDataModule, record: Record) -> None:
     """Write the record and the scores of a changed test into a folder of its own, and log it to W&B. Raises Busy."""
     run, votes, lists = trained.run, trained.model.test_votes, data.lists
-    own, trained_by = record.code.hash, trained.provenance["made_of"][0]
-    if own != trained_by:  # or the tables would take networks of different code for seeds of one
-        record.code.hash = digest([own, trained_by])
+    record.code.hash = tested_by(record.code.hash, trained.provenance["made_of"][0])
     folder = Path(run.results) / "runs" / record.id
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):

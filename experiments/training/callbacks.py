@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
+
+PAUSE = 0.5  # seconds between two words on how far a training is
 
 
 class StopAfter(Callback):
@@ -26,7 +29,12 @@ class StopAfter(Callback):
 
 
 class Progress(Callback):
-    """Shows a bar at a terminal; elsewhere, or in a sweep, a line at each tenth with the time left."""
+    """Shows a bar at a terminal; elsewhere, or in a sweep, a line at each tenth with the time left.
+
+    In a sweep, `tell(step, steps, loss)` is called every half second at most.
+    """
+
+    tell: ClassVar[Callable[[int, int, float], None] | None] = None
 
     def __init__(self, name: str, steps: int, test_batches: int) -> None:
         self.name, self.steps, self.test_batches = name, steps, test_batches
@@ -39,13 +47,17 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Start the bar, and the clock of the lines."""
-        self.started, self.first = time.monotonic(), trainer.global_step
+        self.started = self.told = time.monotonic()
+        self.first = trainer.global_step
         self.bar = self._make_bar("train", "step", self.steps, self.first)
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Show the step."""
         step = trainer.global_step
         self.bar.update(step - self.bar.n)
+        if self.tell is not None and time.monotonic() - self.told > PAUSE:
+            self.tell(step, self.steps, outputs["loss"].item())
+            self.told = time.monotonic()
         if self.bar.disable and step % max(1, self.steps // 10) == 0:
             left = (time.monotonic() - self.started) / (step - self.first) * (self.steps - step)
             loss = outputs["loss"].item()

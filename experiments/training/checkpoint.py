@@ -1,15 +1,14 @@
-"""Checkpoints that are whole, when they are written, and how far a run has come by them."""
+"""Checkpoints that are whole, and when they are written."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import torch
@@ -18,24 +17,6 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from datamodules.files import replaced
 from experiments.training.bookkeeping import StopOnDivergence
-
-
-class Saved(NamedTuple):
-    """A checkpoint: what its run is made of, and how many of the training's steps it has behind it."""
-
-    made_of: list[str]
-    step: int
-    steps: int
-
-
-def read_progress(checkpoint: Path) -> Saved | None:
-    """How far a run has come by a checkpoint; None if there is none that can be read."""
-    try:
-        saved = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)
-        provenance = saved["vidfusion"]["provenance"]
-        return Saved(provenance["made_of"], saved["global_step"], provenance.get("steps", 0))
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError):
-        return None
 
 
 class KeepCheckpoint(Checkpoint):

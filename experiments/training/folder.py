@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from experiments.records.files import read_record
-from experiments.training.checkpoint import read_progress
+from experiments.training.progress import read_progress
 
 PARTS = ("best.ckpt", "last.ckpt", "validation.npz", "scores.npz", "record.json")  # the record says that all is there
 

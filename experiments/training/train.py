@@ -32,8 +32,9 @@ from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
 from experiments.training.build import check_accelerator, make_data, make_model, make_trainer, public_config
 from experiments.training.callbacks import Progress, StopAfter
-from experiments.training.checkpoint import KeepCheckpoint, disk_problem, read_progress
+from experiments.training.checkpoint import KeepCheckpoint, disk_problem
 from experiments.training.folder import clean, keep, publish, unfinished
+from experiments.training.progress import read_progress
 from vidfusion.classifier import VideoClassifier
 
 # Lightning's advice on loggers, workers and folders says nothing about a run.

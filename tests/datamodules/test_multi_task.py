@@ -136,10 +136,3 @@ def test_each_data_set_has_a_fingerprint(root):
     (root / "second" / "other.csv").write_text(lines)
     changed = make(root, manifest=str(root / "second" / "other.csv"))
     assert changed.fingerprint() == data.fingerprint() and changed.fingerprints()[1] != data.fingerprints()[1]
-
-
-def test_both_stores_must_be_built_to_be_found(root, tmp_path):
-    data = make(root)
-    assert data.find_stores()[0]
-    data.second.dataset = replace(data.second.dataset, stores=str(tmp_path))
-    assert not data.find_stores()[0]

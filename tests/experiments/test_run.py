@@ -111,6 +111,17 @@ class TestSweep:
         assert main(["--table", f"results={place[0]}/results"]) == 0
         assert table.read_text() == before
 
+    def test_tests_its_networks_with_clips_played_otherwise(self, place, swept, capsys):
+        words = [*place[1], "wandb.mode=disabled", "--only", "strategy=single_frame,late_fusion"]
+        assert main(["--sweep", "fusion", *words, "--time", "reversed"]) == 0
+        assert "2 of 2 tests of fusion are there" in capsys.readouterr().out
+        found = [record_in(path.parent) for path in (place[0] / "results" / "runs").glob("*-test-*/record.json")]
+        before = records(place[0])
+        assert sorted(record["test"]["run"] for record in found) == sorted(
+            before[name]["id"] for name in ("single_frame", "late_fusion")
+        )
+        assert "clips played reversed" in (place[0] / "results" / "table.md").read_text()
+
     def test_goes_on_after_a_point_that_fails(self, place, swept, tmp_path, capsys):
         words = [f"results={tmp_path}/results", "wandb.mode=disabled", "sampling.frames=2", "training.steps=2"]
         assert main(["--sweep", "fusion", "--only", "strategy=single_frame,slow_fusion", *place[1], *words]) == 1

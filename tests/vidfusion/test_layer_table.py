@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.factories import network, parameters
-from vidfusion.classifier import ClipShape
 from vidfusion.layer_table import clip_inputs, layer_table, multiply_adds
+from vidfusion.settings import ClipShape
 
 
 class Net(nn.Module):

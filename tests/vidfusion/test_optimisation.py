@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from tests.factories import network
-from vidfusion.optimisation import TrainingConfig, highest_rate, initialise, remedy
+from vidfusion.optimisation import highest_rate, initialise, remedy
+from vidfusion.settings import TrainingConfig
 
 # Standard deviations and biases of the layers: Krizhevsky et al. 2012, section 5, whose network Karpathy's is; C3D's
 # release; LRCN's; and of CNN-M, Gaussians and no more.

@@ -1,6 +1,7 @@
 """What every strategy must do, for each line of the registry and each preset; and how each one sees time."""
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ from torch import Tensor, nn
 from experiments.settings.compose import compose
 from experiments.settings.presets import names
 from tests.factories import clips_of, network, one_hot, parameters
-from vidfusion.classifier import ClipShape, VideoClassifier
+from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import multiply_adds
-from vidfusion.optimisation import TrainingConfig
-from vidfusion.strategies import STRATEGIES
+from vidfusion.settings import ClipShape, TrainingConfig
+from vidfusion.strategies import STRATEGIES, create, list_strategies, strategy_class
 
 # All but those of two_stream that differ in a clip or a number only.
 PRESETS = [name for name in names("strategy") if not name.startswith("two_stream_") or "multi_task" in name]
@@ -24,11 +25,11 @@ CLIPS = {"cnn_lstm": (16, 16, 16), "conv3d_lstm": (18, 0, 2), "tsn": (3, 6, 3)} 
 
 def of_registry(name: str, size: str = "tiny", **settings: object) -> VideoClassifier:
     """A strategy on a clip that suits it, without a preset."""
-    kind = STRATEGIES[name]
+    kind, config = strategy_class(name), STRATEGIES[name].settings(size=size, **settings)
     flow = "flow" in inspect.signature(kind.forward).parameters
     frames, fields, snippets = CLIPS.get(name, (1, 4, 1) if flow else (16, 0, 1))
-    clip = ClipShape(frames, fields, kind.nets[size].crop, 20.0, snippets=snippets)
-    return kind(kind.Config(size=size, **settings), clip, CLASSES, TrainingConfig())
+    clip = ClipShape(frames, fields, config.network().crop, 20.0, snippets=snippets)
+    return kind(config, clip, CLASSES, TrainingConfig())
 
 
 def small_crop(preset: str) -> int:
@@ -70,7 +71,7 @@ def convolutions(module: nn.Module) -> list[nn.Module]:
 
 def test_every_strategy_has_a_preset():
     classes = {compose([f"strategy={preset}"]).strategy_class for preset in names("strategy")}
-    assert classes == set(STRATEGIES.values())
+    assert classes == set(map(strategy_class, STRATEGIES))
 
 
 @every_preset
@@ -105,10 +106,10 @@ def test_every_size_takes_its_own_crop(preset, size):
 
 @every_strategy
 def test_too_few_frames_are_refused(name):
-    least = STRATEGIES[name].least_frames
+    least = strategy_class(name).least_frames
     shape = of_registry(name).clip._replace(frames=least - 1, snippets=1)
     with pytest.raises(ValueError, match=rf"^{name} needs sampling\.frames >= {least}, got {least - 1}$"):
-        STRATEGIES[name](STRATEGIES[name].Config(), shape, CLASSES, TrainingConfig())
+        strategy_class(name)(STRATEGIES[name].settings(), shape, CLASSES, TrainingConfig())
 
 
 def test_two_stream_needs_one_frame_and_flow():
@@ -124,7 +125,7 @@ def test_dropout_is_the_networks_own_unless_set(name):
     for given in (None, 0.25, 0.0):
         with torch.device("meta"):
             model = of_registry(name, "small", dropout=given)
-        expected = STRATEGIES[name].nets["small"].dropout if given is None else given
+        expected = STRATEGIES[name].settings.nets["small"].dropout if given is None else given
         rates = {layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)}
         assert rates == {expected} or (rates == set() and expected == 0)
 
@@ -288,3 +289,32 @@ def test_two_stream_subtracts_each_whole_fields_mean_displacement(subtract):
     pixels = torch.tensor([[[0.0, 20.0, -20.0]] * 2])
     expected = (pixels - means if subtract else pixels)[..., None, None].expand(1, 2, 3, 32, 32)
     torch.testing.assert_close(model.inputs(batch)["flow"], expected)
+
+
+# -- from Python -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list_strategies())
+def test_a_created_network_is_the_presets(name):
+    run = compose([f"strategy={'lecture_3d' if name == 'lecture' else name}", "dataset=ucf101", "training.lr=0.3"])
+    with torch.device("meta"):
+        model = create(name, CLASSES, training={"lr": 0.3})
+        expected = run.strategy_class(run.model, run.clip_shape(), CLASSES, run.training)
+    assert model.clip == run.clip_shape()._replace(flow_follows=True) and model.training_config.lr == 0.3
+    assert [p.shape for p in model.parameters()] == [p.shape for p in expected.parameters()]
+    assert model.example_input_array.keys() == set(model.modalities)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("slow_fusio", {}, "slow_fusio: no such strategy. Did you mean slow_fusion or late_fusion?"),
+        ("c3d", {"siz": "small"}, "siz: no such setting. Did you mean size?"),
+        ("c3d", {"training": {"l_r": 1}}, "l_r: no such setting. Did you mean lr?"),
+        ("c3d", {"dropout": 2}, "model.dropout=2: expected 0 or more, below 1"),
+        ("slow_fusion", {"frames": 4}, "slow_fusion needs sampling.frames >= 10, got 4"),
+    ],
+)
+def test_what_does_not_exist_or_fit_is_said_as_on_the_command_line(name, settings, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        create(name, CLASSES, **settings)

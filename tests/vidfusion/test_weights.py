@@ -23,14 +23,14 @@ from tests.vidfusion.weight_files import (
     saved,
     weights_of,
 )
-from vidfusion.strategies.c3d import C3D
+from vidfusion.nets.c3d import NETS
 from vidfusion.weights import load_weights
 
 
 @pytest.fixture
 def narrow(monkeypatch):
     """C3D at `size=small` is NARROW."""
-    monkeypatch.setitem(C3D.nets, "small", NARROW)
+    monkeypatch.setitem(NETS, "small", NARROW)
 
 
 # -- the ports -------------------------------------------------------------------------------------------------------

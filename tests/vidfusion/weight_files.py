@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from experiments.settings.compose import compose
 from vidfusion.classifier import VideoClassifier
-from vidfusion.optimisation import TrainingConfig
-from vidfusion.strategies.c3d import NETS
+from vidfusion.nets.c3d import NETS
+from vidfusion.settings import TrainingConfig
 from vidfusion.weights import load_weights
 
 CLASSES = 5

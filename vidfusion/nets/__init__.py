@@ -1,1 +1,1 @@
-"""Frame CNNs as tables, one file per paper, and the blocks that build them."""
+"""Networks as tables, a file per paper, with what can be set of them; and the blocks that build them."""

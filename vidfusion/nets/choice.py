@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Optional, Protocol
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Protocol
 
 from vidfusion.nets.frame_net import FrameNet, PerChannel
 from vidfusion.ranges import Ranged, number
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 @dataclass
 class StrategyConfig(Ranged):
-    """Settings that every strategy has (config node `model`); a strategy adds its own.
+    """Settings that every strategy has (config node `model`); a strategy adds its own, and its `nets` by size.
 
     size:          `tiny` (32 pixels, for the embedded data set), `small`, or `published`
     dropout:       share of units dropped before the classifier and in fully connected layers, 0 to below 1 (unset: the
@@ -43,6 +44,16 @@ class StrategyConfig(Ranged):
     channel_order: Literal["rgb", "bgr"] = "rgb"
     mean: Optional[list[float]] = number()  # noqa: UP045
     std: Optional[list[float]] = number(above=0)  # noqa: UP045
+
+    nets: ClassVar[dict[str, Any]]  # a Net for each size
+
+    def network(self) -> Net:
+        """The table of the network that the settings describe. Raises ValueError for settings that do not fit."""
+        return choose_net(self.nets, self)
+
+    def other_data(self) -> list[tuple[str, dict[str, Any]]]:
+        """Names and settings of data sets that it is trained on beside the run's own; none in nearly all strategies."""
+        return []
 
 
 class Net(Protocol):

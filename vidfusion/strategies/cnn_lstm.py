@@ -34,50 +34,13 @@ of them. BatchNorm in `tiny` sees all frames of a batch.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Optional
-
 import torch
 from torch import Tensor, nn
 
-from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.classifier import VideoClassifier
 from vidfusion.nets.blocks import Classifier, feature_shape, frame_cnn, fully_connected
-from vidfusion.nets.frame_net import Conv, FrameNet
-from vidfusion.nets.karpathy import KARPATHY
-from vidfusion.nets.lrcn import LRCN_HYBRID
-from vidfusion.ranges import number
-
-NETS = {
-    "published": LRCN_HYBRID,
-    "small": dataclasses.replace(KARPATHY["small"], fc=(512,)),
-    "tiny": dataclasses.replace(
-        KARPATHY["tiny"],
-        convs=(Conv(8, 5, 2, 2), Conv(16, 3, 1, 1, pool=(2, 2)), *(3 * (Conv(32, 3, 1, 1),))),
-        fc=(128,),
-    ),
-}
-
-
-@dataclass
-class LSTMConfig(StrategyConfig):
-    """hidden: cells of each LSTM layer;  layers: LSTMs one above the other (unset: the size's own)
-    gain:   the loss of step t of T counts 1 (`constant`) or t / T (`linear`)
-    answer: a clip's probabilities are the `mean` over steps, the `last` step's, the `max` over steps, or the mean
-            `weighted` by t / T; the max is divided by its sum
-    """
-
-    hidden: Optional[int] = number(least=1)  # noqa: UP045 - see StrategyConfig
-    layers: Optional[int] = number(least=1)  # noqa: UP045
-    gain: Literal["constant", "linear"] = "constant"
-    answer: Literal["mean", "last", "max", "weighted"] = "mean"
-
-
-@dataclass
-class CNNLSTMConfig(LSTMConfig):
-    """flow_weight: share of the flow stream in a clip's probabilities (the paper tries 1/2 and 2/3)"""
-
-    flow_weight: float = number(2 / 3, least=0, below=1)
+from vidfusion.nets.frame_net import FrameNet
+from vidfusion.settings import ClipShape
 
 
 class OverTime(VideoClassifier):
@@ -103,8 +66,6 @@ class OverTime(VideoClassifier):
 class CNNLSTM(OverTime):
     """A frame CNN under an LSTM, on frames and on flow; see the file's docstring."""
 
-    Config = CNNLSTMConfig
-    nets: ClassVar[dict[str, FrameNet]] = NETS
     streams = ("rgb", "flow")
     least_frames = 2
     order_matters = True

@@ -21,34 +21,13 @@ then 3 and 2 frames; `tiny` is wider, with global average pooling.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import ClassVar
-
 from torch import Tensor, nn
 
-from vidfusion.classifier import ClipShape
 from vidfusion.nets.blocks import Classifier, feature_shape, frame_cnn, fully_connected
-from vidfusion.nets.frame_net import Conv, Extent, FrameNet
-from vidfusion.strategies import cnn_lstm
-from vidfusion.strategies.cnn_lstm import LSTMConfig, OverTime
+from vidfusion.nets.frame_net import Extent, FrameNet
+from vidfusion.settings import ClipShape
+from vidfusion.strategies.cnn_lstm import OverTime
 
-BACCOUCHE = FrameNet(
-    convs=(Conv(7, 7, pool=(2, 2)), Conv(35, 5, pool=(2, 2)), Conv(5, 3)),
-    fc=(50,),
-    resize=(60, 60),
-    crop=54,
-    dropout=0.0,
-    std=58.0,
-)
-NETS = {
-    "published": BACCOUCHE,
-    "small": cnn_lstm.NETS["small"],
-    "tiny": dataclasses.replace(
-        cnn_lstm.NETS["tiny"],
-        convs=(Conv(16, 5, 2, 2), Conv(16, 3, 1, 1, pool=(2, 2)), *(3 * (Conv(48, 3, 1, 1),))),
-        fc=(),
-    ),
-}
 REACH: dict[str, tuple[Extent, ...]] = {"published": ((5, 1), (3, 1), (3, 1))}  # frames and stride of convolutions
 WINDOW = 9  # frames, at least
 CELLS = {"published": 50, "small": 256, "tiny": 128}
@@ -57,8 +36,6 @@ CELLS = {"published": 50, "small": 256, "tiny": 128}
 class Conv3DLSTM(OverTime):
     """3-D convolutions under an LSTM; see the file's docstring."""
 
-    Config = LSTMConfig
-    nets: ClassVar[dict[str, FrameNet]] = NETS
     least_frames = WINDOW
     order_matters = True
 

@@ -11,29 +11,16 @@ the single-resolution network's, and together twice its channels.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidfusion.classifier import StrategyConfig, VideoClassifier
+from vidfusion.classifier import VideoClassifier
 from vidfusion.nets.blocks import frame_cnn
 from vidfusion.nets.frame_net import Extent, FrameNet
-from vidfusion.nets.karpathy import KARPATHY
-
-
-@dataclass
-class KarpathyConfig(StrategyConfig):
-    """resolution: `full`; `multires`: a fovea and a context stream of half the side; or the `fovea` or `context` alone
-    pooling:    `max`, or `average`, which the C3D paper says slow fusion has in its first three layers
-    """
-
-    resolution: Literal["full", "multires", "fovea", "context"] = "full"
-    pooling: Literal["max", "average"] = "max"
 
 
 def fovea(rgb: Tensor) -> Tensor:
@@ -65,25 +52,7 @@ class Resolutions(nn.Module):
 class KarpathyClassifier(VideoClassifier):
     """A strategy on Karpathy's frame net, at full resolution or in two streams."""
 
-    Config = KarpathyConfig
-    nets = KARPATHY
-
     def convolutions(self, net: FrameNet, time: Sequence[Extent] = ()) -> nn.Module:
         """The frame net, or one for each resolution: (N, 3, T, H, W) -> (N, C', T', H', W'). See `frame_cnn`."""
         chosen = {"full": (), "multires": ("fovea", "context")}.get(self.config.resolution, (self.config.resolution,))
         return Resolutions({name: frame_cnn(net, 3, time) for name in chosen}) if chosen else frame_cnn(net, 3, time)
-
-    @classmethod
-    def network(cls, config: KarpathyConfig) -> FrameNet:
-        """The size's net; for the streams without its last pooling, and with the paper's 178 pixels for 170."""
-        net = dataclasses.replace(super().network(config), pooling=config.pooling)
-        if config.resolution == "full" and (config.pooling == "max" or not config.backbone):
-            return net
-        if config.backbone:
-            raise ValueError(
-                f"model.resolution={config.resolution}, model.pooling={config.pooling}: with "
-                f"model.backbone={config.backbone} expected full and max; they belong to Karpathy's own net"
-            )
-        last = max(index for index, conv in enumerate(net.convs) if conv.pool)
-        convs = [dataclasses.replace(conv, pool=conv.pool if i != last else None) for i, conv in enumerate(net.convs)]
-        return dataclasses.replace(net, convs=tuple(convs), crop=178 if config.size == "published" else net.crop)

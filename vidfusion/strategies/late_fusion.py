@@ -27,10 +27,10 @@ import dataclasses
 
 from torch import Tensor
 
-from vidfusion.classifier import ClipShape
 from vidfusion.nets.blocks import classifier_head
 from vidfusion.nets.frame_net import FrameNet
 from vidfusion.nets.karpathy import KARPATHY
+from vidfusion.settings import ClipShape
 from vidfusion.strategies.karpathy import KarpathyClassifier
 
 NETS = {**KARPATHY, "tiny": dataclasses.replace(KARPATHY["tiny"], fc=(128,))}

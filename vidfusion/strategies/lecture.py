@@ -18,33 +18,17 @@ The lecture prints neither ReLUs nor the MLP's width; here a ReLU follows each c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from torch import Tensor, nn
 
-from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.classifier import VideoClassifier
 from vidfusion.nets.blocks import classifier_head
 from vidfusion.nets.frame_net import FrameNet
-
-TOY = FrameNet(convs=(), fc=(64,), resize=(64, 64), crop=64, std=58.0, dropout=0.0)
-
-
-@dataclass
-class LectureConfig(StrategyConfig):
-    """fusion: `late`, `early` or `3d`
-    head:   `gap`, the mean over all places and frames, or `flatten` them into an MLP
-    """
-
-    fusion: Literal["late", "early", "3d"] = "3d"
-    head: Literal["gap", "flatten"] = "gap"
+from vidfusion.settings import ClipShape
 
 
 class Lecture(VideoClassifier):
     """One of the three toy networks; see the file's docstring."""
 
-    Config = LectureConfig
-    nets = dict.fromkeys(("tiny", "small", "published"), TOY)  # there is nothing to scale
     least_frames = 4  # as many as its pooling spans
 
     def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:

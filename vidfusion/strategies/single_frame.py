@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vidfusion.classifier import ClipShape
 from vidfusion.nets.blocks import classifier_head
 from vidfusion.nets.frame_net import FrameNet
+from vidfusion.settings import ClipShape
 from vidfusion.strategies.karpathy import KarpathyClassifier
 
 

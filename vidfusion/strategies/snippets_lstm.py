@@ -16,35 +16,18 @@ frame CNN of `cnn_lstm` and fewer, narrower LSTMs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
-
 from torch import Tensor
 
-from vidfusion.classifier import ClipShape
-from vidfusion.nets.choice import torchvision_net
 from vidfusion.nets.frame_net import FrameNet
-from vidfusion.strategies import cnn_lstm
-from vidfusion.strategies.cnn_lstm import FrameLSTM, LSTMConfig, OverTime
+from vidfusion.settings import ClipShape
+from vidfusion.strategies.cnn_lstm import FrameLSTM, OverTime
 
-GOOGLENET = torchvision_net("googlenet", "published", mean=127.5, std=127.5)
-NETS = {**cnn_lstm.NETS, "published": GOOGLENET}
 LSTMS = {"published": (512, 5), "small": (256, 3), "tiny": (64, 2)}  # cells, layers
-
-
-@dataclass
-class SnippetsLSTMConfig(LSTMConfig):
-    """As `cnn_lstm`'s, with the paper's choices."""
-
-    gain: Literal["constant", "linear"] = "linear"
-    answer: Literal["mean", "last", "max", "weighted"] = "weighted"
 
 
 class SnippetsLSTM(OverTime):
     """Stacked LSTMs on a frame CNN; see the file's docstring."""
 
-    Config = SnippetsLSTMConfig
-    nets: ClassVar[dict[str, FrameNet]] = NETS
     least_frames = 2
     order_matters = True
 

@@ -21,41 +21,19 @@ Deviations: the frame CNN is torchvision's GoogLeNet, as in `snippets_lstm`; `sm
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import ClassVar, Literal
-
 from torch import Tensor, nn
 
-from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.classifier import VideoClassifier
 from vidfusion.nets.blocks import Classifier, feature_shape, frame_cnn
 from vidfusion.nets.frame_net import FrameNet
-from vidfusion.nets.karpathy import KARPATHY
-from vidfusion.strategies.cnn_lstm import NETS as LSTM_NETS
-from vidfusion.strategies.snippets_lstm import GOOGLENET
+from vidfusion.settings import ClipShape
 
 WINDOW, STEP = 10, 5  # frames
 TIME_KERNELS = 256
 
-NETS = {
-    "published": dataclasses.replace(GOOGLENET, fc=(4096, 4096), dropout=0.5),
-    "small": KARPATHY["small"],
-    "tiny": dataclasses.replace(LSTM_NETS["tiny"], fc=(128, 128)),
-}
-
-
-@dataclass
-class SnippetsPoolConfig(StrategyConfig):
-    """pooling: where the maximum is taken: `conv`, `late`, `slow`, `local` or `time_conv`; see the file's docstring"""
-
-    pooling: Literal["conv", "late", "slow", "local", "time_conv"] = "conv"
-
 
 class SnippetsPool(VideoClassifier):
     """Feature pooling over a long clip; see the file's docstring."""
-
-    Config = SnippetsPoolConfig
-    nets: ClassVar[dict[str, FrameNet]] = NETS
 
     least_frames = 2
 
@@ -97,15 +75,6 @@ class SnippetsPool(VideoClassifier):
         if pooling == "local":
             return self.classifier(local.flatten(1))
         return self.classifier(self.fc2(local.amax(1)))
-
-    @classmethod
-    def network(cls, config: SnippetsPoolConfig) -> FrameNet:
-        """The table of the network; a backbone takes the size's own fully connected layers."""
-        net = super().network(config)
-        if not config.backbone or config.head == "gap":
-            return net
-        own = cls.nets[config.size]
-        return dataclasses.replace(net, fc=own.fc, dropout=own.dropout if config.dropout is None else config.dropout)
 
 
 def _connected(features: int, width: int, dropout: float) -> nn.Sequential:

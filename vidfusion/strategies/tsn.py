@@ -24,33 +24,17 @@ norms are trained; warped flow is left out; flow is OpenCV's DIS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor
 
-from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.classifier import VideoClassifier
 from vidfusion.nets.blocks import image_network
-from vidfusion.nets.choice import torchvision_net
-from vidfusion.nets.cnn_m import CNN_M_2048
 from vidfusion.nets.frame_net import FrameNet
-from vidfusion.ranges import number
-
-NETS = {**CNN_M_2048, "published": torchvision_net("googlenet", "published", mean=127.5, std=127.5)}
-
-
-@dataclass
-class TSNConfig(StrategyConfig):
-    """flow_weight: share of the temporal stream in a clip's probabilities (section 4.2: 1 to 1.5, that is 0.6)"""
-
-    flow_weight: float = number(0.6, least=0, below=1)
+from vidfusion.settings import ClipShape
 
 
 class TSN(VideoClassifier):
     """The spatial and the temporal network, each on all snippets; see the file's docstring."""
 
-    Config = TSNConfig
-    nets: ClassVar[dict[str, FrameNet]] = NETS
     order_matters = True
     streams = ("rgb", "flow")
 

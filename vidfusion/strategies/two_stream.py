@@ -32,40 +32,22 @@ Deviations: flow is OpenCV's DIS, not Brox's; trajectories are followed within t
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Literal, Optional
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidfusion.classifier import ClipShape, StrategyConfig, VideoClassifier
+from vidfusion.classifier import VideoClassifier
 from vidfusion.nets.blocks import image_network
-from vidfusion.nets.cnn_m import CNN_M_2048
+from vidfusion.nets.cnn_m import TwoStreamConfig
 from vidfusion.nets.frame_net import FrameNet
 from vidfusion.optimisation import freeze_all_but_last
-from vidfusion.ranges import number
-
-
-@dataclass
-class TwoStreamConfig(StrategyConfig):
-    """stacking:         `flow` at the same place in every field, or along each pixel's `trajectory` (section 3.1)
-    mean_subtraction: subtract from each flow field its mean displacement (section 3.1)
-    spatial_dropout:  of the spatial stream (unset: `dropout`, as in the temporal one)
-    spatial_training: `all` layers of the spatial stream, or of a trained one the `last_layer` only (section 6, table 1)
-    """
-
-    stacking: Literal["flow", "trajectory"] = "flow"
-    mean_subtraction: bool = True
-    spatial_dropout: Optional[float] = number(least=0, below=1)  # noqa: UP045 - see StrategyConfig
-    spatial_training: Literal["all", "last_layer"] = "all"
+from vidfusion.settings import ClipShape
 
 
 class TwoStream(VideoClassifier):
     """The spatial and the temporal network; see the file's docstring."""
 
-    Config = TwoStreamConfig
-    nets = CNN_M_2048
     order_matters = True
     streams = ("spatial", "temporal")
 

@@ -14,44 +14,25 @@ from `two_stream`, and classifier 2 answers no test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
-from vidfusion.classifier import ClipShape
 from vidfusion.nets.blocks import Classifier
 from vidfusion.nets.frame_net import FrameNet
-from vidfusion.ranges import number
-from vidfusion.strategies.two_stream import TwoStream, TwoStreamConfig
-
-
-@dataclass
-class TwoStreamMultiTaskConfig(TwoStreamConfig):
-    """second_dataset: the data set beside the run's own, a preset's name;  second_classes: how many classes it has
-    second_data:    its settings that differ from the preset's, such as {root: /data/hmdb51}
-    """
-
-    second_dataset: str = "hmdb51"
-    second_classes: int = number(51, least=2)
-    second_data: dict[str, Any] = field(default_factory=dict)
+from vidfusion.settings import ClipShape
+from vidfusion.strategies.two_stream import TwoStream
 
 
 class TwoStreamMultiTask(TwoStream):
     """The two streams and a second classifier for the temporal one; see the file's docstring."""
 
-    Config = TwoStreamMultiTaskConfig
     clips_per_step: ClassVar[dict[str, int]] = {"temporal": 2}  # one of each data set
 
     def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
         """The two streams, and a second classifier on the temporal one's features."""
         super().build(net, clip, num_classes)
         self.second = Classifier(self.temporal[-1].in_features, self.config.second_classes)
-
-    @classmethod
-    def other_data(cls, config: TwoStreamMultiTaskConfig) -> list[tuple[str, dict[str, Any]]]:
-        """The second data set."""
-        return [(config.second_dataset, config.second_data)]
 
     def setup(self, stage: str) -> None:
         """Raise ValueError where the second data set has other classes than the settings say."""

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.launch.grid import read_points
-from experiments.records.make import command
+from experiments.records.command import command
 from experiments.run import main
 from experiments.settings.compose import compose
 

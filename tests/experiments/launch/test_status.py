@@ -1,9 +1,13 @@
 """What --status shows of a folder, whatever lies in it."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from experiments.launch.status import error_of, states_of
+from datamodules.stored_data import StoredData
+from experiments.launch.status import error_of, made_from, states_of
 from experiments.records.provenance import code_hash
 from experiments.run import main
 from experiments.settings.compose import compose
@@ -66,3 +70,24 @@ def test_the_status_says_how_far_a_run_is(run):
     saved["vidfusion"]["provenance"]["made_of"] = [code_hash(run), "data"]
     torch.save(saved, unfinished(run.folder) / "last.ckpt")
     assert states_of([run])[0].detail.startswith("after step 13 of 26")
+
+
+@pytest.mark.parametrize("found", [[(True, "a"), (False, "b")], [(True, "a"), None]], ids=str)
+def test_a_run_on_two_data_sets_is_compared_only_where_both_stores_are_built(found, monkeypatch):
+    run = compose(["strategy=two_stream_multi_task", "dataset=ucf101", "model.second_data.root=there"])
+    answers = iter(found)
+    monkeypatch.setattr(StoredData, "find", lambda self: next(answers))
+    assert made_from(run, {})[1:] == (None, None if None in found else "a")
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--status"], ["--status", "stratgy=c3d"]], ids=" ".join)
+def test_it_is_said_without_waiting_for_pytorch(words, tmp_path):
+    settings = [f"{name}={tmp_path}" for name in ("data.root", "data.stores", "results")]
+    code = f"""
+import sys
+from experiments.run import main
+main({[*words, "--sweep", "fusion", *settings]})
+print({{"torch", "lightning", "torchvision", "torchmetrics", "wandb"}} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()", done.stdout

@@ -18,8 +18,8 @@ from experiments.launch import point, sweep
 from experiments.launch.processes import device_groups
 from experiments.launch.signals import Stopped, stop_on_signals
 from experiments.launch.status import Ingredients, State, made_from, state_of, states_of
+from experiments.records.command import command
 from experiments.records.lock import Busy, holder
-from experiments.records.make import command
 from experiments.records.provenance import code_hash
 from experiments.run import main
 from experiments.settings.compose import compose

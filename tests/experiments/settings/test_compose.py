@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from datamodules.datasets import DATASETS
-from experiments.records.make import command
+from experiments.records.command import command
 from experiments.settings.compose import compose
 from experiments.settings.presets import CONFIGS, names
-from vidfusion.strategies import STRATEGIES
+from vidfusion.strategies import STRATEGIES, strategy_class
 
 BASE = ["strategy=c3d"]
 
@@ -65,7 +65,7 @@ def test_published_recipes_are_the_papers(strategy, dataset, expected):
 
 def test_every_network_has_a_preset_and_no_two_are_the_same_on_the_lectures_clip():
     runs = [compose([f"strategy={strategy}", "clip=lecture"]) for strategy in names("strategy")]
-    assert {run.strategy_class for run in runs} == set(STRATEGIES.values())
+    assert {run.strategy_class for run in runs} == set(map(strategy_class, STRATEGIES))
     settings = [repr((run.strategy_class, run.model, run.sampling)) for run in runs]
     assert len(set(settings)) == len(settings)
 

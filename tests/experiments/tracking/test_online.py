@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from experiments.records.files import read_records
 from experiments.settings.compose import compose
 from experiments.tables.table import tables
+from experiments.tracking.dashboard import plain, what_to_show
+from experiments.tracking.panels import workspace
 from experiments.training.build import make_data
 from tests.experiments.tracking.wandb_server import ENTITY, Server
 from tests.factories import folder_of_videos, quiet_environment, small_run
@@ -194,6 +197,54 @@ def test_a_sweeps_report_arrives_once(place, ran):
     (table,) = [files["table.csv"].decode() for files in run.artifacts.values() if "table.csv" in files]
     assert len(table.splitlines()) == 1 + len(first.csv) + len(second.csv) and str(place) not in table
     assert len([row for row in run.history if f"{first.title}/table" in row]) == 1  # the second time replaces it
+
+
+def keys_of(view):
+    """The keys of what runs log that a workspace's panels, columns and order name."""
+    keys, found = {"metrics", "mediaKeys", "xAxis", "yAxis", "val", "columnOrder"}, set()
+
+    def walk(part):
+        for name, value in part.items() if isinstance(part, dict) else enumerate(part):
+            if name in keys:
+                found.update([value] if isinstance(value, str) else value)
+            elif isinstance(value, dict | list):
+                walk(value)
+
+    walk(view)
+    return {key.removeprefix("summary:") for key in found if key not in ("_step", "run:displayName")}
+
+
+def test_a_dashboards_panels_show_what_runs_log(place, ran):
+    server, _ = ran
+    own = small_run(place)
+    settings = [["strategy=single_frame", *own, "data.validation=0.3", "training.steps=13"]]
+    settings.append(["strategy=slow_fusion", *own, "training.steps=26"])
+    shown = what_to_show("toy", [compose(words) for words in settings], all_groups=False)
+    keys = keys_of(plain(workspace(ENTITY, "vidfusion", shown)))
+    assert len(shown.tables) == 2 and {"test/family/motion_within_hit1", *shown.tables} <= keys
+    run, report = run_of(server, "single_frame"), run_of(server, "toy")
+    logged = set(run.summary) | {f"config:{name}.value" for name in run.config} | set(report.summary)
+    assert keys <= logged, keys - logged
+    drawn = set().union(*run.history)  # W&B makes panels of what is logged, and none of what only the summary has
+    assert {"test/clip_hit1", "test/video_hit1", "test/video_hit5", "val/video_hit1", "train/loss"} <= drawn
+    assert all("trainer/global_step" in row for row in run.history if "test/video_hit1" in row)
+    assert {group for group in shown.groups if group != "toy"} == {run.fields["groupName"], "slow_fusion"}
+
+
+def test_a_dashboard_is_saved_as_a_report_and_a_workspace(place, ran):
+    server, _ = ran
+    words = ["experiments/run.py", "--dashboard", "strategy=single_frame", *small_run(place)]
+    done = call(words, environment(place / "home", server))
+    assert done.returncode == 0, done.stderr
+    home, (report, view) = f"{server.url}/{ENTITY}/vidfusion", server.views[-2:]
+    assert re.fullmatch(
+        rf"report: {home}/reports/vidfusion-single_frame--\w+\nworkspace: {home}\?nw=\w+\n", done.stdout
+    )
+    assert [view["type"], report["type"]] == ["project-view", "runs"]
+    assert view["displayName"] == report["displayName"] == "vidfusion single_frame"
+    titles = re.findall(r'"chartTitle":"([^"]+)"', view["spec"])
+    assert len(titles) > 10 and re.findall(r'"chartTitle":"([^"]+)"', report["spec"]) == titles
+    assert server.unknown == []
 
 
 def test_offline_runs_are_uploaded_and_looked_at(place, ran):

@@ -43,7 +43,7 @@ def test_later_parts_of_a_run_wait_for_an_earlier_one(tmp_path, monkeypatch, cap
             (folder / f"{log.name}.synced").touch()
         return SimpleNamespace(stderr="")
 
-    monkeypatch.setattr("experiments.tracking.sync._sign_in", lambda: None)
+    monkeypatch.setattr("experiments.tracking.sync.sign_in", lambda: None)
     monkeypatch.setattr("experiments.tracking.sync.subprocess.run", upload)
     monkeypatch.setenv("WANDB_X_GRAPHQL_RETRY_MAX", "1")
     assert sync(tmp_path) == 1

@@ -8,7 +8,8 @@ ten minutes. Note the date and wandb's version beside the outcome.
 
 1.  `wandb login`; look in the settings of the account that new projects are private.
 2.  `python experiments/run.py strategy=single_frame training.steps=100` prints an address: open it. There are charts
-    under train, speed; in the summary test/..., model/..., record; two tables and a picture under per_class, confusion.
+    under train, test, speed; in the summary test/..., model/..., record; two tables and a picture under per_class,
+    confusion.
 3.  Under "Overview" the run is `finished`, has its group, job type `train`, three tags, and no "Code" tab.
 4.  The same with `seed=1`, and Ctrl-C in the middle: it is `failed`. Again: the same run goes on, its charts in one
     piece.
@@ -18,6 +19,8 @@ ten minutes. Note the date and wandb's version beside the outcome.
 7.  `wandb sweep --project vidfusion experiments/sweeps/lecture.yaml`, then the `wandb agent` line it prints: four runs
     under "Sweeps" that skip what 6 finished, and after `rm -r results/runs` four that make records with its ids.
 8.  The same as 2 with `seed=3 wandb.private=true`: no tables, pictures, host, command, packages, console.
+9.  `run.py --sweep lecture --dashboard` prints two addresses: no panel of the workspace and of the report is empty, but
+    for validation. Bars and curves have a colour for each strategy, the table is that of 6, its columns show hits.
 """
 
 from __future__ import annotations
@@ -59,6 +62,7 @@ class Server:
         self.received: list[bytes] = []  # every byte but the Authorization header's
         self.keys: set[str] = set()  # what that one held
         self.unknown: list[str] = []
+        self.views: list[dict[str, Any]] = []  # workspaces and reports
         self.dies_in: str | None = None  # a run, by the beginning of its id: no answer when its first rows arrive
         self._artifacts: dict[str, tuple[str, str]] = {}  # run and name
         self._lock = threading.Lock()
@@ -165,6 +169,26 @@ class Server:
                 return {"entity": None}
             case "ArtifactType":
                 return {"project": {"artifact": None}}
+            case "GetDefaultEntity":
+                return {"viewer": {"id": "viewer", "entity": ENTITY}}
+            # -- workspaces and reports
+            case "ProjectInternalId":
+                return {"project": {"internalId": "project"}}
+            case "GetProjects":
+                node = {
+                    "id": "project",
+                    "name": "vidfusion",
+                    "entityName": ENTITY,
+                    "createdAt": "",
+                    "isBenchmark": False,
+                }
+                page = {"hasNextPage": False, "endCursor": None}
+                return {"models": {"edges": [{"node": {**node, "user": None}}], "pageInfo": page}}
+            case "upsertView" | "UpsertView2":
+                self.views.append(given)
+                home = {"id": "project", "name": given["projectName"], "entityName": given["entityName"]}
+                view = {**given, "id": f"view{len(self.views)}", "project": home, "updatedAt": None}
+                return {"upsertView": {"view": view, "inserted": True}}
             # -- runs
             case "RunResumeStatus":
                 return {"model": {**project, "bucket": self._bucket(given["name"])}}

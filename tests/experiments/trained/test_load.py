@@ -107,7 +107,7 @@ def bomb(path):
 def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path, capsys, make, expected):
     path = tmp_path / "some.ckpt"
     make(path)
-    for words in (["--test", str(path)], ["--predict", str(path), "a.mp4"]):
+    for words in (["--test", str(path)], *([option, str(path), "a.mp4"] for option in ("--predict", "--look"))):
         assert main(words) == 1
         said = capsys.readouterr().err
         assert said.startswith(f"error: {path}: ") and expected in said and said.count("\n") == 1

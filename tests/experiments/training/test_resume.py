@@ -12,8 +12,9 @@ import torch
 from experiments.settings.compose import compose
 from experiments.training import train
 from experiments.training.callbacks import Progress
-from experiments.training.checkpoint import KeepCheckpoint, read_progress
+from experiments.training.checkpoint import KeepCheckpoint
 from experiments.training.folder import PARTS, clean, publish, unfinished
+from experiments.training.progress import read_progress
 from experiments.training.train import run_point
 from tests.factories import record_in, weights_in
 from vidfusion.classifier import VideoClassifier

@@ -59,5 +59,5 @@ def test_the_docstring_shows_the_published_network(name):
     expected = rows(model)
     if "multi_task" in name:  # the others are those of two_stream
         expected = [" ".join(expected[-1].split())]
-    docstring = sys.modules[STRATEGIES[name].__module__].__doc__
+    docstring = sys.modules[f"vidfusion.strategies.{name}"].__doc__
     assert "\n".join(expected) in docstring, "expected:\n" + "\n".join(expected)
