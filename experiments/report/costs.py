@@ -11,7 +11,7 @@ from experiments.report.axes import LEFT, WIDTH, Axes, Scale, axes_of, log_scale
 from experiments.tables.rows import Row
 from experiments.tables.wording import count_text, percent_text
 
-LETTER, LONGEST = 5.8, 26  # pixels of a letter, and letters of a label in a chart
+LETTER, LONGEST = 6.5, 26  # pixels of a letter, and letters of a label in a chart
 
 
 @dataclass(frozen=True)

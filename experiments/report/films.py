@@ -10,20 +10,16 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.records.record import Record
 from experiments.report.answers import Answers, read_answers
+from experiments.report.environment import PAGE
 from experiments.report.pictures import Picture, looks, picture
 from experiments.tables.rows import make_rows, section_groups
 
 SEED = 0  # of the choice among videos that networks disagree on equally
 FILMS = 4  # of a data set without families of classes
 LOOKS = 4  # films of where a network looks, of each run
-
-PAGE = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
-)
 
 
 @dataclass(frozen=True)

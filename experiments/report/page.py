@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from datamodules.text import printable
 from experiments.records.record import Record
 from experiments.report.compared import Forest, MainTable, anchors, forest, main_table, networks, sentences
 from experiments.report.confusions import confusions, confusions_of
 from experiments.report.costs import Costs, costs
 from experiments.report.curves import LearningCharts, learning_charts
+from experiments.report.environment import PAGE, TEMPLATES, shown
 from experiments.report.families import Gains, HeatMap, gains, heat_map
 from experiments.report.times import TIMES, TimeLine, command, times
 from experiments.tables.render import COMMAND, Section
 
-TEMPLATES = Path(__file__).parent / "templates"
 BASELINE = "single_frame"  # the row that classes are gained against
 
 
@@ -52,21 +49,12 @@ def page(results: Path, sections: Sequence[Section], records: Sequence[Record], 
 
     `key` stands in the first lines, so that a reader of the file knows what it was made of.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     ours = sorted((section for section in sections if networks(section)), key=lambda section: -len(section.csv))
     others = [section for section in sections if not section.csv]
-    environment.filters["breakable"] = _breakable
     names = anchors([section.title for section in (*ours, *others)])
     counted = confusions(results, records)
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    return environment.get_template("page.html").render(
+    return PAGE.get_template("page.html").render(
         parts=[_part(results, *pair, records, counted) for pair in zip(names, ours, strict=False)],
         others=list(zip(names[len(ours) :], others, strict=True)),
         style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
@@ -77,16 +65,6 @@ def page(results: Path, sections: Sequence[Section], records: Sequence[Record], 
         key=key,
         command=COMMAND if str(results) == "results" else f"{COMMAND} results={results}",
     )
-
-
-def _shown(value: object) -> object:
-    """A value as a template writes it: text without what a browser would obey or could not show."""
-    return printable(" ".join(value.split())) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _breakable(text: str) -> Markup:
-    """A name that may be broken into lines within it, after `_` and before capital letters."""
-    return Markup("<wbr>").join(re.split(r"(?<=_)|(?<=[a-z])(?=[A-Z])", str(_shown(text))))
 
 
 def _part(
@@ -112,9 +90,9 @@ def _part(
         costs=costs(rows, by_id),
         learning=learning_charts(results, rows),
         answers={
-            "classes": [str(_shown(name)) for name in classes],
+            "classes": [str(shown(name)) for name in classes],
             "rows": [
-                {"name": str(_shown(label)), "counts": [number for triple in of for number in triple]}
+                {"name": str(shown(label)), "counts": [number for triple in of for number in triple]}
                 for label, of in scored.items()
             ],
         } if scored else None,

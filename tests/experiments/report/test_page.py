@@ -101,7 +101,7 @@ def test_no_records_give_a_page_that_says_so(tmp_path):
 def test_the_page_is_made_again_only_where_something_has_changed(tmp_path, monkeypatch):
     records = make_results(tmp_path)
     before = page_of(tmp_path)
-    monkeypatch.setattr("experiments.report.update.page", lambda *_: "new")
+    monkeypatch.setattr("experiments.report.page.page", lambda *_: "new")
     assert page_of(tmp_path).source == before.source
     curves = next((tmp_path / "runs" / records[0].id).rglob("metrics.csv"))
     curves.write_text(curves.read_text() + "5,59,0.9,0.1,0.9\n")
@@ -120,10 +120,11 @@ def test_odd_records_stop_no_page(tmp_path):
     assert all(name in page_of(tmp_path).text for name in ("huge", "zero", "none", "odd"))
 
 
-def test_films_stand_in_the_page_where_a_function_gives_some(tmp_path, monkeypatch):
+def test_films_stand_in_the_page_where_there_are_some(tmp_path, monkeypatch):
     assert 'id="films"' not in page_of(tmp_path / "none").source
     seen = []
-    monkeypatch.setattr("experiments.report.update.FILMS", [lambda *of: seen.append(of) or "<video></video>"])
+    films = "experiments.report.films.films_html"
+    monkeypatch.setattr(films, lambda *of: seen.append(of) or "<video></video>")
     record = record_of("c3d")
     save_record(tmp_path, record)
     assert "video" in page_of(tmp_path).tags
