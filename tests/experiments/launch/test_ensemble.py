@@ -179,7 +179,7 @@ def test_out_of_fold_scores_come_from_runs_without_that_fold(tmp_path, monkeypat
 
     monkeypatch.setattr("experiments.settings.compose.compose", Run)
     monkeypatch.setattr("experiments.records.provenance.code_hash", lambda run: "c0de")
-    monkeypatch.setattr("experiments.records.make.command", lambda run: shlex.join(run.words))
+    monkeypatch.setattr("experiments.records.command.command", lambda run: shlex.join(run.words))
     monkeypatch.setattr("experiments.launch.sweep.run_all", train)
     words = ["fit=oof", "folds=3", f"results={tmp_path}", "data.root=mine", "trainer.workers=1"]
     assert run_ensemble("two_stream_svm", words, dry_run=True, force=False) == 0
