@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -120,7 +120,12 @@ def _call(
     forget_launcher()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    Progress.tell = staticmethod(lambda *said: sender.send((False, said)))
+
+    def tell(*said: Any) -> None:
+        with suppress(OSError):  # whoever listened is gone, and this process ends with it
+            sender.send((False, said))
+
+    Progress.tell = staticmethod(tell)
     try:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere) if quiet else nullcontext():
             result = function(run)
