@@ -105,6 +105,8 @@ def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for an option that would do nothing here."""
     starts = _trains(options) and _starts(options)
     trains = starts and options.time is None
+    if options.time is not None and options.sweep and not starts:
+        raise ValueError("--time tests networks; leave out --plan, --status, --dry-run and --dashboard")
     for name, given, meant in (
         ("--plan", options.plan, _trains(options) and not options.ensemble),
         ("--status", options.status, _trains(options) and not options.ensemble),
@@ -132,7 +134,10 @@ def _do(options: argparse.Namespace) -> int:
     from experiments.settings.words import read_words
 
     if options.table:
-        return _update_tables(read_words(Output(), options.settings).results)
+        results = read_words(Output(), options.settings).results
+        if not Path(results).is_dir():
+            raise ValueError(f"results={results}: no such folder; give the one that runs/ lies in")
+        return _update_tables(results)
     if options.sync:
         from experiments.tracking.sync import sync
 

@@ -73,12 +73,19 @@ class VideoClassifier(L.LightningModule):
     def load_from_checkpoint(cls, path: str | Path, **where: Any) -> VideoClassifier:
         """The network of a checkpoint, whichever strategy's it is, with its weights. `where` is `map_location=`.
 
-        Raises ValueError for a checkpoint that does not say what it is of.
+        Raises ValueError for a file that is no checkpoint, and for one that does not say what it is of.
         """
-        content = torch.load(path, weights_only=True, **{"map_location": "cpu"} | where)
+        try:
+            content = torch.load(path, weights_only=True, **{"map_location": "cpu"} | where)
+        except OSError:
+            raise
+        except Exception as error:  # torch.load raises a kind of its own for every way in which a file can be wrong
+            raise ValueError(f"{path}: no checkpoint, or cut short, or more than plain data") from error
         settings = content.get("hyper_parameters") if isinstance(content, dict) else None
         if not isinstance(settings, dict) or "name" not in settings:
-            raise ValueError(f"{path}: does not say which network it is of; expected a checkpoint of a VideoClassifier")
+            raise ValueError(
+                f"{path}: does not say which network it is of; expected a VideoClassifier's, not of old code"
+            )
         model = importlib.import_module("vidfusion.strategies").create(**settings)  # by name: strategies import this
         model.load_state_dict(content["state_dict"])
         return model

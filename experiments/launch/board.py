@@ -13,6 +13,7 @@ from experiments.settings.schema import RunConfig
 from vidfusion.layer_table import training_multiply_adds
 
 CLASSES = 100  # a stand-in: work hardly depends on how many there are
+TRAINING = 0.9  # share of a point's work that its training is; its test follows
 STEP = 1e9  # multiply-adds that the rest of a training step is worth: loading, optimiser, and its share of the test
 
 
@@ -47,7 +48,7 @@ class Board:
 
     def progress(self, run: RunConfig, step: int, steps: int, loss: float) -> None:
         """A point is so far."""
-        self.share[run.id] = step / steps
+        self.share[run.id] = TRAINING * step / steps
         if not self.live:
             return
         if run.id not in self.bars:
@@ -55,7 +56,7 @@ class Board:
             place = next(place for place in range(1, len(self.work) + 1) if place not in taken)
             self.bars[run.id] = self._bar(place, f"  {run.strategy}", steps, "{desc}: {n}/{total}|{bar}|{postfix}")
         bar = self.bars[run.id]
-        bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        bar.set_postfix_str(f"loss {loss:.3f}" if step < steps else "testing", refresh=False)
         bar.n = step
         bar.refresh()
         self._show_all()

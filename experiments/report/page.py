@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from experiments.report.environment import PAGE, TEMPLATES, shown
 from experiments.report.families import Gains, HeatMap, gains, heat_map
 from experiments.report.times import TIMES, TimeLine, command, times
 from experiments.tables.render import COMMAND, Section
+from experiments.tables.rows import Row
 
 BASELINE = "single_frame"  # the row that classes are gained against
 
@@ -67,6 +69,12 @@ def page(results: Path, sections: Sequence[Section], records: Sequence[Record], 
     )
 
 
+def _of_most_splits(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows of those splits that most rows have: others were tested on other videos."""
+    most = Counter(frozenset(row.splits) for row in rows.values()).most_common(1)[0][0]
+    return {label: row for label, row in rows.items() if row.splits == most}
+
+
 def _part(
     results: Path,
     anchor: str,
@@ -87,12 +95,16 @@ def _part(
         forest=bars,
         families=heat_map(section, rows),
         gains=gains(scored, BASELINE, classes),
-        costs=costs(rows, by_id),
+        costs=costs(_of_most_splits(rows), by_id),
         learning=learning_charts(results, rows),
         answers={
             "classes": [str(shown(name)) for name in classes],
             "rows": [
-                {"name": str(shown(label)), "counts": [number for triple in of for number in triple]}
+                {
+                    "name": str(shown(label)),
+                    "splits": sorted(rows[label].splits),
+                    "counts": [number for triple in of for number in triple],
+                }
                 for label, of in scored.items()
             ],
         } if scored else None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,9 @@ def make_trainer(
     run: RunConfig, folder: Path, wandb_logger: WandbLogger | None, callbacks: list[Callback], **settings: Any
 ) -> L.Trainer:
     """What trains and tests a run's network; its curves go to `folder`. `settings` are Lightning's own."""
+    # Lightning's advice on loggers, workers and folders says nothing about a run.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
     usual = {
         "accelerator": run.trainer.accelerator,
         "devices": run.trainer.devices,

@@ -55,7 +55,7 @@ class Progress(Callback):
         """Show the step."""
         step = trainer.global_step
         self.bar.update(step - self.bar.n)
-        if self.tell is not None and time.monotonic() - self.told > PAUSE:
+        if self.tell is not None and (step == self.steps or time.monotonic() - self.told > PAUSE):
             self.tell(step, self.steps, outputs["loss"].item())
             self.told = time.monotonic()
         if self.bar.disable and step % max(1, self.steps // 10) == 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import logging
 import multiprocessing
 import time
 import traceback
@@ -37,9 +36,6 @@ from experiments.training.folder import clean, keep, publish, unfinished
 from experiments.training.progress import read_progress
 from vidfusion.classifier import VideoClassifier
 
-# Lightning's advice on loggers, workers and folders says nothing about a run.
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric)")
 # A run that goes on within a validation has its counts of the epoch from the checkpoint.
 warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
 # Where results must be reproducible, PyTorch also fills every new tensor: a fifth of a step's time, for nothing.

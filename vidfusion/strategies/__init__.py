@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from vidfusion.nets.c3d import C3DConfig
 from vidfusion.nets.choice import StrategyConfig
@@ -79,8 +79,12 @@ def create(
 
     Raises ValueError for a name or setting that does not exist, and for settings and clips that do not fit.
     """
-    if name not in STRATEGIES:
-        raise ValueError(f"{name}: no such strategy. {_closest(name, STRATEGIES)}")
+    if not isinstance(name, str) or name not in STRATEGIES:
+        raise ValueError(f"{name}: no such strategy. {_closest(str(name).lower(), STRATEGIES)}")
+    for what, count in {"num_classes": num_classes, "frames": frames, "flow_frames": flow_frames, "crop": crop}.items():
+        least = 0 if what in ("frames", "flow_frames") else 1
+        if count is not None and (type(count) is not int or count < least):
+            raise ValueError(f"{what}={count}: expected a whole number, {least} or more")
     own = STRATEGIES[name]
     config, how = _made(own.settings, settings), _made(TrainingConfig, training or {})
     given = {"frames": frames, "flow_frames": flow_frames, "snippets": snippets, "crop": crop}
@@ -92,6 +96,9 @@ def create(
 
 
 def _made(settings: type, values: dict[str, Any]) -> Any:
+    for name, kind in get_type_hints(settings).items():
+        if get_origin(kind) is Literal and name in values and values[name] not in get_args(kind):
+            raise ValueError(f"{name}={values[name]}: expected one of {', '.join(get_args(kind))}")
     try:
         return settings(**values)
     except TypeError:

@@ -115,7 +115,12 @@ function pairs(row, classes) {
   return table(["True class", "Answer", "Videos", "Percent"], rows, `Most confused pairs of ${row.name}`);
 }
 
+function alike(one, other) {
+  return String(one.splits) === String(other.splits);
+}
+
 function gains(one, other, classes) {
+  if (!alike(one, other)) return node("p", {}, "These two rows were tested on other videos (see their splits), so they are not compared.");
   const [a, b] = [totals(one, classes), totals(other, classes)];
   const found = classes.map((name, n) => ({ name, one: a.right[n] / a.total[n], other: b.right[n] / b.total[n] }))
     .filter((of) => !isNaN(of.one) && !isNaN(of.other)).sort((x, y) => (y.one - y.other) - (x.one - x.other));
@@ -141,6 +146,7 @@ document.querySelectorAll(".answers").forEach((place) => {
     part(name).append(...rows.map((row) => node("option", {}, row.name)));
     part(name).addEventListener("change", show);
   }
-  part("one").selectedIndex = rows.length - 1;
+  const last = rows.findLastIndex((row) => alike(row, rows[0]));
+  part("one").selectedIndex = last;
   show();
 });
