@@ -309,7 +309,7 @@ training. The shape's colour and texture are gone.
 ## 6. Two streams
 
 Two-stream networks split the work. The *spatial* stream sees one frame. The *temporal* stream sees a stack of L flow
-fields, as an image of 2L channels. Each has its own loss. The answer is the mean of their probabilities.
+fields, taken as one image of 2L channels. Each has its own loss. The answer is the mean of their probabilities.
 
 Motion is the *input* of the temporal stream. So it needs no convolution over time. A field's mean is subtracted from
 it, so that a pan of the camera counts less.
@@ -388,9 +388,9 @@ plt.show()
 
 # %% [markdown]
 """
-The slices of x and time show the two motions one after the other. (The shape has a twin half a frame away, so that its
-place does not tell what it has done.) An LSTM on flow, or on short windows, knows the order. An LSTM on single frames
-(`cnn_lstm_rgb`) guesses. Its features show places, and the places are alike in both classes.
+The slices of x and time show the two motions one after the other. (The shape has a twin half the picture's width away,
+so that its place does not tell what it has done.) An LSTM on flow, or on short windows, knows the order. An LSTM on
+single frames (`cnn_lstm_rgb`) guesses. Its features show places, and the places are alike in both classes.
 
 **Think.** Why does `slow_fusion` know *motion* and not *order*, although both are about time?
 """
@@ -493,10 +493,10 @@ plt.show()
 # %% [markdown]
 """
 Each row is a true class, each column an answer, and dark cells hold many videos. Played backwards, *left* is answered
-with *right*, *up* with *down*, and one way round with the other. The network has learnt motion, and no trick of the
-background.
+with *right*, *up* with *down*, and one way round with the other. The network has learnt motion. (Shuffled clips
+still have some pairs of frames in their order.)
 
-The same question to any trained network: `python experiments/run.py --test CHECKPOINT sampling.test_time=reversed`.
+The same question to any trained network: `python experiments/run.py --test CHECKPOINT --time reversed`.
 
 **Think.** What would a single-frame network say to reversed clips? And what if its accuracy does not change at all on
 *your* data?
@@ -524,7 +524,7 @@ plt.show()
 """
 - **appearance**: one frame is enough. More frames do not help.
 - **motion**: a network must see more than one frame, or flow.
-- **fine**: the frames must be neighbours. After 15 frames the shape is where it was.
+- **fine**: the frames must be neighbours. After 15 frames the shape is where it was. Flow shows best how it moves.
 - **order**: a network must see the whole video in its order.
 
 Which fusion is best? That depends on what the classes ask for. On many real data sets, appearance tells most of the
