@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from datamodules.datasets import DATASETS
 from experiments.launch.ensemble import SETTINGS
@@ -137,3 +138,17 @@ print("same weights:", all(x.equal(y) for x, y in zip(loaded.parameters(), model
     assert done.returncode == 0, done.stderr
     assert "same weights: True" in done.stdout and "'probability': " in done.stdout
     assert re.search(r"torch\.Size\(\[\d+, 1, 2\]\)", done.stdout)
+
+
+def test_the_networks_of_the_reference_are_those_of_today():
+    """A network that became another one would make its numbers somebody else's."""
+    records = [record for record in read_records(REFERENCE)[0] if record.sweep == "fusion" and record.kind == "run"]
+    assert len({record.strategy for record in records}) == 8
+    for record in {record.strategy: record for record in records}.values():
+        run = compose(shlex.split(record.command)[2:])
+        with torch.device("meta"):
+            model = run.strategy_class(run.model, run.clip_shape(), record.num_classes, run.training)
+        rows = {f"{run.strategy}_{name}" if name else run.strategy: name for name in model.rows}
+        for row in record.rows:
+            part = getattr(model, rows[row.name]) if rows[row.name] else model
+            assert sum(parameter.numel() for parameter in part.parameters()) == row.parameters, row.name

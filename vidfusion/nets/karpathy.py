@@ -82,3 +82,10 @@ class KarpathyConfig(StrategyConfig):
         last = max(index for index, conv in enumerate(net.convs) if conv.pool)
         convs = [dataclasses.replace(conv, pool=conv.pool if i != last else None) for i, conv in enumerate(net.convs)]
         return dataclasses.replace(net, convs=tuple(convs), crop=178 if self.size == "published" else net.crop)
+
+
+@dataclass
+class LateFusionConfig(KarpathyConfig):
+    """As those of the others; `tiny` keeps one fully connected layer, where the towers meet."""
+
+    nets: ClassVar[dict[str, FrameNet]] = {**KARPATHY, "tiny": dataclasses.replace(KARPATHY["tiny"], fc=(128,))}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 from vidfusion.nets.c3d import C3DConfig
 from vidfusion.nets.choice import StrategyConfig
 from vidfusion.nets.cnn_m import TSNConfig, TwoStreamConfig, TwoStreamMultiTaskConfig
-from vidfusion.nets.karpathy import KarpathyConfig
+from vidfusion.nets.karpathy import KarpathyConfig, LateFusionConfig
 from vidfusion.nets.lecture import LectureConfig
 from vidfusion.nets.lrcn import CNNLSTMConfig, Conv3DLSTMConfig, SnippetsLSTMConfig, SnippetsPoolConfig
 from vidfusion.settings import ClipShape, TrainingConfig
@@ -32,7 +32,7 @@ class Strategy(NamedTuple):
 STRATEGIES = {
     "single_frame": Strategy("SingleFrame", KarpathyConfig, frames=1),
     "early_fusion": Strategy("EarlyFusion", KarpathyConfig, frames=10),
-    "late_fusion": Strategy("LateFusion", KarpathyConfig, frames=2),
+    "late_fusion": Strategy("LateFusion", LateFusionConfig, frames=2),
     "slow_fusion": Strategy("SlowFusion", KarpathyConfig, frames=10),
     "c3d": Strategy("C3D", C3DConfig, frames=16),
     "two_stream": Strategy("TwoStream", TwoStreamConfig, frames=1, flow_frames=10),

@@ -23,23 +23,17 @@ Deviation: `tiny` keeps one fully connected layer, since that is where the tower
 
 from __future__ import annotations
 
-import dataclasses
-
 from torch import Tensor
 
 from vidfusion.nets.blocks import classifier_head
 from vidfusion.nets.frame_net import FrameNet
-from vidfusion.nets.karpathy import KARPATHY
 from vidfusion.settings import ClipShape
 from vidfusion.strategies.karpathy import KarpathyClassifier
-
-NETS = {**KARPATHY, "tiny": dataclasses.replace(KARPATHY["tiny"], fc=(128,))}
 
 
 class LateFusion(KarpathyClassifier):
     """Shared towers that meet in the fully connected layers; see the file's docstring."""
 
-    nets = NETS
     least_frames = 2
     order_matters = True
 
