@@ -139,7 +139,7 @@ def test_dry_run_lists_commands_and_touches_nothing(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("command", "results"),  # a folder that cannot be made, or one that takes no files
-    [("strategy=c3d", "/proc/nowhere"), ("--sweep fusion --jobs 1", "/sys"), ("--table", "/proc/nowhere")],
+    [("strategy=c3d", "/proc/nowhere"), ("--sweep fusion --jobs 1", "/sys"), ("--table", "/sys")],
 )
 def test_a_folder_of_results_that_cannot_be_written_is_named_with_the_remedy(command, results, capsys):
     assert main([*command.split(), f"results={results}"]) == 1
