@@ -14,7 +14,7 @@ import numpy as np
 
 from datamodules.decode.info import VideoInfo, probe
 from datamodules.decode.opening import decode_error, opened, other_size
-from datamodules.decode.pictures import to_picture
+from datamodules.decode.pictures import PictureMaker
 
 
 def iter_frames(path: Path, info: VideoInfo | None = None) -> Iterator[np.ndarray]:
@@ -33,7 +33,7 @@ def pick_frames(path: Path, info: VideoInfo, numbers: Iterable[int]) -> Iterator
     Frames between them are decoded, but not turned into pictures. `info` is what `probe` says of this file.
     """
     wanted = set(numbers)
-    last, number = max(wanted), -1
+    last, number, to_picture = max(wanted), -1, PictureMaker()
     with opened(path) as (container, stream):
         for number, frame in enumerate(container.decode(stream)):
             if number in wanted:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 
 class Orientation(NamedTuple):
@@ -41,8 +42,18 @@ def orientation(frame: av.VideoFrame) -> Orientation:
     return Orientation(round(math.atan2(c, a) / (math.pi / 2)) % 4, mirrored)
 
 
-def to_picture(frame: av.VideoFrame) -> np.ndarray:
-    """An upright frame as an array, uint8 (H, W, 3) in RGB."""
-    turns, mirrored = orientation(frame)
-    picture = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-    return np.ascontiguousarray(picture[:, ::-1] if mirrored else picture)
+class PictureMaker:
+    """Turns the frames of one video into upright pictures: arrays, uint8 (H, W, 3) in RGB.
+
+    FFmpeg's converter takes longer to set up than to convert a small frame, most of all with threads of its own. So one
+    converter, in this thread, serves all frames.
+    """
+
+    def __init__(self) -> None:
+        self._converter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """The picture of a frame."""
+        turns, mirrored = orientation(frame)
+        picture = np.rot90(self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray(), turns)
+        return np.ascontiguousarray(picture[:, ::-1] if mirrored else picture)

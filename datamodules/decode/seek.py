@@ -12,7 +12,7 @@ import numpy as np
 
 from datamodules.decode.info import Packets, VideoInfo
 from datamodules.decode.opening import decode_error, opened
-from datamodules.decode.pictures import to_picture
+from datamodules.decode.pictures import PictureMaker
 from datamodules.errors import DecodeError
 
 
@@ -84,6 +84,7 @@ def seek_frames(path: Path, index: FrameIndex, numbers: np.ndarray) -> Iterator[
     or marks one as damaged; `pick_frames` then says what there is.
     """
     groups = np.searchsorted(index.starts, numbers, side="right") - 1
+    to_picture = PictureMaker()
     with opened(path) as (container, stream):
         for group in np.unique(groups).tolist():
             wanted, number = numbers[groups == group].tolist(), int(index.starts[group])

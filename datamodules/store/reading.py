@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 
 from datamodules.errors import DataError, DecodeError
-from datamodules.store.shards import INDEX, StoredVideo, read_shards, shard_file
+from datamodules.store.shards import INDEX, StoredVideo, read_shards
 from datamodules.store.tracks import Track
 from datamodules.videos import decoded_path, encoded_path
 
@@ -47,10 +47,10 @@ class StoredVideos(Mapping[str, StoredVideo]):
         store = self._store
         if path in store.known_bad:
             return StoredVideo(0, 0, 0.0, store.known_bad[path])
-        for kind, track in store.tracks.items():
+        for kind in store.tracks:
             found, said = _entry(store.index(kind), path), {}
             if found["timed"] or not found["frames"]:  # the index has neither times nor errors
-                said = _said(shard_file(store.folder, track, found["shard"], ".json"))[path]
+                said = _said(store.file(kind, found["shard"], ".json"))[path]
             if not found["frames"]:
                 return StoredVideo(0, 0, 0.0, said["error"])
         names = ("frames", "header_frames", "corrupt", "drift")
@@ -90,6 +90,8 @@ class FrameStore:
 
     def __post_init__(self) -> None:
         self.videos = StoredVideos(self)
+        # As text: to join paths would take longer than to cut a small clip.
+        self._places = {kind: str(self.folder / track.name) for kind, track in self.tracks.items()}
 
     @property
     def settings(self) -> dict:
@@ -98,14 +100,14 @@ class FrameStore:
 
     def index(self, kind: str) -> np.ndarray:
         """What a track holds of each video, sorted by path, see `index_type`."""
-        return _memory_map(self.folder / self.tracks[kind].name / INDEX)
+        return _memory_map(f"{self._places[kind]}/{INDEX}")
 
     def rgb(self, path: str) -> np.ndarray | Jpegs:
         """All frames of a video, uint8 (n, H, W, 3), to be indexed. Raises DecodeError if there are none.
 
         Raw ones are a read-only view of a memory map; of JPEG only what is asked for is decoded.
         """
-        return self._rows(*self._find("rgb", path))
+        return self._rows("rgb", *self._find("rgb", path))
 
     def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray | Jpegs, np.ndarray]:
         """Flow of a video: fields (n, H, W, 2), to be indexed, and their means.
@@ -117,27 +119,30 @@ class FrameStore:
         The means, float32 (n, 2), are the mean displacement (x, y) of each whole field before it was quantised, in
         pixels of the stored frame. Mean subtraction needs them (Simonyan & Zisserman, NIPS 2014, section 3.1).
         """
-        track, shard, start, count = self._find("backward_flow" if backward else "flow", path)
-        means = self._array(track, shard, ".means.npy")
-        return self._rows(track, shard, start, count), means[start : start + count]
+        kind = "backward_flow" if backward else "flow"
+        shard, start, count = self._find(kind, path)
+        means = _memory_map(self.file(kind, shard, ".means.npy"))
+        return self._rows(kind, shard, start, count), means[start : start + count]
 
-    def _find(self, kind: str, path: str) -> tuple[Track, int, int, int]:
-        """A track; the shard that has its rows of a video, the first of them, and their number."""
+    def file(self, kind: str, shard: int, suffix: str) -> str:
+        """One file of a shard of a track."""
+        return f"{self._places[kind]}/{shard:05d}{suffix}"
+
+    def _find(self, kind: str, path: str) -> tuple[int, int, int]:
+        """The shard that has a track's rows of a video, the first of them, and their number."""
         assert kind in self.tracks, f"the store was opened without {kind}"
         found = _entry(self.index(kind), path)
         if not found["frames"] or path in self.known_bad:
             raise DecodeError(self.videos[path].error)
-        return self.tracks[kind], found["shard"], found["start"], found["rows"]
+        return found["shard"], found["start"], found["rows"]
 
-    def _rows(self, track: Track, shard: int, start: int, count: int) -> np.ndarray | Jpegs:
+    def _rows(self, kind: str, shard: int, start: int, count: int) -> np.ndarray | Jpegs:
+        track = self.tracks[kind]
         if track.encoding == "raw":
-            return self._array(track, shard, ".npy")[start : start + count]
+            return _memory_map(self.file(kind, shard, ".npy"))[start : start + count]
         begin, end = start * track.pictures, (start + count) * track.pictures
-        offsets = self._array(track, shard, ".offsets.npy")[begin : end + 1]
-        return Jpegs(shard_file(self.folder, track, shard, ".jpegs"), offsets, track.row)
-
-    def _array(self, track: Track, shard: int, suffix: str) -> np.ndarray:
-        return _memory_map(shard_file(self.folder, track, shard, suffix))
+        offsets = _memory_map(self.file(kind, shard, ".offsets.npy"))[begin : end + 1]
+        return Jpegs(self.file(kind, shard, ".jpegs"), offsets, track.row)
 
 
 class Jpegs:
@@ -148,7 +153,7 @@ class Jpegs:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, file: Path, offsets: np.ndarray, row: tuple[int, int, int]) -> None:
+    def __init__(self, file: str, offsets: np.ndarray, row: tuple[int, int, int]) -> None:
         self._file, self._offsets, self._pictures = file, offsets, 1 if row[2] == 3 else 2
         self.shape = ((len(offsets) - 1) // self._pictures, *row)
 
@@ -183,16 +188,16 @@ class Jpegs:
 
 
 @lru_cache(maxsize=256)  # each keeps a file open, and systems allow a process about 1,000
-def _memory_map(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
+def _memory_map(path: str) -> np.ndarray:
+    if path.endswith(".npy"):
         return np.load(path, mmap_mode="r").view(np.ndarray)  # slices of a plain array are faster to make
     return np.memmap(path, np.uint8, "r").view(np.ndarray)
 
 
 @lru_cache(maxsize=64)
-def _said(file: Path) -> dict[str, dict]:
+def _said(file: str) -> dict[str, dict]:
     """What a shard's .json says of its videos, by path."""
-    return {entry["path"]: entry for entry in json.loads(file.read_text("utf-8"))["videos"]}
+    return {entry["path"]: entry for entry in json.loads(Path(file).read_text("utf-8"))["videos"]}
 
 
 def _entry(index: np.ndarray, path: str) -> dict:

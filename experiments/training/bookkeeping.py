@@ -87,7 +87,11 @@ class DropoutSeeds(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
         """Seed the step."""
-        torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) * 1009 + trainer.global_rank)
+        seed = (self.seed * 1_000_003 + trainer.global_step) * 1009 + trainer.global_rank
+        if model.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # the call below would note its stack for a GPU: a millisecond
+        else:
+            torch.manual_seed(seed)
 
 
 class TrainingClock(Callback):
