@@ -8,7 +8,6 @@ from datamodules.clip_spec import ClipSpec
 from datamodules.datasets.base import Dataset
 from datamodules.known_bad import known_bad
 from datamodules.processes import Launcher, in_processes
-from datamodules.store.building import build_tracks
 from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.tracks import Sample, Track
 from datamodules.videos import Split
@@ -41,6 +40,8 @@ def prepare_tracks(
 
     A file that crashed or hung the decoder when it was checked is not opened. It counts as one that cannot be decoded.
     """
+    from datamodules.store.building import build_tracks  # here: commands that only read need no decoder
+
     dataset.prepare(workers)
     files = (lists or dataset.read()).files
     folder = build_tracks(

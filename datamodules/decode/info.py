@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from datamodules.decode.damage import is_damaged, is_truncated
 from datamodules.decode.images import images_in
 from datamodules.decode.opening import decode_error, first_line, opened, other_size
 from datamodules.decode.pictures import AS_STORED, Orientation, orientation
@@ -55,19 +56,6 @@ class VideoInfo:
     def drift(self) -> float:
         """The largest difference between a frame's time and its number / fps, in seconds; 0 at a constant rate."""
         return 0.0 if self.times is None else _drift(self.times, self.fps)
-
-
-def is_truncated(frames: int, header_frames: int) -> bool:
-    """Whether clearly fewer frames decode than the header promises, as after a broken download.
-
-    Clearly: by more than 2 frames and more than 5 %. The headers of healthy HMDB51 clips count one too many.
-    """
-    return header_frames - frames > max(2, 0.05 * header_frames)
-
-
-def is_damaged(frames: int, corrupt: int) -> bool:
-    """Whether half of the frames or more are damaged: the decoder made up a part of their content."""
-    return corrupt >= 0.5 * frames
 
 
 def probe(path: Path, each_frame: Callable[[], object] = lambda: None) -> VideoInfo:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.clips import Rate, Timeline
-from datamodules.decode.info import is_damaged, is_truncated
+from datamodules.decode.damage import is_damaged, is_truncated
 from datamodules.files import file_digest
 from datamodules.store.tracks import Track
 from datamodules.videos import encoded_path

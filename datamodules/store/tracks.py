@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datamodules.clips import nearest_frames, nearest_to
-from datamodules.decode.info import VideoInfo
 from datamodules.errors import DataError
 from datamodules.flow import FlowConfig
 from datamodules.videos import encoded_path
+
+if TYPE_CHECKING:
+    from datamodules.decode.info import VideoInfo
 
 
 @dataclass(frozen=True)

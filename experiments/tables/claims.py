@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter
 
 from experiments import ROOT
 from experiments.records.record import Name, Record, first_problem
+from experiments.settings.plain_yaml import read_yaml
 from experiments.tables.baselines import equal_terms
 from experiments.tables.comparisons import CHANCE, Comparison, Pair, comparison_id
 from experiments.tables.differences import difference_text
@@ -52,7 +53,7 @@ class Claims:
 def read_claims() -> Claims:
     """What `claims.yaml` holds. Raises ValueError, in one line, for a file that does not."""
     try:
-        return TypeAdapter(Claims).validate_python(yaml.safe_load(CLAIMS.read_text(encoding="utf-8")))
+        return TypeAdapter(Claims).validate_python(read_yaml(CLAIMS))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{CLAIMS}: {' '.join(first_problem(error).split())}; correct it") from None
 

@@ -24,6 +24,7 @@ from pydantic import Field, TypeAdapter
 
 from experiments import ROOT
 from experiments.records.record import Ensemble, Member, Name, Record, digest, first_problem
+from experiments.settings.plain_yaml import read_yaml
 
 ENSEMBLES = ROOT / "experiments" / "ensembles.yaml"
 SOURCES = [Path(__file__).with_name(f"{name}.py") for name in ("score_fusion", "derive")]
@@ -41,7 +42,7 @@ class Named:
 def read_ensembles() -> dict[str, Named]:
     """The ensembles of `ensembles.yaml` by name. Raises ValueError for a file that does not hold such."""
     try:
-        return TypeAdapter(dict[Name, Named]).validate_python(yaml.safe_load(ENSEMBLES.read_text(encoding="utf-8")))
+        return TypeAdapter(dict[Name, Named]).validate_python(read_yaml(ENSEMBLES))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{ENSEMBLES}: {' '.join(first_problem(error).split())}; correct it") from None
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import yaml
-
 from experiments import ROOT
+from experiments.settings.plain_yaml import read_yaml
 from experiments.tables.render import Section
 from experiments.tables.wording import DASH
 
 
 def read_published() -> list[dict]:
     """The literature's numbers in percent, each with data set, split, protocol and pretraining."""
-    return yaml.safe_load((ROOT / "results" / "published.yaml").read_text(encoding="utf-8"))["entries"]
+    return read_yaml(ROOT / "results" / "published.yaml")["entries"]
 
 
 def literature_section(dataset: str, entries: list[dict]) -> Section:
