@@ -2,6 +2,8 @@
 
 python experiments/benchmark.py networks [key=value ...]     training steps of every published network
 python experiments/benchmark.py frames [key=value ...]       clips from frame stores and from video files
+python experiments/benchmark.py training [key=value ...]     a run's training beside a bare loop, and waiting for clips
+python experiments/benchmark.py gpu [key=value ...]          C3D and two-stream on a GPU: `networks`, then `training`
 
 networks: every preset of configs/strategy with recipe=published, each in a process of its own, on random clips.
     strategy=c3d,slow_fusion    only these
@@ -22,6 +24,17 @@ files; then the loader alone, and the memory of a loading process.
     results=DIR                 benchmark/frames.json and .md are written there (default: results)
     any other setting of a run's data or sampling, such as data.stores=DIR (default: a temporary folder)
 
+training: seconds of a step of a run's training, of a bare loop over the same batches, and waiting for clips.
+    strategy=c3d,two_stream     these networks
+    batch=4                     clips per step (default: 4; on a GPU 32)
+    steps=20 repeats=3          timed steps of each training, and trainings of each kind, in turn
+    sources="raw store,JPEG store,exact decoding"    where the clips come from
+    dataset=folder data.root=DIR    these videos (default: generated ones of 320x240 pixels, H.264)
+    results=DIR                 benchmark/training.json and .md are written there (default: results)
+    any other setting of a run (default: recipe=published; without a GPU model.size=small)
+
+gpu: takes the words of `training`, and about ten minutes. It needs a GPU.
+
 What imports cost at the start of a run: python -X importtime experiments/run.py strategy=single_frame training.steps=1
 """
 
@@ -39,15 +52,22 @@ def main(arguments: list[str]) -> int:
         prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in (("networks", "training steps of every published network"), ("frames", "clips per second")):
+    for name, what in (
+        ("networks", "training steps of every published network"),
+        ("frames", "clips per second"),
+        ("training", "a run's training beside a bare loop, and its waiting for clips"),
+        ("gpu", "C3D and two-stream on a GPU"),
+    ):
         command = commands.add_parser(name, help=what)
         command.add_argument("settings", nargs="*", metavar="key=value", help="see benchmark.py --help")
     options = parser.parse_args(arguments)
     from experiments.benchmarks.clips import measure_frames
     from experiments.benchmarks.networks import measure_networks
+    from experiments.benchmarks.training import measure_gpu, measure_training
 
+    measure = {"networks": measure_networks, "frames": measure_frames, "training": measure_training, "gpu": measure_gpu}
     try:
-        return {"networks": measure_networks, "frames": measure_frames}[options.command](options.settings)
+        return measure[options.command](options.settings)
     except Stopped as stopped:
         print(f"stopped by {stopped}; what was measured so far is written", file=sys.stderr)
         return stopped.exit_code

@@ -24,7 +24,7 @@ from experiments.launch.processes import in_processes
 from experiments.settings.compose import compose, parse
 from experiments.settings.presets import names
 from experiments.settings.schema import RunConfig
-from experiments.training.build import make_model
+from experiments.training.build import make_model, set_arithmetic
 from vidfusion.classifier import VideoClassifier
 from vidfusion.layer_table import clip_inputs, multiply_adds
 from vidfusion.strategies.c3d import C3D
@@ -33,7 +33,7 @@ WARM_UP = 2  # steps: the first one also chooses algorithms and makes the optimi
 NUM_CLASSES = {"ucf101": 101, "hmdb51": 51}
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 WORDS = ("strategy", "batch", "repeats", "results", "recipe", "clip")
-COMPARED = ("trainer.precision", "trainer.channels_last", "trainer.compile")  # may name several values
+COMPARED = ("trainer.precision", "trainer.tf32", "trainer.channels_last", "trainer.compile")  # may name several values
 COLUMNS = {
     "Network": "{network}",
     "Batch": "{batch_size}",
@@ -75,7 +75,8 @@ def measure_networks(settings: list[str]) -> int:
 def name_of(run: RunConfig) -> str:
     """What tells a row from the others."""
     trainer = run.trainer
-    flags = ["channels last"] * trainer.channels_last + ["compiled"] * trainer.compile
+    flags = ["TF32"] * (trainer.tf32 and trainer.precision == "32-true" and trainer.accelerator == "gpu")
+    flags += ["channels last"] * trainer.channels_last + ["compiled"] * trainer.compile
     return ", ".join([run.strategy, trainer.precision, *flags])
 
 
@@ -112,7 +113,7 @@ def measure(repeats: int, run: RunConfig) -> dict[str, Any]:
 
     A batch for which a GPU has no memory is halved until it fits. C3D is measured in turn with its layers alone.
     """
-    torch.set_num_threads(run.trainer.threads)
+    set_arithmetic(run)
     torch.use_deterministic_algorithms(True, warn_only=True)  # as in training
     warnings.filterwarnings("ignore", message=".*deterministic")
     batch_size = run.training.batch_size

@@ -67,6 +67,7 @@ class TrainerConfig(Ranged):
     accelerator:     `auto`, `cpu` or `gpu`
     devices:         processes that train together, one device each
     precision:       `32-true`, `bf16-mixed` or `16-mixed`
+    tf32:            with `32-true`, a GPU multiplies in TensorFloat-32, which keeps 10 of 23 bits behind the point
     threads:         processor threads of a run. One is best for tiny networks: a sweep without a GPU runs as many
                      points side by side as the cores allow
     channels_last:   keep a pixel's channels together in memory, which makes convolutions faster
@@ -81,6 +82,7 @@ class TrainerConfig(Ranged):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = number(1, least=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    tf32: bool = True
     threads: int = number(1, least=1, below=10_000)
     channels_last: bool = True
     compile: bool = False

@@ -18,7 +18,7 @@ from experiments.report.encode import film
 from experiments.trained.files import files_and_changes, named, one_line, opened
 from experiments.trained.grad_cam import Look, last_convolution, look_at
 from experiments.trained.load import Trained, load_trained
-from experiments.training.build import make_data
+from experiments.training.build import make_data, set_arithmetic
 
 CLIPS = 4  # that are shown of a video, evenly spaced
 SIDE = 160  # pixels of a picture, at least
@@ -37,7 +37,7 @@ def look(checkpoint: Path, words: Sequence[str]) -> int:
     files, changes = files_and_changes(f"--look {checkpoint}", words)
     fixed = ["trainer.compile=false", "trainer.accelerator=cpu", "trainer.devices=1"]
     trained = load_trained(checkpoint, ["sampling.test_views=center", *changes, *fixed])
-    torch.set_num_threads(trained.run.trainer.threads)
+    set_arithmetic(trained.run)
     for stream in trained.model.streams or ("",):
         last_convolution(trained.model, stream)  # raises before anything is decoded
     folder = Path(trained.run.results) / "predictions"

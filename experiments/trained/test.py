@@ -10,7 +10,6 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from datamodules.datamodule import VideoDataModule
@@ -27,7 +26,7 @@ from experiments.settings.words import parse
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
 from experiments.trained.load import Trained, load_trained
-from experiments.training.build import check_accelerator, make_data, make_trainer, public_config
+from experiments.training.build import check_accelerator, make_data, make_trainer, public_config, set_arithmetic
 from experiments.training.callbacks import Progress
 from vidfusion.votes import Votes
 
@@ -114,7 +113,7 @@ def _open_data(trained: Trained, other_data: bool) -> VideoDataModule:
 def make_tester(run: RunConfig, *callbacks: Callback) -> L.Trainer:
     """What scores views, set up as in training; it writes nothing. Raises ValueError for a GPU that is not there."""
     check_accelerator(run)
-    torch.set_num_threads(run.trainer.threads)
+    set_arithmetic(run)
     return make_trainer(run, Path(run.results), None, list(callbacks), logger=False, enable_checkpointing=False)
 
 

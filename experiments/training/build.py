@@ -98,6 +98,12 @@ def make_trainer(
     return L.Trainer(**usual | settings)
 
 
+def set_arithmetic(run: RunConfig) -> None:
+    """Set this process's threads, and how exactly a GPU multiplies."""
+    torch.set_num_threads(run.trainer.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run.trainer.tf32
+
+
 def check_accelerator(run: RunConfig) -> None:
     """Raise ValueError where a GPU is asked for and there is none."""
     if run.trainer.accelerator == "gpu" and not torch.accelerator.is_available():

@@ -29,7 +29,14 @@ from experiments.records.world import check_world
 from experiments.settings.schema import RunConfig
 from experiments.tracking.charts import log_film_strips, log_record
 from experiments.tracking.mirror import tracked_run
-from experiments.training.build import check_accelerator, make_data, make_model, make_trainer, public_config
+from experiments.training.build import (
+    check_accelerator,
+    make_data,
+    make_model,
+    make_trainer,
+    public_config,
+    set_arithmetic,
+)
 from experiments.training.callbacks import Progress, StopAfter
 from experiments.training.checkpoint import KeepCheckpoint, disk_problem
 from experiments.training.folder import clean, keep, publish, unfinished
@@ -77,7 +84,7 @@ def run_point(run: RunConfig, force: bool = False) -> bool:
 def _train_and_test(run: RunConfig, force: bool) -> bool:
     """Prepare, decide whether to skip, to resume or to begin, then train, test, record and log."""
     check_accelerator(run)
-    torch.set_num_threads(run.trainer.threads)
+    set_arithmetic(run)
     data = make_data(run)
     data.prepare_data()
     data.setup()
