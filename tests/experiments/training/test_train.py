@@ -71,12 +71,10 @@ def test_what_wandb_is_told_holds_no_path_of_this_machine(tmp_path):
         assert str(tmp_path.parent) not in json.dumps(told), words
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_the_settings_say_how_exactly_a_gpu_multiplies(monkeypatch, allowed):
-    for part in (torch.backends.cuda.matmul, torch.backends.cudnn):
-        monkeypatch.setattr(part, "allow_tf32", not allowed)
-    set_arithmetic(compose(["strategy=c3d", f"trainer.tf32={str(allowed).lower()}"]))
-    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (allowed, allowed)
+def test_the_settings_say_how_exactly_a_gpu_multiplies():
+    for allowed in (False, True):  # True last: it is the default
+        set_arithmetic(compose(["strategy=c3d", f"trainer.tf32={str(allowed).lower()}"]))
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == allowed
 
 
 def test_a_budget_of_multiply_adds_decides_the_steps(run):
