@@ -7,6 +7,8 @@ displacement.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +23,7 @@ PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 SMALLEST = 12  # pixels: DIS refuses smaller frames
+PIXELS_AT_ONCE = 2**21  # of frames in a batch on a GPU, whose memory holds some 400 bytes for each
 
 
 @dataclass
@@ -28,13 +31,14 @@ class FlowConfig:
     """How flow is computed and stored.
 
     method:   `dis` (Kroeger et al. 2016), `farneback` (Farneback 2003) or `tvl1` (Zach et al. 2007, which only OpenCV's
-              contributed modules have), with OpenCV's own settings for each
+              contributed modules have), with OpenCV's own settings for each; or `tvl1_torch`, the same as `tvl1` by
+              PyTorch, on a GPU if there is one, and without one several times slower
     preset:   speed and quality of `dis`: ultrafast, fast or medium
     bound:    displacements are clipped to +-bound and stored in 8 bits, in pixels of the stored frame
     encoding: fields are stored `raw`, or x and y each as a grey `jpeg`, of `data.quality`
     """
 
-    method: Literal["dis", "farneback", "tvl1"] = "dis"
+    method: Literal["dis", "farneback", "tvl1", "tvl1_torch"] = "dis"
     preset: Literal["ultrafast", "fast", "medium"] = "medium"
     bound: float = 20.0
     encoding: Literal["raw", "jpeg"] = "raw"
@@ -44,7 +48,9 @@ class FlowConfig:
             raise DataError(f"data.flow.bound is {self.bound}; give a positive number of pixels, such as 20")
 
 
-def _method(config: FlowConfig) -> cv2.DenseOpticalFlow:
+def _method(config: FlowConfig) -> cv2.DenseOpticalFlow | None:
+    if config.method == "tvl1_torch":
+        return None
     if config.method == "dis":
         return cv2.DISOpticalFlow_create(PRESETS[config.preset])
     if config.method == "farneback":
@@ -52,7 +58,7 @@ def _method(config: FlowConfig) -> cv2.DenseOpticalFlow:
     if not hasattr(cv2, "optflow"):
         raise DataError(
             "data.flow.method=tvl1 needs cv2.optflow, which this OpenCV lacks: pip uninstall opencv-python-headless, "
-            "then pip install opencv-contrib-python-headless, which has it; or choose dis or farneback"
+            "then pip install opencv-contrib-python-headless, which has it; or choose tvl1_torch, dis or farneback"
         )
     return cv2.optflow.DualTVL1OpticalFlow_create()
 
@@ -79,14 +85,29 @@ class FlowEstimator:
         before moves to this one, or `backward`, every pixel of this one to the frame before. Raises DataError for
         frames below 12 pixels, which DIS cannot do and the others do badly.
         """
-        if min(frame.shape[:2]) < SMALLEST:
-            found = f"{frame.shape[1]}x{frame.shape[0]}"
+        fields = self.several([frame])
+        return fields[0] if fields else None
+
+    def at_once(self, frame: np.ndarray) -> int:
+        """How many frames of this size are best given to `several`."""
+        return 1 if self._method is not None else max(1, PIXELS_AT_ONCE // frame[..., 0].size)
+
+    def several(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Take the next frames; the fields that lead to them: one each, but none to the video's first."""
+        if min(frames[0].shape[:2]) < SMALLEST:
+            found = f"{frames[0].shape[1]}x{frames[0].shape[0]}"
             raise DataError(f"optical flow needs frames of at least {SMALLEST}x{SMALLEST} pixels, these are {found}")
-        previous, self._previous = self._previous, cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        if previous is None:
-            return None
-        pair = (self._previous, previous) if self.backward else (previous, self._previous)
-        return self._method.calc(*pair, None)
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+        known = grey if self._previous is None else [self._previous, *grey]
+        self._previous = grey[-1]
+        pairs = list(itertools.pairwise(known))
+        if self.backward:
+            pairs = [(after, before) for before, after in pairs]
+        if self._method is not None:
+            return [self._method.calc(*pair, None) for pair in pairs]
+        from datamodules.tvl1 import tvl1_fields  # here: a build by OpenCV needs no PyTorch
+
+        return tvl1_fields(pairs) if pairs else []
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

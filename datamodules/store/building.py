@@ -135,6 +135,10 @@ def build_shard(job: Job, wait: bool = False) -> int | None:
     None, having done nothing, if another builder is at it; with `wait`, that one's work is awaited and used.
     """
     cv2.setNumThreads(1)
+    if any(track.flow is not None and track.flow.method == "tvl1_torch" for track in job.tracks):
+        import torch
+
+        torch.set_num_threads(1)
     for place, setting in ((job.root, "data.root"), (job.folder, "data.stores")):
         if not place.is_dir():
             raise DataError(f"{place} is not there on {socket.gethostname()}; {setting} must be on a shared disk")

@@ -40,18 +40,20 @@ class Encoder:
         self.track, self.single = track, single
         self.estimator = FlowEstimator(track.flow, track.backward) if track.flow is not None and not single else None
 
-    def __call__(self, frame: np.ndarray) -> _Row | None:
-        """The next frame -> its row; None for the frame that no field leads to."""
+    def at_once(self, frame: np.ndarray) -> int:
+        """How many frames of this size are best encoded together."""
+        return self.estimator.at_once(frame) if self.estimator else 1
+
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[_Row]:
+        """The next frames -> their rows. There is none for a frame that no field leads to."""
         flow, height, width = self.track.flow, self.track.height, self.track.width
         if flow is None:
-            return _Row(self._parts(resize(frame, height, width)))
+            return [_Row(self._parts(resize(frame, height, width))) for frame in frames]
         if self.estimator is None:
-            motion = np.zeros(self.track.row, np.float32)
-        elif (motion := self.estimator(frame)) is not None:
-            motion = resize_flow(motion, height, width)
+            fields = [np.zeros(self.track.row, np.float32) for _ in frames]
         else:
-            return None
-        return _Row(self._parts(quantise(motion, flow.bound)), cv2.mean(motion)[:2])
+            fields = [resize_flow(field, height, width) for field in self.estimator.several(frames)]
+        return [_Row(self._parts(quantise(field, flow.bound)), cv2.mean(field)[:2]) for field in fields]
 
     def _parts(self, row: np.ndarray) -> list[np.ndarray]:
         assert row.shape == self.track.row and row.dtype == np.uint8, f"{row.shape} {row.dtype}"
@@ -186,16 +188,20 @@ class _VideoRows:
         shard = self.shard
         while self.error is None and self.taken < len(self.numbers) and self.numbers[self.taken] == number:
             if self.taken % self.piece == 0:
-                self.encoder = Encoder(shard.track, single=self.piece == 1)
+                self.encoder, self.waiting = Encoder(shard.track, single=self.piece == 1), []
             self.taken += 1
+            self.waiting.append(frame)
+            if len(self.waiting) < self.encoder.at_once(frame) and self.taken % self.piece:
+                continue
             started = time.thread_time()  # not process_time: a decoder may have threads of its own
             try:
-                row = self.encoder(frame)
+                rows = self.encoder(self.waiting)
             except DataError as problem:
                 self.error = str(problem)
                 return
+            self.waiting = []
             shard.flow_seconds += (time.thread_time() - started) * (shard.track.flow is not None)
-            if row is not None:
+            for row in rows:
                 shard.write(row)
 
     def stored(self) -> StoredVideo:

@@ -37,7 +37,7 @@ def estimate(frames: list[np.ndarray], method: str = "dis") -> np.ndarray:
 CONTRIBUTED = pytest.param("tvl1", marks=pytest.mark.skipif(not hasattr(cv2, "optflow"), reason="needs cv2.optflow"))
 
 
-@pytest.mark.parametrize("method", ["dis", "farneback", CONTRIBUTED])
+@pytest.mark.parametrize("method", ["dis", "farneback", "tvl1_torch", CONTRIBUTED])
 @pytest.mark.parametrize("kind", ["still", "right", "down", "subpixel", "rotation"])
 def test_flow_of_a_known_motion(kind, method):
     angle = np.deg2rad(3)

@@ -76,6 +76,15 @@ def true_fields(frames: list[np.ndarray]) -> list[np.ndarray]:
     return fields or [np.zeros((*SIZE, 2), np.float32)]
 
 
+def test_flow_by_batches_is_that_of_frame_after_frame(root, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(FlowEstimator, "at_once", lambda *_: 4)
+    for track in (Track(*SIZE, FLOW), Track(*SIZE, FLOW, sample=PIECES)):
+        batched = opened(build(root, tmp_path, [track]), track)
+        for name in ("a.avi", "b ö#[x].avi", "c.avi"):
+            for found, expected in zip(batched.flow(name), opened(folder, track).flow(name), strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
 KEYS = {
     "a frame": 3,
     "the last": -1,

@@ -189,7 +189,7 @@ def test_later_sources_win():
         (["strategy=c3d", "dataset=ucf"], "dataset=ucf: no such preset. Did you mean ucf101"),
         (["strategy=c3d", "modle.size=tiny"], "Did you mean model"),
         (["strategy=c3d", "training.lrr=1"], "Did you mean training.lr"),
-        (["strategy=c3d", "data.flow.method=brox"], "expected one of ['dis', 'farneback', 'tvl1']"),
+        (["strategy=c3d", "data.flow.method=brox"], "expected one of ['dis', 'farneback', 'tvl1', 'tvl1_torch']"),
         (["strategy=c3d", "model.size=huge"], "expected one of ['tiny', 'small', 'published']"),
         (["strategy=c3d", "dataset=folder"], "data.root is missing"),
         (["strategy=c3d", "training.select=best"], "set data.validation"),
