@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from datamodules.datamodule import VideoDataModule
 from datamodules.processes import available_cores
 from experiments.benchmarks.clips import GENERATED, STORES, from_files, make_videos, open_data
-from experiments.benchmarks.networks import DTYPES, WARM_UP, measure_networks
+from experiments.benchmarks.networks import DTYPES, WARM_UP
 from experiments.benchmarks.readers import EXACT, exact
 from experiments.benchmarks.report import Report, check_words, count
 from experiments.settings.compose import compose, parse
@@ -34,8 +34,6 @@ from experiments.training.callbacks import StopAfter
 from experiments.training.stopwatch import StepClock
 
 SOURCES = (*STORES.values(), EXACT)
-GPU_NETWORKS = ("strategy=c3d,two_stream", "trainer.precision=32-true,bf16-mixed", "trainer.compile=false,true")
-GPU_TRAINING = ("trainer.precision=bf16-mixed",)
 WORDS = ("strategy", "dataset", "recipe", "clip", "batch", "steps", "repeats", "sources", "results")
 COLUMNS = {
     "Network": "{network}",
@@ -67,19 +65,6 @@ def measure_training(settings: list[str]) -> int:
                 rows.append(compare(run, source, Path(temporary), **counts))
         report.add("training", rows, COLUMNS, NOTES)
     return 0
-
-
-def measure_gpu(settings: list[str]) -> int:
-    """Measure C3D and two-stream on the GPU: each precision, translated or not, then from each source of clips.
-
-    Returns 1 if a network cannot be measured. Raises ValueError where there is no GPU.
-    """
-    if not torch.cuda.is_available():
-        raise ValueError("PyTorch finds no GPU here; `benchmark.py networks` and `training` measure the processor")
-    check_words(parse(settings), WORDS)
-    results = [word for word in settings if word.startswith("results=")]
-    failed = measure_networks([*GPU_NETWORKS, *results])
-    return max(failed, measure_training([*GPU_TRAINING, *settings]))
 
 
 def training_plan(settings: list[str], temporary: Path) -> tuple[list[RunConfig], list[str], dict[str, int]]:

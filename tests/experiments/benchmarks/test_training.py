@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from experiments.benchmark import main
-from experiments.benchmarks import training
+from experiments.benchmarks import gpu, training
 from experiments.benchmarks.training import train_as_a_run, train_bare, training_plan
+from tests.factories import write_clip
 
 TINY = ["model.size=tiny", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.workers=0", "batch=4", "steps=2"]
 
@@ -46,6 +47,13 @@ def test_both_trainings_do_the_same(tmp_path, monkeypatch):
         train(run, data, 2, tmp_path)
     bare, as_a_run = (dict(model.named_parameters()) for model in made)
     assert all(torch.equal(value, as_a_run[name]) for name, value in bare.items())
+
+
+def test_flow_is_measured_beside_training(monkeypatch):
+    monkeypatch.setattr(gpu, "FIELDS", 2)
+    monkeypatch.setattr(gpu, "make_videos", lambda root, *_: write_clip(root / "a.mp4", 3))
+    row = gpu.measure_flow()
+    assert row["tvl1_torch"] > 0 and row["dis"] > 0 and gpu.FLOW_COLUMNS["Frames"].format(**row).count("x") == 1
 
 
 @pytest.mark.parametrize(
