@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from tqdm import tqdm
@@ -45,6 +46,10 @@ class Board:
             tqdm.write(text)
         else:
             print(text, flush=True)
+
+    def aside(self) -> AbstractContextManager:
+        """While it lasts the live lines are away, so that whatever is printed stands above them."""
+        return tqdm.external_write_mode(sys.stderr) if self.live else nullcontext()
 
     def progress(self, run: RunConfig, step: int, steps: int, loss: float) -> None:
         """A point is so far."""

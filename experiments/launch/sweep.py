@@ -63,7 +63,8 @@ def run_all(
             if outcome.exit_code:
                 unfinished.append(outcome)
             elif (now := time.monotonic()) - table_time > table_seconds / TABLE_SHARE:
-                _tables(results)
+                with board.aside():
+                    _tables(results)
                 table_time = time.monotonic()
                 table_seconds = table_time - now
             board.end(outcome.run, failed=bool(outcome.exit_code))

@@ -55,7 +55,11 @@ def test_a_terminal_shows_a_line_for_each_running_point_and_one_for_all(clock, m
         shown.progress(SLOW, step, 100, 2.0 / step)
         shown.progress(QUICK, step, 100, 1.0)
     shown.end(QUICK, failed=True)
+    with shown.aside():
+        print("derived", file=terminal)
     text = terminal.getvalue()
+    before, _, after = text.partition("derived\n")
+    assert "\r" in before[-5:] and "c3d: 60/100" in after, "it has a line of its own, and the live lines come back"
     for part in ("c3d: 60/100", "single_frame: 60/100", "loss 0.033", "1 of 2 points done, 1 not finished, about"):
         assert part in text
     assert not shown.bars.keys() - {SLOW.id}
