@@ -39,6 +39,7 @@ class Part:
     families: HeatMap | None
     gains: Gains | None
     costs: Costs
+    costs_leave_out: list[str]
     learning: LearningCharts | None
     answers: dict[str, Any] | None
     times: list[TimeLine]
@@ -83,6 +84,7 @@ def _part(
     counted: Mapping[str, Any],
 ) -> Part:
     rows, by_id = networks(section), {record.id: record for record in records}
+    alike = _of_most_splits(rows)
     classes = next(iter(rows.values())).first.data.classes
     scored = confusions_of(rows, counted, len(classes))
     bars = forest(section, rows)
@@ -95,7 +97,8 @@ def _part(
         forest=bars,
         families=heat_map(section, rows),
         gains=gains(scored, BASELINE, classes),
-        costs=costs(_of_most_splits(rows), by_id),
+        costs=costs(alike, by_id),
+        costs_leave_out=[label for label in rows if label not in alike],
         learning=learning_charts(results, rows),
         answers={
             "classes": [str(shown(name)) for name in classes],

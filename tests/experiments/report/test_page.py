@@ -94,6 +94,12 @@ def test_what_is_not_there_is_said_with_its_command(tmp_path):
     assert "chance" in page.text and len(page.scripts) == 1
 
 
+def test_rows_that_the_charts_of_costs_leave_out_are_named(tmp_path):
+    for name, split in (("c3d", 1), ("slow_fusion", 1), ("late_fusion", 2)):
+        save_record(tmp_path, record_of(name, sweep="fusion", split=split))
+    assert "Left out, because they were tested on other splits: late_fusion (split 2 only)." in page_of(tmp_path).text
+
+
 def test_no_records_give_a_page_that_says_so(tmp_path):
     assert "No finished run yet" in page_of(tmp_path).text
 
