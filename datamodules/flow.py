@@ -23,7 +23,6 @@ PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 SMALLEST = 12  # pixels: DIS refuses smaller frames
-PIXELS_AT_ONCE = 2**21  # of frames in a batch on a GPU, whose memory holds some 400 bytes for each
 
 
 @dataclass
@@ -32,7 +31,7 @@ class FlowConfig:
 
     method:   `dis` (Kroeger et al. 2016), `farneback` (Farneback 2003) or `tvl1` (Zach et al. 2007, which only OpenCV's
               contributed modules have), with OpenCV's own settings for each; or `tvl1_torch`, the same as `tvl1` by
-              PyTorch, on a GPU if there is one, and without one several times slower
+              PyTorch: on a GPU if there is one, without one about ten times slower
     preset:   speed and quality of `dis`: ultrafast, fast or medium
     bound:    displacements are clipped to +-bound and stored in 8 bits, in pixels of the stored frame
     encoding: fields are stored `raw`, or x and y each as a grey `jpeg`, of `data.quality`
@@ -90,7 +89,11 @@ class FlowEstimator:
 
     def at_once(self, frame: np.ndarray) -> int:
         """How many frames of this size are best given to `several`."""
-        return 1 if self._method is not None else max(1, PIXELS_AT_ONCE // frame[..., 0].size)
+        if self._method is not None:
+            return 1
+        from datamodules.tvl1 import at_once  # here: a build by OpenCV needs no PyTorch
+
+        return at_once(frame[..., 0].size)
 
     def several(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Take the next frames; the fields that lead to them: one each, but none to the video's first."""
@@ -105,7 +108,7 @@ class FlowEstimator:
             pairs = [(after, before) for before, after in pairs]
         if self._method is not None:
             return [self._method.calc(*pair, None) for pair in pairs]
-        from datamodules.tvl1 import tvl1_fields  # here: a build by OpenCV needs no PyTorch
+        from datamodules.tvl1 import tvl1_fields
 
         return tvl1_fields(pairs) if pairs else []
 

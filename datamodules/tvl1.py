@@ -2,7 +2,7 @@
 
 Zach, Pock & Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow" (DAGM 2007), as Sánchez,
 Meinhardt-Llopis & Facciolo give it ("TV-L1 Optical Flow Estimation", IPOL 2013), with the pyramid, the settings and the
-median filter of OpenCV's DualTVL1OpticalFlow. Fields differ from OpenCV's by hundredths of a pixel.
+median filter of OpenCV's DualTVL1OpticalFlow. On average, fields differ from OpenCV's by hundredths of a pixel.
 """
 
 from __future__ import annotations
@@ -14,19 +14,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datamodules.errors import DataError
+
 TAU, LAMBDA, THETA = 0.25, 0.15, 0.3  # time step; weight of the data term; how tightly the two fields are tied
 SCALES, SCALE_STEP, SMALLEST = 5, 0.8, 16  # of the pyramid; pixels below which it has no further one
 WARPS, OUTER, INNER = 5, 10, 30  # warps at each scale; of each, median filters; of each, steps
 EPSILON = 0.01  # pixels: a pair is done once a step changes its field less than that, in the root mean square
 MEDIAN = 5  # pixels
+PIXELS_AT_ONCE = 2**21  # of the frames in a batch: each takes some hundred bytes of a GPU's memory
 FINENESS = 1024  # of a pixel: looked up in finer steps, still pixels at the border would stray outside by rounding
 
 
+def at_once(pixels: int) -> int:
+    """How many frames of so many pixels are best given together: a batch helps a GPU only."""
+    return max(1, PIXELS_AT_ONCE // pixels) if torch.cuda.is_available() else 1
+
+
 def tvl1_fields(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-    """The field from the first to the second frame of each pair, uint8 (H, W) grey -> float32 (H, W, 2), in pixels."""
+    """The field from the first to the second frame of each pair, uint8 (H, W) grey -> float32 (H, W, 2), in pixels.
+
+    A batch for which a GPU has no memory is halved. Raises DataError if a single pair does not fit.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    before, after = (torch.from_numpy(np.stack(frames)).to(device) for frames in zip(*pairs, strict=True))
-    return list(tvl1(before, after).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+    try:
+        before, after = (torch.from_numpy(np.stack(frames)).to(device) for frames in zip(*pairs, strict=True))
+        return list(tvl1(before, after).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+    except torch.OutOfMemoryError:
+        if len(pairs) == 1:
+            raise DataError(
+                "data.flow.method=tvl1_torch: the GPU has no memory for a pair of frames; build the frame store with "
+                "fewer processes, or while nothing else runs on the GPU"
+            ) from None
+    half = len(pairs) // 2
+    return tvl1_fields(pairs[:half]) + tvl1_fields(pairs[half:])
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ training: seconds of a step of a run's training, of a bare loop over the same ba
     results=DIR                 benchmark/training.json and .md are written there (default: results)
     any other setting of a run (default: recipe=published; without a GPU model.size=small)
 
-gpu: takes the words of `training`, and about ten minutes. It needs a GPU. TV-L1 flow is measured too.
+gpu: takes the words of `training`. It needs a GPU. TV-L1 flow is measured too: benchmark/gpu.json and .md.
 
 What imports cost at the start of a run: python -X importtime experiments/run.py strategy=single_frame training.steps=1
 """

@@ -81,7 +81,7 @@ def _bytes_per_video(track: Track, root: Path, headers: Mapping[str, VideoInfo |
     for path in spread(list(readable), SAMPLED_VIDEOS) if track.encoding == "jpeg" else ():
         encoder = Encoder(track)
         with suppress(DataError):
-            frames = [frame for _, frame in pick_frames(root / path, readable[path], range(SAMPLED_FRAMES))]
-            tried += [sum(map(len, row.parts)) for row in encoder(frames)]
+            for _, frame in pick_frames(root / path, readable[path], range(SAMPLED_FRAMES)):
+                tried += [sum(map(len, row.parts)) for row in encoder([frame])]
     raw = math.prod(track.row)
     return (sum(tried) / len(tried) if tried else raw) * sum(rows) / max(1, len(headers))

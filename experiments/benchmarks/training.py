@@ -47,7 +47,7 @@ COLUMNS = {
 }
 NOTES = f"""\
 - Seconds of a step, without waiting for its clips: medians of the repeats, after {WARM_UP} steps. More: of the run's
-  step than of the bare one, in turn.
+  step than of the bare one, in turn. On a machine that does other things too, take many steps and repeats.
 - Clips/s: of the run's training, with waiting. Waiting: the share of that time in which no clips were ready."""
 
 Seconds = tuple[float, float]  # of a step: waiting for its clips, working on them
@@ -58,12 +58,14 @@ def measure_training(settings: list[str]) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         runs, sources, counts = training_plan(settings, Path(temporary))
         report, rows = Report("training", settings, runs[0]), []
-        for run in runs:
-            set_arithmetic(run)
-            for source in sources:
-                print(f"measuring: {run.strategy} from {source}", file=sys.stderr, flush=True)
-                rows.append(compare(run, source, Path(temporary), **counts))
-        report.add("training", rows, COLUMNS, NOTES)
+        try:
+            for run in runs:
+                set_arithmetic(run)
+                for source in sources:
+                    print(f"measuring: {run.strategy} from {source}", file=sys.stderr, flush=True)
+                    rows.append(compare(run, source, Path(temporary), **counts))
+        finally:
+            report.add("training", rows, COLUMNS, NOTES)
     return 0
 
 
@@ -77,7 +79,15 @@ def training_plan(settings: list[str], temporary: Path) -> tuple[list[RunConfig]
     for key in ("data.encoding", "data.flow.encoding", "training.batch_size"):
         if key in given:
             raise ValueError(f"{key}: expected sources= and batch= instead")
-    on_gpu = torch.cuda.is_available() and given.get("trainer.accelerator") != "cpu"
+    for key in ("trainer.devices", "training.trained_layers"):
+        if key in given:
+            raise ValueError(f"{key}: one device trains all layers here; leave it out")
+    if given.get("trainer.precision") == "16-mixed":
+        raise ValueError("trainer.precision=16-mixed: expected 32-true or bf16-mixed, which scale no gradients")
+    accelerator = given.pop("trainer.accelerator", "auto")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ValueError("trainer.accelerator=gpu: PyTorch finds no GPU here; leave it out to measure on the CPU")
+    on_gpu = torch.cuda.is_available() and accelerator != "cpu"
     counts = {word: count(word, given.pop(word, default)) for word, default in (("steps", "20"), ("repeats", "3"))}
     sources = given.pop("sources", ",".join(SOURCES)).split(",")
     for source in sources:
@@ -101,18 +111,19 @@ def training_plan(settings: list[str], temporary: Path) -> tuple[list[RunConfig]
 
 def compare(run: RunConfig, source: str, temporary: Path, *, steps: int, repeats: int) -> dict[str, Any]:
     """A row of the table: seconds of a step in a bare loop and in a run's training, in turn."""
+    if source == EXACT and run.sampling.flow_frames:
+        return {"network": run.strategy, "source": source, "error": "no flow is computed while a network trains"}
     batch_size, needed = run.training.batch_size, (WARM_UP + steps + 1) * run.training.batch_size
     encoding = next((encoding for encoding, name in STORES.items() if name == source), "raw")
     run = dataclasses.replace(run, data=dataclasses.replace(run.data))
     run.data.flow = dataclasses.replace(run.data.flow, encoding=encoding)
     data = open_data(run, batch_size, encoding=encoding, workers=run.trainer.workers, num_clips=needed)
     if source == EXACT:
-        if run.sampling.flow_frames:
-            return {"network": run.strategy, "source": source, "error": "no flow is computed while a network trains"}
         data.train_clips = from_files(data, exact)
     spent: dict[str, list[Seconds]] = defaultdict(list)
-    for _ in range(repeats):
-        for name, train in (("bare", train_bare), ("lightning", train_as_a_run)):
+    ways = [("bare", train_bare), ("lightning", train_as_a_run)]
+    for repeat in range(repeats):
+        for name, train in ways if repeat % 2 == 0 else reversed(ways):
             spent[name].append(train(run, data, steps, temporary))
     bare, lightning = ([working for _, working in spent[name]] for name in ("bare", "lightning"))
     waiting = sum(wait for wait, _ in spent["lightning"])
@@ -180,7 +191,7 @@ def train_bare(run: RunConfig, data: VideoDataModule, steps: int, temporary: Pat
 
 
 def train_as_a_run(run: RunConfig, data: VideoDataModule, steps: int, temporary: Path) -> Seconds:
-    """The seconds of a step of the training that `run.py` does."""
+    """The seconds of a step of the training that `run.py` does, without its checkpoints and lines of progress."""
     batches = _Timed(data.train_dataloader(), steps, device_of(run))
     stop = StopAfter(WARM_UP + steps + 1)
     trainer = make_trainer(run, temporary, None, [stop], max_epochs=1, enable_checkpointing=False)

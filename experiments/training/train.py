@@ -45,8 +45,6 @@ from vidfusion.classifier import VideoClassifier
 
 # A run that goes on within a validation has its counts of the epoch from the checkpoint.
 warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
-# Where results must be reproducible, PyTorch also fills every new tensor: a fifth of a step's time, for nothing.
-torch.utils.deterministic.fill_uninitialized_memory = False
 
 DISK_PROBLEMS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 WAITING = 0.2  # share of the training above which waiting for clips is worth a line

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import flow
+import datamodules.tvl1 as tvl1_module
+from datamodules.errors import DataError
 from datamodules.flow import FlowConfig, FlowEstimator
 from datamodules.tvl1 import tvl1, tvl1_fields
 
@@ -59,5 +60,24 @@ def test_an_estimator_takes_frames_one_by_one_or_several_at_once(monkeypatch, ba
     found = several.several(frames[:1]) + several.several(frames[1:])
     np.testing.assert_allclose(found, expected, atol=0.02)
     assert np.median(found[0][..., 0]) == pytest.approx(-1 if backward else 1, abs=0.1)
-    monkeypatch.setattr(flow, "PIXELS_AT_ONCE", 2_500)
-    assert several.at_once(frames[0]) == 3 and FlowEstimator(FlowConfig()).at_once(frames[0]) == 1
+    monkeypatch.setattr(tvl1_module, "PIXELS_AT_ONCE", 2_500)
+    for gpu, count in ((True, 3), (False, 1)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert several.at_once(frames[0]) == count and FlowEstimator(FlowConfig()).at_once(frames[0]) == 1
+
+
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
+    pairs = [(picture(0, 0)[:20, :24], picture(step, 0)[:20, :24]) for step in range(3)]
+    expected = tvl1_fields(pairs)
+
+    def small(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        if len(before) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return tvl1(before, after)
+
+    monkeypatch.setattr(tvl1_module, "tvl1", small)
+    fits = 1
+    np.testing.assert_allclose(tvl1_fields(pairs), expected, atol=0.02)
+    fits = 0
+    with pytest.raises(DataError, match="the GPU has no memory for a pair of frames"):
+        tvl1_fields(pairs)

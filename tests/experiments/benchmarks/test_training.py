@@ -61,6 +61,9 @@ def test_flow_is_measured_beside_training(monkeypatch):
     [
         ("training", "sources=tape", "sources=tape: no such source. Known: raw store"),
         ("training", "data.encoding=jpeg", "data.encoding: expected sources= and batch= instead"),
+        ("training", "trainer.accelerator=gpu", "trainer.accelerator=gpu: PyTorch finds no GPU here"),
+        ("training", "trainer.devices=2", "trainer.devices: one device trains all layers here; leave it out"),
+        ("training", "trainer.precision=16-mixed", "trainer.precision=16-mixed: expected 32-true or bf16-mixed"),
         ("training", "steps=0", "steps=0: expected a whole number, 1 or more"),
         ("gpu", "steps=2", "PyTorch finds no GPU here"),
     ],
