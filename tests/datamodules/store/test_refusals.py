@@ -15,6 +15,7 @@ from datamodules.flow import FlowConfig
 from datamodules.store import building, writing
 from datamodules.store.building import build_store
 from datamodules.store.jobs import shard_jobs
+from datamodules.store.size import expected_bytes
 from datamodules.store.tracks import Track
 from tests.datamodules.store import builders
 from tests.datamodules.store.builders import RGB, build_here, files
@@ -28,6 +29,14 @@ def test_too_large_a_store_is_refused(clips, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"its disk has 0.00 GB to spare; lower sampling.resize, set data.enc"):
         build_here(clips, tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_jpegs_of_a_short_video_are_estimated_from_the_frames_that_it_has(clips, tmp_path):
+    track, path = Track(20, 24, encoding="jpeg"), "a/03.avi"  # four frames
+    estimate, _ = expected_bytes(shard_jobs(clips, tmp_path, [path], (track,), {}), clips, [path], [track])
+    store = build_store(clips, [path], tmp_path, "test", [track], workers=1, max_store=1)
+    written = (store.folder / track.name / "00000.jpegs").stat().st_size
+    assert estimate == pytest.approx(written) and written < 4 * 20 * 24 * 3
 
 
 def test_a_missing_video_is_recorded_and_a_wrong_root_is_named(clips, tmp_path):
