@@ -28,7 +28,8 @@ def test_the_answer_to_a_test_video_is_the_tests(runs, tmp_path, capfd):
     assert document["run"] == run.id and document["errors"] == [] and said.err == ""
     for index, answer in zip(chosen, document["videos"], strict=True):
         own = scores[index]
-        assert [clip["probability"] for clip in answer["clips"]] == own.max(1).tolist(), "bit for bit"
+        # A batch of another size may round the last bit otherwise: PyTorch promises no more.
+        assert [clip["probability"] for clip in answer["clips"]] == pytest.approx(own.max(1).tolist(), rel=1e-6)
         assert [document["classes"].index(clip["class"]) for clip in answer["clips"]] == own.argmax(1).tolist()
         mean = own.astype(np.float64).mean(0)
         best = np.argsort(-mean, kind="stable")
