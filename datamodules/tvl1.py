@@ -1,8 +1,9 @@
 """TV-L1 optical flow of many pairs of frames at once, in PyTorch: on a GPU if there is one.
 
-Zach, Pock & Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow" (DAGM 2007), as Sánchez,
-Meinhardt-Llopis & Facciolo give it ("TV-L1 Optical Flow Estimation", IPOL 2013), with the pyramid, the settings and the
-median filter of OpenCV's DualTVL1OpticalFlow. On average, fields differ from OpenCV's by hundredths of a pixel.
+The method is Zach, Pock & Bischof's ("A Duality Based Approach for Realtime TV-L1 Optical Flow", DAGM 2007). The
+algorithm is that of Sánchez, Meinhardt-Llopis & Facciolo ("TV-L1 Optical Flow Estimation", IPOL 2013). Pyramid,
+settings and median filter are those of OpenCV's DualTVL1OpticalFlow. On average, fields differ from OpenCV's by
+hundredths of a pixel.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _solved(flow: Tensor, duals: Tensor, slope: Tensor, steepness: Tensor, rest:
     for _ in range(OUTER):
         flow = torch.where(moving.view(-1, 1, 1, 1), _median(flow), flow)
         for _ in range(INNER):
-            if not moving.any():  # a GPU is waited for here: a small price beside the steps that it saves
+            if not moving.any():  # a GPU is waited for here, so that a batch that is done takes no more steps
                 return flow, duals
             stepped, steeper = _step(flow, duals, slope, steepness, rest)
             change = ((stepped - flow) ** 2).sum(1).mean((1, 2))

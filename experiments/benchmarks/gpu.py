@@ -19,7 +19,7 @@ from experiments.benchmarks.training import measure_training, training_plan
 from experiments.settings.compose import compose
 
 GPU_NETWORKS = ("strategy=c3d,two_stream", "trainer.precision=32-true,bf16-mixed", "trainer.compile=false,true")
-GPU_TRAINING = ("trainer.precision=bf16-mixed",)
+TRAINING_PRECISION = "trainer.precision=bf16-mixed"
 FIELDS = 100
 FLOW_COLUMNS = {"Frames": "{size}", "TV-L1 fields/s": "{tvl1_torch:.1f}", "DIS fields/s": "{dis:.1f}"}
 FLOW_NOTES = "- TV-L1 by PyTorch in batches, from frames in memory and back. DIS by OpenCV on one core."
@@ -36,7 +36,8 @@ def measure_gpu(settings: list[str]) -> int:
         training_plan(settings, Path(temporary))  # a wrong word is said before minutes are spent
     results = [word for word in settings if word.startswith("results=")]
     failed = measure_networks([*GPU_NETWORKS, *results])
-    failed |= measure_training([*GPU_TRAINING, *settings])
+    precision = [] if any(word.startswith("trainer.precision=") for word in settings) else [TRAINING_PRECISION]
+    failed |= measure_training([*precision, *settings])
     report = Report("gpu", settings, compose(["strategy=two_stream", "trainer.accelerator=gpu", *results]))
     report.add("flow", [measure_flow()], FLOW_COLUMNS, FLOW_NOTES)
     return failed

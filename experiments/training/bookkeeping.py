@@ -89,7 +89,7 @@ class DropoutSeeds(Callback):
         """Seed the step."""
         seed = (self.seed * 1_000_003 + trainer.global_step) * 1009 + trainer.global_rank
         if model.device.type == "cpu":
-            torch.default_generator.manual_seed(seed)  # the call below would note its stack for a GPU: a millisecond
+            torch.default_generator.manual_seed(seed)  # the call below would note its stack, for a GPU
         else:
             torch.manual_seed(seed)
 
