@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.clip_spec import scaled_side
 from datamodules.flow import dequantise, quantise, resize, resize_flow
-from datamodules.store.reading import Jpegs
+from datamodules.store.reading import LazyRows
 
 STEPS = 127.0  # a flow's bound for which a displacement of 1 is one step of its 8 bits
 LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G and B in brightness, ITU-R BT.601
@@ -70,7 +70,7 @@ def view_windows(
     return [Window(*place, flipped) for flipped in flips for place in places]
 
 
-def cut_rgb(frames: np.ndarray | Jpegs, indices: np.ndarray, window: Window, cut: np.ndarray) -> np.ndarray:
+def cut_rgb(frames: np.ndarray | LazyRows, indices: np.ndarray, window: Window, cut: np.ndarray) -> np.ndarray:
     """Copy the window of some frames (n, H, W, 3) uint8, of which `indices` (T,) are the numbers.
 
     `cut` (T, crop, crop, 3) uint8 is where they go, and is returned: a clip's place in its batch.
@@ -84,7 +84,7 @@ def cut_rgb(frames: np.ndarray | Jpegs, indices: np.ndarray, window: Window, cut
 
 
 def cut_flow(
-    fields: np.ndarray | Jpegs, means: np.ndarray, indices: np.ndarray, window: Window, cut: np.ndarray
+    fields: np.ndarray | LazyRows, means: np.ndarray, indices: np.ndarray, window: Window, cut: np.ndarray
 ) -> np.ndarray:
     """Copy the window of some flow fields into `cut` (L, crop, crop, 2) uint8, and return their mean displacements.
 
@@ -106,11 +106,11 @@ def cut_flow(
     return mean
 
 
-def _square(images: np.ndarray | Jpegs, indices: np.ndarray, window: Window, side: int) -> np.ndarray:
+def _square(images: np.ndarray | LazyRows, indices: np.ndarray, window: Window, side: int) -> np.ndarray:
     return images[indices, window.top : window.top + side, window.left : window.left + side]
 
 
-def _copy_square(images: np.ndarray | Jpegs, indices: np.ndarray, window: Window, cut: np.ndarray) -> None:
+def _copy_square(images: np.ndarray | LazyRows, indices: np.ndarray, window: Window, cut: np.ndarray) -> None:
     """Without the copy between that indexing by an array makes, where the images follow each other."""
     first, last = int(indices[0]), int(indices[-1])
     follow = isinstance(images, np.ndarray) and np.array_equal(indices, np.arange(first, last + 1))

@@ -34,7 +34,7 @@ from datamodules.store.reading import FrameStore, open_store
 from datamodules.store.shards import INDEX, SHARDS, merge_shards, read_shards
 from datamodules.store.size import announce_build, expected_bytes, free_bytes
 from datamodules.store.tracks import Track
-from datamodules.store.writing import ShardWriter
+from datamodules.store.writing import MixedSizes, ShardWriter
 
 
 def build_store(
@@ -142,16 +142,26 @@ def build_shard(job: Job, wait: bool = False) -> int | None:
     for place, setting in ((job.root, "data.root"), (job.folder, "data.stores")):
         if not place.is_dir():
             raise DataError(f"{place} is not there on {socket.gethostname()}; {setting} must be on a shared disk")
-    with claim(job.folder, job.number, job.leftovers, wait) as claimed, ExitStack() as stack:
+    with claim(job.folder, job.number, job.leftovers, wait) as claimed:
         if not claimed:
             return None
-        shards = [stack.enter_context(ShardWriter(job, track)) for track in missing_tracks(job).tracks]
-        return sum([_store_video(job, path, shards) for path in job.files]) if shards else 0
+        missing = missing_tracks(job)
+        try:
+            return _write_shard(missing)
+        except MixedSizes:
+            return _write_shard(missing, keep=False)
 
 
 def finish_shard(job: Job) -> int | None:
     """`build_shard` of a shard that another builder is at, or was until it died."""
     return build_shard(job, wait=True)
+
+
+def _write_shard(job: Job, keep: bool = True) -> int:
+    """Write one shard of all the job's tracks; the number of undecodable videos. `keep`: see `ShardWriter`."""
+    with ExitStack() as stack:
+        shards = [stack.enter_context(ShardWriter(job, track, keep)) for track in job.tracks]
+        return sum([_store_video(job, path, shards) for path in job.files]) if shards else 0
 
 
 def _store_video(job: Job, path: str, shards: list[ShardWriter]) -> bool:

@@ -1,6 +1,7 @@
 """Reading a frame store, whose arrays are memory-mapped.
 
-    <stores>/<name>-<key>/rgb-36x36/00012.npy             uint8 (rows, H, W, 3): the frames of 16 videos.
+    <stores>/<name>-<key>/rgb-36x36/00012.npy             uint8 (rows, H, W, 3): the frames of 16 videos. Those of small
+                                                          videos have their own size, see `Track.keeps`.
                                     00012.json            which rows are whose; what each video is.
                                     index.npy  shards.npy what all the .json say. They are memory-mapped.
                           rgb-36x36-jpeg95/00012.jpegs    the same as JPEG files, one after another.
@@ -29,6 +30,7 @@ import cv2
 import numpy as np
 
 from datamodules.errors import DataError, DecodeError
+from datamodules.flow import quantise, resize, resize_flow
 from datamodules.store.shards import INDEX, StoredVideo, read_shards
 from datamodules.store.tracks import Track
 from datamodules.videos import decoded_path, encoded_path
@@ -102,14 +104,14 @@ class FrameStore:
         """What a track holds of each video, sorted by path, see `index_type`."""
         return _memory_map(f"{self._places[kind]}/{INDEX}")
 
-    def rgb(self, path: str) -> np.ndarray | Jpegs:
+    def rgb(self, path: str) -> np.ndarray | LazyRows:
         """All frames of a video, uint8 (n, H, W, 3), to be indexed. Raises DecodeError if there are none.
 
-        Raw ones are a read-only view of a memory map; of JPEG only what is asked for is decoded.
+        Raw ones are a read-only view of a memory map. Of JPEG, and of frames to be enlarged, only what is asked for is.
         """
         return self._rows("rgb", *self._find("rgb", path))
 
-    def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray | Jpegs, np.ndarray]:
+    def flow(self, path: str, backward: bool = False) -> tuple[np.ndarray | LazyRows, np.ndarray]:
         """Flow of a video: fields (n, H, W, 2), to be indexed, and their means.
 
         Field i is the motion from frame i to frame i + 1, or with `backward` from frame i + 1 to frame i. It is uint8,
@@ -136,26 +138,27 @@ class FrameStore:
             raise DecodeError(self.videos[path].error)
         return found["shard"], found["start"], found["rows"]
 
-    def _rows(self, kind: str, shard: int, start: int, count: int) -> np.ndarray | Jpegs:
+    def _rows(self, kind: str, shard: int, start: int, count: int) -> np.ndarray | LazyRows:
         track = self.tracks[kind]
         if track.encoding == "raw":
-            return _memory_map(self.file(kind, shard, ".npy"))[start : start + count]
+            rows = _memory_map(self.file(kind, shard, ".npy"))[start : start + count]
+            return rows if rows.shape[1:] == track.row else Enlarged(rows, track)
         begin, end = start * track.pictures, (start + count) * track.pictures
         offsets = _memory_map(self.file(kind, shard, ".offsets.npy"))[begin : end + 1]
         return Jpegs(self.file(kind, shard, ".jpegs"), offsets, track.row)
 
 
-class Jpegs:
-    """Rows stored as JPEG: like a read-only array uint8 (n, H, W, C), of which an index decodes the rows it names.
-
-    `offsets` in the file: where each JPEG begins, and the end of the last. A row is one JPEG in colour or two in grey.
-    """
+class LazyRows:
+    """Like a read-only array uint8 (n, H, W, C), of which an index makes the rows it names."""
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, file: str, offsets: np.ndarray, row: tuple[int, int, int]) -> None:
-        self._file, self._offsets, self._pictures = file, offsets, 1 if row[2] == 3 else 2
-        self.shape = ((len(offsets) - 1) // self._pictures, *row)
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self.shape = shape
+
+    def _row(self, number: int) -> np.ndarray:
+        """Make one row, uint8 (H, W, C)."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -164,14 +167,39 @@ class Jpegs:
         """`key`: as of an array; where it is a tuple, its first entry names the rows and the others slice each."""
         chosen, *window = key if isinstance(key, tuple) else (key,)
         numbers = np.arange(len(self))[chosen]
-        decode = cache(lambda number: self._decode(number)[tuple(window)])  # a clip may repeat frames
+        row = cache(lambda number: self._row(number)[tuple(window)])  # a clip may repeat frames
         if numbers.ndim == 0:
-            return decode(int(numbers))
+            return row(int(numbers))
         if not numbers.size:
             return np.empty((0, *self.shape[1:]), np.uint8)[(slice(None), *window)]
-        return np.stack([decode(number) for number in numbers.tolist()])
+        return np.stack([row(number) for number in numbers.tolist()])
 
-    def _decode(self, number: int) -> np.ndarray:
+
+class Enlarged(LazyRows):
+    """Raw rows of a small video, stored as they are: frames uint8 (n, h, w, 3), or fields float32 (n, h, w, 2)."""
+
+    def __init__(self, rows: np.ndarray, track: Track) -> None:
+        super().__init__((len(rows), *track.row))
+        self._rows, self._flow = rows, track.flow
+
+    def _row(self, number: int) -> np.ndarray:
+        _, height, width, _ = self.shape
+        if self._flow is None:
+            return resize(self._rows[number], height, width)
+        return quantise(resize_flow(self._rows[number], height, width), self._flow.bound)
+
+
+class Jpegs(LazyRows):
+    """Rows stored as JPEG, in colour, or two in grey for a field.
+
+    `offsets` in the file: where each JPEG begins, and the end of the last.
+    """
+
+    def __init__(self, file: str, offsets: np.ndarray, row: tuple[int, int, int]) -> None:
+        self._file, self._offsets, self._pictures = file, offsets, 1 if row[2] == 3 else 2
+        super().__init__(((len(offsets) - 1) // self._pictures, *row))
+
+    def _row(self, number: int) -> np.ndarray:
         first = number * self._pictures
         if self._pictures == 1:
             return self._picture(first, cv2.IMREAD_COLOR_RGB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -74,14 +73,14 @@ def spread(files: Sequence[str], number: int) -> list[str]:
 def _bytes_per_video(track: Track, root: Path, headers: Mapping[str, VideoInfo | None]) -> float:
     """About what a video takes in a track, by the headers; for JPEG, tried on the first frames of a few."""
     readable = {path: info for path, info in headers.items() if info is not None}
-    rows, tried = [], []
+    rows, raw, tried = 0, 0.0, []
     for path, info in readable.items():
         with suppress(DataError):
-            rows.append(len(track.frames_of(path, info)[0]))
+            stored = len(track.frames_of(path, info)[0])
+            rows, raw = rows + stored, raw + stored * track.row_bytes(info.height, info.width)
     for path in spread(list(readable), SAMPLED_VIDEOS) if track.encoding == "jpeg" else ():
         encoder = Encoder(track)
         with suppress(DataError):
             for _, frame in pick_frames(root / path, readable[path], range(SAMPLED_FRAMES)):
                 tried += [sum(map(len, row.parts)) for row in encoder([frame])]
-    raw = math.prod(track.row)
-    return (sum(tried) / len(tried) if tried else raw) * sum(rows) / max(1, len(headers))
+    return (rows * sum(tried) / len(tried) if tried else raw) / max(1, len(headers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -101,8 +102,24 @@ class Track:
 
     @property
     def row(self) -> tuple[int, int, int]:
-        """The shape of one row of its arrays: a frame or a field."""
+        """The shape of one row as it is read: a frame or a field."""
         return self.height, self.width, 3 if self.flow is None else 2
+
+    def keeps(self, height: int, width: int) -> bool:
+        """Whether frames of this size are stored as they are, and enlarged when they are read.
+
+        So it is where that takes at most half of the space: for RGB, up to half of the track's area. Fields kept so are
+        float32, because 8 bits of them would not enlarge to the same values.
+        """
+        within = height <= self.height and width <= self.width
+        values = 1 if self.flow is None else 4  # bytes of each
+        return self.encoding == "raw" and within and 2 * values * height * width <= self.height * self.width
+
+    def row_bytes(self, height: int, width: int) -> int:
+        """What a raw row takes of a video of this size."""
+        if not self.keeps(height, width):
+            return math.prod(self.row)
+        return height * width * (3 if self.flow is None else 2 * 4)
 
     @property
     def pictures(self) -> int:

@@ -35,9 +35,12 @@ class _Row(NamedTuple):
 class Encoder:
     """Turns the frames of one piece of a video into rows of a track."""
 
-    def __init__(self, track: Track, single: bool = False) -> None:
-        """`single`: the piece has one frame only. Then it has one field, without motion."""
-        self.track, self.single = track, single
+    def __init__(self, track: Track, single: bool = False, own: bool = False) -> None:
+        """`single`: the piece has one frame only. Then it has one field, without motion.
+
+        `own`: rows keep the size of the frames, see `Track.keeps`.
+        """
+        self.track, self.own = track, own
         self.estimator = FlowEstimator(track.flow, track.backward) if track.flow is not None and not single else None
 
     def at_once(self, frame: np.ndarray) -> int:
@@ -48,14 +51,20 @@ class Encoder:
         """The next frames -> their rows. There is none for a frame that no field leads to."""
         flow, height, width = self.track.flow, self.track.height, self.track.width
         if flow is None:
-            return [_Row(self._parts(resize(frame, height, width))) for frame in frames]
+            return [_Row(self._parts(frame if self.own else resize(frame, height, width))) for frame in frames]
         if self.estimator is None:
-            fields = [np.zeros(self.track.row, np.float32) for _ in frames]
+            fields = [np.zeros((*frame.shape[:2], 2), np.float32) for frame in frames]
         else:
-            fields = [resize_flow(field, height, width) for field in self.estimator.several(frames)]
-        return [_Row(self._parts(quantise(field, flow.bound)), cv2.mean(field)[:2]) for field in fields]
+            fields = self.estimator.several(frames)
+        return [self._field(field, flow.bound) for field in fields]
+
+    def _field(self, field: np.ndarray, bound: float) -> _Row:
+        resized = resize_flow(field, self.track.height, self.track.width)
+        return _Row(self._parts(field if self.own else quantise(resized, bound)), cv2.mean(resized)[:2])
 
     def _parts(self, row: np.ndarray) -> list[np.ndarray]:
+        if self.own:
+            return [np.ascontiguousarray(row).ravel()]
         assert row.shape == self.track.row and row.dtype == np.uint8, f"{row.shape} {row.dtype}"
         if self.track.encoding == "raw":
             return [np.ascontiguousarray(row).ravel()]
@@ -65,11 +74,20 @@ class Encoder:
         return [cv2.imencode(".jpg", np.ascontiguousarray(picture), settings)[1].ravel() for picture in pictures]
 
 
-class ShardWriter:
-    """One shard of one track, as a context manager: at its end the shard gets its name; after an error it is gone."""
+class MixedSizes(Exception):
+    """The videos of a shard differ in size, so that their rows cannot be kept as they are."""
 
-    def __init__(self, job: Job, track: Track) -> None:
-        self.track, self.stem = track, job.folder / track.name / f"{job.number:05d}"
+
+class ShardWriter:
+    """One shard of one track, as a context manager: at its end the shard gets its name; after an error it is gone.
+
+    Its rows are of one size. Where the track keeps small videos as they are, that is the size of the shard's first;
+    another size raises MixedSizes, and the shard must be written again with `keep=False`.
+    """
+
+    def __init__(self, job: Job, track: Track, keep: bool = True) -> None:
+        self.track, self.stem, self.keep = track, job.folder / track.name / f"{job.number:05d}", keep
+        self.own: tuple[int, int] | None = None  # the size of the rows where videos are kept as they are
         self.stem.parent.mkdir(exist_ok=True)
         self.temporary = self.stem.with_suffix(f".{uuid.uuid4().hex}.tmp")
         self.file = self.temporary.open("wb")
@@ -100,6 +118,10 @@ class ShardWriter:
         An error of this track alone, such as frames too small for flow, is noted and leaves other tracks alone.
         """
         first_row, begin = self.rows, self.file.tell()
+        own = (info.height, info.width) if self.keep and self.track.keeps(info.height, info.width) else None
+        if self.rows and self.own not in (None, own):
+            raise MixedSizes
+        self.own = self.own if self.rows else own
         rows = _VideoRows(self, path, info)
         try:
             yield rows
@@ -162,7 +184,8 @@ class ShardWriter:
 
     def _write_header(self, rows: int) -> None:
         """The .npy header for so many rows, which numpy pads so that its length never changes."""
-        header = {"descr": "|u1", "fortran_order": False, "shape": (rows, *self.track.row)}
+        size, values = self.own or self.track.row[:2], "<f4" if self.own and self.track.flow else "|u1"
+        header = {"descr": values, "fortran_order": False, "shape": (rows, *size, self.track.row[2])}
         np.lib.format.write_array_header_1_0(self.file, header)
 
 
@@ -188,7 +211,7 @@ class _VideoRows:
         shard = self.shard
         while self.error is None and self.taken < len(self.numbers) and self.numbers[self.taken] == number:
             if self.taken % self.piece == 0:
-                self.encoder, self.waiting = Encoder(shard.track, single=self.piece == 1), []
+                self.encoder, self.waiting = Encoder(shard.track, self.piece == 1, shard.own is not None), []
             self.taken += 1
             self.waiting.append(frame)
             if len(self.waiting) < self.encoder.at_once(frame) and self.taken % self.piece:
