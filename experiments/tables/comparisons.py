@@ -7,27 +7,23 @@
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import json
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy as np
 from pydantic import Field, TypeAdapter
 
 from datamodules.files import write_atomically
 from experiments import ROOT
 from experiments.records.record import Count, Name, Record, Share, digest, first_problem
 from experiments.tables.rows import Row
-from experiments.tables.significance import compare
 
 SOURCES = [
-    *(ROOT / "experiments" / "tables" / f"{name}.py" for name in ("significance", "comparisons")),
+    *(ROOT / "experiments" / "tables" / f"{name}.py" for name in ("significance", "comparing", "comparisons")),
     *(ROOT / "vidfusion" / f"{name}.py" for name in ("metrics", "votes")),
 ]
 CODE = hashlib.sha256("".join(ast.dump(ast.parse(path.read_bytes())) for path in SOURCES).encode()).hexdigest()[:16]
@@ -109,88 +105,32 @@ def update_comparisons(results: Path, pairs: Sequence[Pair]) -> None:
     folder, (stored, _) = results / "comparisons", read_comparisons(results)
     wanted = {comparison_id(*pair): pair for pair in pairs}
     scored = {path.parent.name for path in (results / "runs").glob("*/scores.npz")}
-    read = functools.lru_cache(maxsize=32)(_read)  # the runs of one baseline serve many comparisons
     for name in stored.keys() - wanted.keys():
         if stored[name].inputs.keys() <= scored:
             (folder / f"{name}.json").unlink(missing_ok=True)
+    todo: dict[str, tuple[Pair, dict[str, str]]] = {}
     for name, pair in wanted.items():
         inputs = {record.id: record.digest for of in pair[:2] if of for record in of.records}
         known, complete = stored.get(name), inputs.keys() <= scored
         changed = known is not None and known.inputs != inputs
-        if not changed and not (complete and (known is None or known.code != CODE)):
-            continue
-        path = folder / f"{name}.json"
+        if changed or (complete and (known is None or known.code != CODE)):
+            todo[name] = pair, inputs
+    if not todo:
+        return
+    from experiments.tables.comparing import Reader, compare_rows  # here: it takes time to import
+
+    reader = Reader(results)
+    for name, (pair, inputs) in todo.items():
+        path, baseline = folder / f"{name}.json", pair.baseline.name if pair.baseline else CHANCE
         try:
-            found = _compare(results, pair, inputs, read)
+            outcome, seeds, paired = compare_rows(reader, *pair, guess(pair.row.first, pair.within))
         except ValueError as error:
             path.unlink(missing_ok=True)
             print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)
         else:
+            found = Comparison(pair.row.name, baseline, inputs, CODE, *outcome, Seeds(*seeds), paired, pair.within)
             folder.mkdir(exist_ok=True)
             write_atomically(path, json.dumps(asdict(found), indent=1))
-
-
-class _Right(NamedTuple):
-    """Which test videos a run has right, (N,) bool; the group of each; and a digest of the videos and their labels."""
-
-    hits: np.ndarray
-    groups: list[str] | None  # None in files of an earlier version
-    videos: bytes
-
-
-def _read(path: Path, row: str, classes: tuple[int, ...] | None) -> _Right:
-    """What a row of a run has right, by its scores: a video of several labels with any of them, one without scores not.
-
-    `classes` are those of a family, whose videos alone count. Raises ValueError for scores that are not whole.
-    """
-    from experiments.records.scores import read_scores  # here: it takes seconds to import
-    from vidfusion.metrics import hits_at_k
-
-    saved = read_scores(path)
-    votes, groups = saved.of(row).videos(), saved.clusters
-    scores, target, names = votes.scores[:, 0], votes.target, np.array(saved.videos)
-    if classes is not None:
-        own = target[:, classes].any(1)
-        scores, target, names = scores[own][:, classes], target[own][:, classes], names[own.numpy()]
-        groups = groups and np.array(groups)[own.numpy()].tolist()
-    text = "\n".join(names.tolist()).encode(errors="surrogateescape")
-    videos = hashlib.sha256(text + np.packbits(target.numpy()).tobytes()).digest()
-    return _Right(hits_at_k(scores, target, 1).numpy(), groups, videos)
-
-
-def _compare(
-    results: Path,
-    pair: Pair,
-    inputs: dict[str, str],
-    read: Callable[[Path, str, tuple[int, ...] | None], _Right],
-) -> Comparison:
-    """Compare two rows by their saved scores. Raises ValueError where scores are missing or of other videos.
-
-    Seeds are paired where both rows have the same seeds and share a trained network in each.
-    """
-    last: dict[str, _Right] = {}  # of each split; in the end it is one of the baseline
-    right: list[dict[str, list[np.ndarray]]] = []  # of each row, by split, of each seed
-    for of in filter(None, pair[:2]):
-        right.append(defaultdict(list))
-        for record, own in sorted(of.runs, key=lambda run: str(run[0].seed)):
-            path, split = results / "runs" / record.id / "scores.npz", str(record.split)
-            found = read(path, own.name, _classes(record, pair.within))
-            if last.get(split, found).videos != found.videos:
-                raise ValueError(f"{path} has scores of other videos or labels than the other runs of split {split}")
-            if of is (pair.baseline or pair.row) and found.groups is None:
-                raise ValueError(f"{path} does not say which videos are alike: run that point again")
-            last[split] = found
-            right[-1][split].append(found.hits)
-    if pair.baseline is None:
-        share = guess(pair.row.first, pair.within)
-        right.append({split: [np.full(len(found.hits), share)] for split, found in last.items()})
-    ours, theirs = ([np.stack(of[split]) for split in sorted(last)] for of in right)
-    paired = pair.baseline is not None and _paired(_networks(pair.row), _networks(pair.baseline))
-    outcome = compare(ours, theirs, [np.array(last[split].groups) for split in sorted(last)], paired=paired)
-    name = pair.baseline.name if pair.baseline else CHANCE
-    return Comparison(
-        pair.row.name, name, inputs, CODE, *outcome, Seeds(len(ours[0]), len(theirs[0])), paired, pair.within
-    )
 
 
 def guess(record: Record, family: str | None) -> float:
@@ -198,23 +138,3 @@ def guess(record: Record, family: str | None) -> float:
     if family is None:
         return 1 / record.num_classes
     return record.chance.get(family, 1 / record.families[family])
-
-
-def _classes(record: Record, family: str | None) -> tuple[int, ...] | None:
-    if family is None:
-        return None
-    if not record.data.families.get(family):
-        raise ValueError(f"{record.id} does not say which classes are of {family}: run that point again")
-    return tuple(record.data.classes.index(name) for name in record.data.families[family])
-
-
-def _networks(row: Row) -> dict[tuple[str, str], set[str]]:
-    """By seed and split, the ids of the runs whose trained networks a row consists of."""
-    return {
-        (str(record.seed), str(record.split)): {record.id, *(record.ensemble.of.runs if record.ensemble else [])}
-        for record in row.records
-    }
-
-
-def _paired(networks: dict[tuple[str, str], set[str]], others: dict[tuple[str, str], set[str]]) -> bool:
-    return networks.keys() == others.keys() and all(networks[place] & others[place] for place in networks)

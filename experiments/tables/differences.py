@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from experiments.tables.baselines import Contest
 from experiments.tables.comparisons import Comparison, comparison_id
-from experiments.tables.significance import LEVEL, holm
+from experiments.tables.holm import LEVEL, holm
 from experiments.tables.wording import DASH, DIFFERENCE
 
 

@@ -29,7 +29,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEVEL = 0.05
+from experiments.tables.holm import LEVEL
+
 MIN_CLUSTERS = 20  # of a t interval
 
 Splits = Sequence[np.ndarray]  # one array a split
@@ -48,15 +49,6 @@ class Outcome(NamedTuple):
     low: float | None
     high: float | None
     p: float | None
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values after Holm's correction for their number (Holm 1979), in the order given."""
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = highest
-    return corrected
 
 
 def compare(row: Splits, baseline: Splits, clusters: Splits, paired: bool = False) -> Outcome:

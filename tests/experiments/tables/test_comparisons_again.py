@@ -15,7 +15,7 @@ def test_compared_once_again_when_a_member_changes_and_the_same_every_time(tmp_p
     update(tmp_path)
     before = stored(tmp_path)
     (path,) = before
-    monkeypatch.setattr("experiments.tables.comparisons._compare", lambda *_: pytest.fail("it is up to date"))
+    monkeypatch.setattr("experiments.tables.comparing.compare_rows", lambda *_: pytest.fail("it is up to date"))
     update(tmp_path)
     monkeypatch.undo()
     path.write_text(json.dumps(json.loads(before[path]) | {"code": "earlier", "p": 0.5}))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, permutation_test, t
 
-from experiments.tables.significance import compare, holm
+from experiments.tables.holm import holm
+from experiments.tables.significance import compare
 
 RNG_SEEDS = range(2)
 
