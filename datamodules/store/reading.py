@@ -1,7 +1,8 @@
 """Reading a frame store, whose arrays are memory-mapped.
 
     <stores>/<name>-<key>/rgb-36x36/00012.npy             uint8 (rows, H, W, 3): the frames of 16 videos. Those of small
-                                                          videos have their own size, see `Track.keeps`.
+                                                          videos keep their size if all of the 16 have one, and
+                                                          flow is float32 then, see `Track.keeps`.
                                     00012.json            which rows are whose; what each video is.
                                     index.npy  shards.npy what all the .json say. They are memory-mapped.
                           rgb-36x36-jpeg95/00012.jpegs    the same as JPEG files, one after another.
@@ -107,7 +108,7 @@ class FrameStore:
     def rgb(self, path: str) -> np.ndarray | LazyRows:
         """All frames of a video, uint8 (n, H, W, 3), to be indexed. Raises DecodeError if there are none.
 
-        Raw ones are a read-only view of a memory map. Of JPEG, and of frames to be enlarged, only what is asked for is.
+        Raw ones are a read-only view of a memory map. Of JPEG, and of small frames, only what is asked for is made.
         """
         return self._rows("rgb", *self._find("rgb", path))
 

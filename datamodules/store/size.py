@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -73,14 +74,15 @@ def spread(files: Sequence[str], number: int) -> list[str]:
 def _bytes_per_video(track: Track, root: Path, headers: Mapping[str, VideoInfo | None]) -> float:
     """About what a video takes in a track, by the headers; for JPEG, tried on the first frames of a few."""
     readable = {path: info for path, info in headers.items() if info is not None}
-    rows, raw, tried = 0, 0.0, []
+    rows, tried, sizes = 0, [], {(info.height, info.width) for info in readable.values()}
     for path, info in readable.items():
         with suppress(DataError):
-            stored = len(track.frames_of(path, info)[0])
-            rows, raw = rows + stored, raw + stored * track.row_bytes(info.height, info.width)
+            rows += len(track.frames_of(path, info)[0])
     for path in spread(list(readable), SAMPLED_VIDEOS) if track.encoding == "jpeg" else ():
         encoder = Encoder(track)
         with suppress(DataError):
             for _, frame in pick_frames(root / path, readable[path], range(SAMPLED_FRAMES)):
                 tried += [sum(map(len, row.parts)) for row in encoder([frame])]
-    return (rows * sum(tried) / len(tried) if tried else raw) / max(1, len(headers))
+    # Videos of several sizes may share a shard, which is then stored enlarged.
+    raw = track.row_bytes(*sizes.pop()) if len(sizes) == 1 else math.prod(track.row)
+    return rows * (sum(tried) / len(tried) if tried else raw) / max(1, len(headers))

@@ -106,17 +106,18 @@ class Track:
         return self.height, self.width, 3 if self.flow is None else 2
 
     def keeps(self, height: int, width: int) -> bool:
-        """Whether frames of this size are stored as they are, and enlarged when they are read.
+        """Whether frames of this size are stored as they are, if their shard has no others, and enlarged when read.
 
-        So it is where that takes at most half of the space: for RGB, up to half of the track's area. Fields kept so are
-        float32, because 8 bits of them would not enlarge to the same values.
+        They are where that takes at most half of the space: RGB up to half of the track's area, flow up to an eighth.
+        Fields kept so are float32, because 8 bits of them would not enlarge to the same values. OpenCV enlarges, here
+        as when a store is built: to the same bits, if it is the same version.
         """
         within = height <= self.height and width <= self.width
         values = 1 if self.flow is None else 4  # bytes of each
         return self.encoding == "raw" and within and 2 * values * height * width <= self.height * self.width
 
     def row_bytes(self, height: int, width: int) -> int:
-        """What a raw row takes of a video of this size."""
+        """Bytes of a raw row of a video of this size, if its shard has one size only."""
         if not self.keeps(height, width):
             return math.prod(self.row)
         return height * width * (3 if self.flow is None else 2 * 4)

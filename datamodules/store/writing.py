@@ -35,10 +35,10 @@ class _Row(NamedTuple):
 class Encoder:
     """Turns the frames of one piece of a video into rows of a track."""
 
-    def __init__(self, track: Track, single: bool = False, own: bool = False) -> None:
+    def __init__(self, track: Track, single: bool = False, own: tuple[int, int] | None = None) -> None:
         """`single`: the piece has one frame only. Then it has one field, without motion.
 
-        `own`: rows keep the size of the frames, see `Track.keeps`.
+        `own`: the size of the frames, where rows keep it, see `Track.keeps`.
         """
         self.track, self.own = track, own
         self.estimator = FlowEstimator(track.flow, track.backward) if track.flow is not None and not single else None
@@ -63,9 +63,8 @@ class Encoder:
         return _Row(self._parts(field if self.own else quantise(resized, bound)), cv2.mean(resized)[:2])
 
     def _parts(self, row: np.ndarray) -> list[np.ndarray]:
-        if self.own:
-            return [np.ascontiguousarray(row).ravel()]
-        assert row.shape == self.track.row and row.dtype == np.uint8, f"{row.shape} {row.dtype}"
+        size, values = self.own or self.track.row[:2], np.float32 if self.own and self.track.flow else np.uint8
+        assert row.shape == (*size, self.track.row[2]) and row.dtype == values, f"{row.shape} {row.dtype}"
         if self.track.encoding == "raw":
             return [np.ascontiguousarray(row).ravel()]
         # OpenCV's order of colours is BGR; the components of a field are a grey picture each.
@@ -81,8 +80,8 @@ class MixedSizes(Exception):
 class ShardWriter:
     """One shard of one track, as a context manager: at its end the shard gets its name; after an error it is gone.
 
-    Its rows are of one size. Where the track keeps small videos as they are, that is the size of the shard's first;
-    another size raises MixedSizes, and the shard must be written again with `keep=False`.
+    Its rows are of one size. Where the first video that has rows is kept as it is, that is its size. A video of another
+    size then raises MixedSizes, and the shard must be written again with `keep=False`.
     """
 
     def __init__(self, job: Job, track: Track, keep: bool = True) -> None:
@@ -118,10 +117,6 @@ class ShardWriter:
         An error of this track alone, such as frames too small for flow, is noted and leaves other tracks alone.
         """
         first_row, begin = self.rows, self.file.tell()
-        own = (info.height, info.width) if self.keep and self.track.keeps(info.height, info.width) else None
-        if self.rows and self.own not in (None, own):
-            raise MixedSizes
-        self.own = self.own if self.rows else own
         rows = _VideoRows(self, path, info)
         try:
             yield rows
@@ -140,6 +135,13 @@ class ShardWriter:
         self.rows = first_row
         del self.means[first_row:]
         del self.ends[first_row * self.track.pictures + 1 :]
+
+    def take_size(self, height: int, width: int) -> None:
+        """Note the size of the frames that come next; upright ones, which a header need not say."""
+        own = (height, width) if self.keep and self.track.keeps(height, width) else None
+        if self.rows and self.own not in (None, own):
+            raise MixedSizes
+        self.own = self.own if self.rows else own
 
     def no_video(self, path: str, error: str) -> None:
         """Note that the next video has no rows, and why."""
@@ -211,7 +213,8 @@ class _VideoRows:
         shard = self.shard
         while self.error is None and self.taken < len(self.numbers) and self.numbers[self.taken] == number:
             if self.taken % self.piece == 0:
-                self.encoder, self.waiting = Encoder(shard.track, self.piece == 1, shard.own is not None), []
+                shard.take_size(*frame.shape[:2])
+                self.encoder, self.waiting = Encoder(shard.track, self.piece == 1, shard.own), []
             self.taken += 1
             self.waiting.append(frame)
             if len(self.waiting) < self.encoder.at_once(frame) and self.taken % self.piece:

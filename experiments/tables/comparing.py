@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,13 +52,13 @@ class Reader:
 
 
 def compare_rows(
-    reader: Reader, row: Row, baseline: Row | None, within: str | None, chance: float
+    reader: Reader, row: Row, baseline: Row | None, within: str | None, guess: Callable[[Record, str | None], float]
 ) -> tuple[Outcome, tuple[int, int], bool]:
     """The outcome, the number of seeds of each row, and whether both rows hold the same networks in each seed.
 
-    Without a baseline, the row is compared with the hits of an even guess. `within` is a family, whose videos and
-    classes alone count. Seeds are paired where both rows have the same seeds and share a trained network in each.
-    Raises ValueError where scores are missing or of other videos.
+    Without a baseline, the row is compared with what `guess` gives for a record and a family. `within` is a family,
+    whose videos and classes alone count. Seeds are paired where both rows have the same seeds and share a trained
+    network in each. Raises ValueError where scores are missing or of other videos.
     """
     last: dict[str, _Right] = {}  # of each split; in the end it is one of the baseline
     right: list[dict[str, list[np.ndarray]]] = []  # of each row, by split, of each seed
@@ -73,7 +74,7 @@ def compare_rows(
             last[split] = found
             right[-1][split].append(found.hits)
     if baseline is None:
-        right.append({split: [np.full(len(found.hits), chance)] for split, found in last.items()})
+        right.append({split: [np.full(len(found.hits), guess(row.first, within))] for split, found in last.items()})
     ours, theirs = ([np.stack(of[split]) for split in sorted(last)] for of in right)
     paired = baseline is not None and _paired(_networks(row), _networks(baseline))
     outcome = compare(ours, theirs, [np.array(last[split].groups) for split in sorted(last)], paired=paired)

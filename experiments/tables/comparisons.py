@@ -23,7 +23,7 @@ from experiments.records.record import Count, Name, Record, Share, digest, first
 from experiments.tables.rows import Row
 
 SOURCES = [
-    *(ROOT / "experiments" / "tables" / f"{name}.py" for name in ("significance", "comparing", "comparisons")),
+    *(ROOT / "experiments" / "tables" / f"{name}.py" for name in ("significance", "holm", "comparing", "comparisons")),
     *(ROOT / "vidfusion" / f"{name}.py" for name in ("metrics", "votes")),
 ]
 CODE = hashlib.sha256("".join(ast.dump(ast.parse(path.read_bytes())) for path in SOURCES).encode()).hexdigest()[:16]
@@ -123,7 +123,7 @@ def update_comparisons(results: Path, pairs: Sequence[Pair]) -> None:
     for name, (pair, inputs) in todo.items():
         path, baseline = folder / f"{name}.json", pair.baseline.name if pair.baseline else CHANCE
         try:
-            outcome, seeds, paired = compare_rows(reader, *pair, guess(pair.row.first, pair.within))
+            outcome, seeds, paired = compare_rows(reader, *pair, guess)
         except ValueError as error:
             path.unlink(missing_ok=True)
             print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from tests.factories import write_clip
 RGB = Track(96, 130)
 TRACKS = [RGB, Track(96, 130, FlowConfig(preset="ultrafast", bound=4.0))]
 SMALL, LARGE = (32, 40), (80, 120)
+TURNED = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # by 90 degrees
 
 
 def videos(root: Path, *sizes: tuple[int, int]) -> list[str]:
@@ -79,6 +80,27 @@ def test_a_video_that_is_none_does_not_decide(tmp_path):
     names = videos(tmp_path, LARGE, SMALL, SMALL)
     (tmp_path / names[0]).write_text("no video")
     assert stored(build(tmp_path, names, tmp_path / "stores", RGB), RGB).shape == (7 + 13, *SMALL, 3)
+
+
+def test_turned_videos_are_kept_upright(tmp_path, monkeypatch):
+    """Also where frames are sought: what the packets say of a turned video is the size before it is turned."""
+    turned = {"matrix": TURNED, "settings": {"x264-params": "keyint=10"}}
+    for name, seed in (("a.mp4", 1), ("b.mp4", 2)):
+        write_clip(tmp_path / name, 30, "libx264", size=SMALL, seed=seed, **turned)
+    tracks = [replace(track, sample=Sample(clips=2, seconds=0.2)) for track in TRACKS]
+    kept = build(tmp_path, ["a.mp4", "b.mp4"], tmp_path / "kept", *tracks)
+    assert stored(kept, tracks[0]).shape[1:3] == SMALL[::-1]
+    monkeypatch.setattr(Track, "keeps", lambda *_: False)
+    enlarged = build(tmp_path, ["a.mp4", "b.mp4"], tmp_path / "enlarged", *tracks)
+    for name in ("a.mp4", "b.mp4"):
+        np.testing.assert_array_equal(kept.rgb(name)[:], enlarged.rgb(name))
+        np.testing.assert_array_equal(kept.flow(name)[0][:], enlarged.flow(name)[0])
+
+
+def test_a_store_of_several_sizes_is_expected_to_be_enlarged(tmp_path):
+    names = videos(tmp_path, (30, 40), SMALL)
+    said, _ = expected_bytes(shard_jobs(tmp_path, tmp_path, names, (RGB,), {}), tmp_path, names, [RGB])
+    assert said == pytest.approx(stored(build(tmp_path, names, tmp_path / "stores", RGB), RGB).nbytes)
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
