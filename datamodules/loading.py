@@ -6,7 +6,6 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
@@ -206,12 +205,10 @@ class TestViews(StoredClips):
 
 
 def start_loading(_: int) -> None:
-    """Let a loading process end with the process that started it, even if that was killed, and never before it. It uses
-    one thread.
+    """Let a loading process end with the process that started it, even if that was killed, and never before it.
 
     A signal that stops a run reaches its loading processes too. The run still waits for their batch.
     """
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
     die_with_parent()
-    cv2.setNumThreads(1)
