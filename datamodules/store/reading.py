@@ -158,7 +158,7 @@ class LazyRows:
         self.shape = shape
 
     def _row(self, number: int) -> np.ndarray:
-        """Make one row, uint8 (H, W, C)."""
+        """Make one row, uint8 (H, W, C). Each kind of rows defines it."""
         raise NotImplementedError
 
     def __len__(self) -> int:

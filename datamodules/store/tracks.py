@@ -113,14 +113,14 @@ class Track:
         as when a store is built: to the same bits, if it is the same version.
         """
         within = height <= self.height and width <= self.width
-        values = 1 if self.flow is None else 4  # bytes of each
-        return self.encoding == "raw" and within and 2 * values * height * width <= self.height * self.width
+        return self.encoding == "raw" and within and 2 * self._kept_bytes(height, width) <= math.prod(self.row)
 
     def row_bytes(self, height: int, width: int) -> int:
         """Bytes of a raw row of a video of this size, if its shard has one size only."""
-        if not self.keeps(height, width):
-            return math.prod(self.row)
-        return height * width * (3 if self.flow is None else 2 * 4)
+        return self._kept_bytes(height, width) if self.keeps(height, width) else math.prod(self.row)
+
+    def _kept_bytes(self, height: int, width: int) -> int:
+        return height * width * self.row[2] * (1 if self.flow is None else 4)
 
     @property
     def pictures(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from experiments.records.record import Record
 from experiments.records.scores import read_scores
+from experiments.tables.chance import guess
 from experiments.tables.rows import Row
 from experiments.tables.significance import Outcome, compare
 from vidfusion.metrics import hits_at_k
@@ -52,11 +52,11 @@ class Reader:
 
 
 def compare_rows(
-    reader: Reader, row: Row, baseline: Row | None, within: str | None, guess: Callable[[Record, str | None], float]
+    reader: Reader, row: Row, baseline: Row | None, within: str | None
 ) -> tuple[Outcome, tuple[int, int], bool]:
     """The outcome, the number of seeds of each row, and whether both rows hold the same networks in each seed.
 
-    Without a baseline, the row is compared with what `guess` gives for a record and a family. `within` is a family,
+    Without a baseline, the row is compared with the hits of an even guess. `within` is a family,
     whose videos and classes alone count. Seeds are paired where both rows have the same seeds and share a trained
     network in each. Raises ValueError where scores are missing or of other videos.
     """

@@ -19,11 +19,14 @@ from pydantic import Field, TypeAdapter
 
 from datamodules.files import write_atomically
 from experiments import ROOT
-from experiments.records.record import Count, Name, Record, Share, digest, first_problem
+from experiments.records.record import Count, Name, Share, digest, first_problem
 from experiments.tables.rows import Row
 
 SOURCES = [
-    *(ROOT / "experiments" / "tables" / f"{name}.py" for name in ("significance", "holm", "comparing", "comparisons")),
+    *(
+        ROOT / "experiments" / "tables" / f"{name}.py"
+        for name in ("significance", "holm", "chance", "comparing", "comparisons")
+    ),
     *(ROOT / "vidfusion" / f"{name}.py" for name in ("metrics", "votes")),
 ]
 CODE = hashlib.sha256("".join(ast.dump(ast.parse(path.read_bytes())) for path in SOURCES).encode()).hexdigest()[:16]
@@ -123,7 +126,7 @@ def update_comparisons(results: Path, pairs: Sequence[Pair]) -> None:
     for name, (pair, inputs) in todo.items():
         path, baseline = folder / f"{name}.json", pair.baseline.name if pair.baseline else CHANCE
         try:
-            outcome, seeds, paired = compare_rows(reader, *pair, guess)
+            outcome, seeds, paired = compare_rows(reader, *pair)
         except ValueError as error:
             path.unlink(missing_ok=True)
             print(f"{name}: not compared: {error}", file=sys.stderr, flush=True)
@@ -131,10 +134,3 @@ def update_comparisons(results: Path, pairs: Sequence[Pair]) -> None:
             found = Comparison(pair.row.name, baseline, inputs, CODE, *outcome, Seeds(*seeds), paired, pair.within)
             folder.mkdir(exist_ok=True)
             write_atomically(path, json.dumps(asdict(found), indent=1))
-
-
-def guess(record: Record, family: str | None) -> float:
-    """The hits of an even guess: among all classes, or among a family's own unless the record names it."""
-    if family is None:
-        return 1 / record.num_classes
-    return record.chance.get(family, 1 / record.families[family])

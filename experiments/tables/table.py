@@ -12,8 +12,9 @@ from itertools import chain
 
 from experiments.records.record import Record, digest
 from experiments.tables.baselines import contests, given_words
+from experiments.tables.chance import guess
 from experiments.tables.claims import claim_sections
-from experiments.tables.comparisons import Comparison, guess
+from experiments.tables.comparisons import Comparison
 from experiments.tables.differences import Differences, differences_of
 from experiments.tables.published import cited, literature_section
 from experiments.tables.render import HEAD, Section
