@@ -33,14 +33,15 @@ class VideoClassifier(L.LightningModule):
 
     least_frames:   the shortest clip that it takes
     order_matters:  whether the order of a clip's frames can change its scores
-    streams:        names of the dict that `forward` returns, and of the modules of the streams, if there are any
+    streams:        what each stream reads, `rgb` or `flow`, if there are any. By the name that its module has, and its
+                    logits in what `forward` returns
     input_channels: what its first convolutions read
     clips_per_step: of a stream that is trained on more than one clip for each of the batch
     """
 
     least_frames: ClassVar[int] = 1
     order_matters: bool
-    streams: ClassVar[tuple[str, ...]] = ()
+    streams: ClassVar[dict[str, str]] = {}
     input_channels: tuple[int, ...] = (3,)
     stream_weights: tuple[float, ...] | None = None
     clips_per_step: ClassVar[dict[str, int]] = {}

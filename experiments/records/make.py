@@ -108,13 +108,14 @@ def _rows(run: RunConfig, model: VideoClassifier, data: VideoDataModule) -> list
     assert clips is not None, "the run was not tested"
     videos, classes = clips.videos(), data.lists.classes
     families = {family: [classes.index(name) for name in members] for family, members in data.lists.families.items()}
+    clip = {"rgb": run.sampling.frames, "flow": run.sampling.flow_frames}
     costs, training = multiply_adds(model), training_multiply_adds(model)
     clips_per_video = data.test_views.num_clips / len(data.lists.test)
     rows = []
     for index, (stream, name) in enumerate(zip(model.rows, row_names(run, model), strict=True)):
         part = getattr(model, stream) if stream else model
         per_clip = training[stream] if stream else sum(training.values())
-        frames = run.sampling.frames * (stream != "temporal") + run.sampling.flow_frames * (stream != "spatial")
+        frames = clip[model.streams[stream]] if stream else sum(clip.values())
         metrics, of_families = accuracies(clips, videos, index, families, {} if stream else model.trained)
         rows.append(
             RunRow(

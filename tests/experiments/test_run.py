@@ -55,6 +55,13 @@ class TestSweep:
         table = (place[0] / "results" / "table.md").read_text()
         assert all(f"| {row} " in table for row in ["chance", "cnn_average", *rows])
 
+    def test_a_stream_is_counted_by_what_it_reads(self, place, swept):
+        """Frames and flow fields of a clip: the two streams of CNN + LSTM read eight each, the temporal stream ten."""
+        found = records(place[0])
+        read = {row["name"]: row["frames_per_clip"] for name in found for row in found[name]["rows"]}
+        assert (read["cnn_lstm_rgb"], read["cnn_lstm_flow"], read["cnn_lstm"]) == (8, 8, 16)
+        assert (read["two_stream_spatial"], read["two_stream_temporal"], read["two_stream"]) == (1, 10, 11)
+
     def test_says_what_it_does_and_how_long_it_takes(self, swept):
         commands = re.findall(r"^\[\d of 8\] python experiments/run.py (.*)$", swept, re.M)
         runs = [compose(shlex.split(command)) for command in commands]

@@ -34,6 +34,8 @@ of them. BatchNorm in `tiny` sees all frames of a batch.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -66,7 +68,7 @@ class OverTime(VideoClassifier):
 class CNNLSTM(OverTime):
     """A frame CNN under an LSTM, on frames and on flow; see the file's docstring."""
 
-    streams = ("rgb", "flow")
+    streams: ClassVar[dict[str, str]] = {"rgb": "rgb", "flow": "flow"}
     least_frames = 2
     order_matters = True
 

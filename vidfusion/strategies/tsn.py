@@ -24,6 +24,8 @@ norms are trained; warped flow is left out; flow is OpenCV's DIS.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from vidfusion.classifier import VideoClassifier
@@ -36,7 +38,7 @@ class TSN(VideoClassifier):
     """The spatial and the temporal network, each on all snippets; see the file's docstring."""
 
     order_matters = True
-    streams = ("rgb", "flow")
+    streams: ClassVar[dict[str, str]] = {"rgb": "rgb", "flow": "flow"}
 
     def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
         """One network on the colours of a frame and one on a stack of flow."""

@@ -32,6 +32,7 @@ Deviations: flow is OpenCV's DIS, not Brox's; trajectories are followed within t
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class TwoStream(VideoClassifier):
     """The spatial and the temporal network; see the file's docstring."""
 
     order_matters = True
-    streams = ("spatial", "temporal")
+    streams: ClassVar[dict[str, str]] = {"spatial": "rgb", "temporal": "flow"}
 
     def build(self, net: FrameNet, clip: ClipShape, num_classes: int) -> None:
         """One network on 3 channels and one on 2L; the temporal one lacks the second normalisation (section 5)."""
