@@ -124,7 +124,7 @@ def test_the_python_example_runs_anywhere(tmp_path):
     assert len([line for line in code.splitlines() if line.strip() and "import" not in line]) <= 10
     videos = folder_of_videos(tmp_path / "videos")
     places = {"PATH": str(tmp_path / "videos"), "my_video.mp4": str(next(videos.rglob("*.mp4")))}
-    for word, here in {**places, "max_steps=500": "max_steps=2, accelerator='cpu'"}.items():
+    for word, here in {**places, "max_steps=run.training.steps": "max_steps=2, accelerator='cpu'"}.items():
         code = code.replace(word, here)
     code += """
 import glob

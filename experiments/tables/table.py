@@ -114,7 +114,9 @@ def _section(
     lines |= {label: _csv_row(row) | differences.csv(label) for row, label in zip(rows, labels, strict=True)}
 
     shared = sorted(set.intersection(*(set(given_words(row, by_id)) for row in rows)))
-    facts = section_facts(records) + ([f"Given by hand to all rows: {', '.join(shared)}."] if shared else [])
+    facts = section_facts(records)
+    if shared:
+        facts = [*facts, f"Set for all rows, by the command or by the file of the sweep: {', '.join(shared)}."]
     facts += [differences.fact()] if differences else []
     notes = [f"[{number}] {note}" for number, note in enumerate(footnotes, start=1)]
     for row, label in zip(rows, labels, strict=True):  # what an ensemble was fused from
