@@ -66,8 +66,8 @@ class TrainerConfig(Ranged):
 
     accelerator:     `auto`, `cpu` or `gpu`
     devices:         processes that train together, one device each
-    precision:       `32-true`, `bf16-mixed` or `16-mixed`. On a CPU, `bf16-mixed` made PyTorch 2.14 crash in the
-                     gradients of convolutions over frames of more than 200x200 pixels (two_stream, tsn, cnn_lstm)
+    precision:       `32-true`, `bf16-mixed` or `16-mixed`. On a CPU, `bf16-mixed` made PyTorch 2.14 crash in
+                     training on frames of more than 200x200 pixels (two_stream, tsn, cnn_lstm)
     tf32:            with `32-true`, a GPU multiplies in TensorFloat-32, which keeps 10 of 23 bits behind the point
     threads:         processor threads of a run. One is best for tiny networks: a sweep without a GPU runs as many
                      points side by side as the cores allow
